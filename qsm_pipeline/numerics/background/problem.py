@@ -1,0 +1,47 @@
+"""What every background-removal method is given and returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from qsm_pipeline.numerics.grid import Grid
+
+
+@dataclass(frozen=True)
+class BackgroundProblem:
+    """A total field to be cleaned.
+
+    Parameters
+    ----------
+    total_field_ppm : torch.Tensor, shape (X, Y, Z)
+        Field in ppm; anything outside the mask is ignored.
+    mask : torch.Tensor, shape (X, Y, Z), bool
+        Where the field is known.
+    grid : Grid
+        Geometry.
+    weights : torch.Tensor, shape (X, Y, Z), optional
+        Reliability in [0, 1], proportional to the inverse standard deviation of the field.
+    """
+
+    total_field_ppm: Tensor
+    mask: Tensor
+    grid: Grid
+    weights: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class LocalField:
+    """The part of the field that has its sources inside the mask.
+
+    Parameters
+    ----------
+    local_field_ppm : torch.Tensor, shape (X, Y, Z)
+        Field in ppm; zero outside ``mask``.
+    mask : torch.Tensor, shape (X, Y, Z), bool
+        Where the local field is valid: the input mask or an erosion of it.
+    """
+
+    local_field_ppm: Tensor
+    mask: Tensor

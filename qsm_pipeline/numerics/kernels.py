@@ -1,0 +1,101 @@
+"""Convolution kernels on the half spectrum: dipole, Laplacian, spherical mean value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from qsm_pipeline.numerics.fourier import frequencies, rfft3
+from qsm_pipeline.numerics.grid import Grid
+
+
+def dipole_kernel(
+    grid: Grid,
+    shape: Sequence[int] | None = None,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    r"""Return the unit dipole response :math:`D = 1/3 - (k\cdot b)^2/|k|^2`.
+
+    Parameters
+    ----------
+    grid : Grid
+        Voxel size and B0 direction.
+    shape : sequence of int, optional
+        FFT shape; the grid's own by default.
+    device, dtype
+        Of the result.
+
+    Returns
+    -------
+    torch.Tensor, shape (shape[0], shape[1], shape[2] // 2 + 1)
+        Values in [-2/3, 1/3]; 0 at the centre of k-space.
+
+    Notes
+    -----
+    On the Nyquist planes of even axes the frequency has no sign, so the product of two
+    different components is averaged over both signs (it vanishes). Without this an oblique B0
+    gives a kernel that is not that of a real, symmetric operator.
+
+    References
+    ----------
+    Marques & Bowtell 2005, doi:10.1002/cmr.b.20034; Salomir 2003, doi:10.1002/cmr.b.10083.
+    """
+    shape = tuple(shape or grid.shape)
+    axes = frequencies(shape, grid.voxel_size_mm, device=device)
+    signed = []
+    for k, n, voxel in zip(axes, shape, grid.voxel_size_mm, strict=True):
+        nyquist = (k.abs() - 0.5 / voxel).abs() < 1e-9 if n % 2 == 0 else torch.zeros_like(k) > 0
+        signed.append(torch.where(nyquist, 0.0, k))
+    b = grid.b0_dir
+    squared = sum(k * k for k in axes)
+    along = sum((bi * k) ** 2 for bi, k in zip(b, axes, strict=True))
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        along = along + 2 * b[i] * b[j] * signed[i] * signed[j]
+    squared[0, 0, 0] = 1.0
+    kernel = 1 / 3 - along / squared
+    kernel[0, 0, 0] = 0.0
+    return kernel.to(dtype)
+
+
+def laplacian_kernel(
+    grid: Grid,
+    shape: Sequence[int] | None = None,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Return the periodic 7-point Laplacian in 1/mm^2, shaped as :func:`dipole_kernel`."""
+    shape = tuple(shape or grid.shape)
+    axes = frequencies(shape, (1.0, 1.0, 1.0), device=device)
+    total = sum(
+        2 * (torch.cos(2 * math.pi * k) - 1) / voxel**2
+        for k, voxel in zip(axes, grid.voxel_size_mm, strict=True)
+    )
+    return total.to(dtype)
+
+
+def smv_kernel(
+    grid: Grid,
+    radius_mm: float,
+    shape: Sequence[int] | None = None,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Return the spherical-mean-value kernel: a normalised ball of ``radius_mm``.
+
+    The ball holds the voxels whose centres are within the radius, at least the centre itself;
+    its transform is real because the ball is symmetric. Shaped as :func:`dipole_kernel`.
+    """
+    shape = tuple(shape or grid.shape)
+    squared: Tensor | float = 0.0
+    for axis, (n, voxel) in enumerate(zip(shape, grid.voxel_size_mm, strict=True)):
+        distance = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64, device=device) * voxel
+        squared = squared + distance.square().reshape([-1 if a == axis else 1 for a in range(3)])
+    ball = (squared <= radius_mm**2 * (1 + 1e-9)).to(torch.float64)  # type: ignore[union-attr]
+    return rfft3(ball / ball.sum()).real.to(dtype)

@@ -1,0 +1,13 @@
+"""Grids that every operator and method is tested on."""
+
+import numpy as np
+
+from qsm_pipeline.numerics.grid import Grid
+
+_OBLIQUE = tuple(np.array([0.3, -0.2, 0.93]))
+
+GRIDS = {
+    "non-cubic": Grid((24, 30, 20), (1.0, 1.0, 1.0), (0.0, 0.0, 1.0)),
+    "anisotropic": Grid((24, 30, 16), (0.8, 1.0, 2.0), (0.0, 0.0, 1.0)),
+    "oblique": Grid((25, 28, 19), (1.0, 0.7, 1.6), _OBLIQUE),
+}
