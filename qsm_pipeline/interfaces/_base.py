@@ -1,0 +1,42 @@
+"""What all nodes share: device, threads, results in the node's own directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    SimpleInterface,
+    isdefined,
+    traits,
+)
+
+
+class NumericInputSpec(BaseInterfaceInputSpec):
+    """Inputs of every node that runs tensors."""
+
+    device = traits.Str("cpu", usedefault=True, nohash=True, desc="torch device")
+    num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads for torch")
+
+
+class NumericInterface(SimpleInterface):
+    """A node that loads tensors, calls one function and saves what it returns.
+
+    Subclasses implement ``_compute(folder)`` and return the outputs as a dictionary.
+    """
+
+    def _run_interface(self, runtime: Any) -> Any:
+        torch.set_num_threads(max(1, self.inputs.num_threads))
+        with torch.inference_mode():
+            self._results.update(self._compute(Path(runtime.cwd)))
+        return runtime
+
+    def _compute(self, folder: Path) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _get(self, name: str, default: Any = None) -> Any:
+        """Return an optional input, or ``default`` where it was not given."""
+        value = getattr(self.inputs, name)
+        return value if isdefined(value) and value != "" else default

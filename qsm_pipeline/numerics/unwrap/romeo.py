@@ -1,0 +1,138 @@
+"""ROMEO: rapid path-following unwrapping of multi-echo phase."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from qsm_pipeline.numerics.unwrap.edge_costs import edge_costs
+from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
+from qsm_pipeline.numerics.unwrap.region_growing import grow
+
+_EMPTY = np.empty((0, 0, 0), np.float32)
+
+
+@dataclass(frozen=True)
+class RomeoParams:
+    """Parameters of ROMEO.
+
+    Parameters
+    ----------
+    individual : bool
+        Unwrap every echo along paths of its own instead of following the template echo in time.
+        Robust where a phase offset is left, less so where late echoes are noisy.
+    template_echo : int
+        Echo that is unwrapped in space, counted from 1.
+    """
+
+    individual: bool = False
+    template_echo: int = 1
+
+    def __post_init__(self) -> None:
+        if self.template_echo < 1:
+            raise ValueError(f"template_echo counts from 1, got {self.template_echo}")
+
+
+@dataclass(frozen=True)
+class RomeoIndividualParams(RomeoParams):
+    """Parameters of ROMEO with every echo unwrapped along paths of its own."""
+
+    individual: bool = True
+
+
+def romeo(problem: UnwrapProblem, params: RomeoParams | None = None) -> Tensor:
+    """Unwrap multi-echo phase along the most reliable paths.
+
+    Parameters
+    ----------
+    problem : UnwrapProblem
+        Wrapped phase; free of phase offsets for the template variant.
+    params : RomeoParams, optional
+        Parameters.
+
+    Returns
+    -------
+    torch.Tensor, shape (E, X, Y, Z)
+        Unwrapped phase in radians, congruent to the input modulo 2 pi inside the mask; zero
+        outside. Each connected part of the mask is shifted so that its median frequency is the
+        one nearest to zero.
+
+    Raises
+    ------
+    ValueError
+        If the template echo does not exist.
+
+    References
+    ----------
+    Dymerska et al. 2021, doi:10.1002/mrm.28563.
+    """
+    params = params or RomeoParams()
+    times = problem.echo_times_s
+    if params.template_echo > len(times):
+        raise ValueError(f"template_echo is {params.template_echo} of {len(times)} echoes")
+    phase = problem.phase_rad.detach().cpu().numpy().astype(np.float32)
+    mask = np.ascontiguousarray(problem.mask.detach().cpu().numpy())
+    magnitude = None
+    if problem.magnitude is not None:
+        magnitude = problem.magnitude.detach().cpu().numpy().astype(np.float32, copy=False)
+    out = np.empty_like(phase)
+    template = params.template_echo - 1
+    echoes = range(len(times)) if params.individual else [template]
+    for echo in echoes:
+        out[echo] = _unwrap_in_space(phase, magnitude, mask, times, echo)
+    if not params.individual:
+        for echo in range(template + 1, len(times)):
+            out[echo] = _unwrap_in_time(phase[echo], out, times, echo, echo - 1)
+        for echo in range(template - 1, -1, -1):
+            out[echo] = _unwrap_in_time(phase[echo], out, times, echo, echo + 1)
+    out *= mask
+    return torch.from_numpy(out).to(problem.phase_rad)
+
+
+def unwrap_volume(phase_rad: Tensor, mask: Tensor, magnitude: Tensor | None = None) -> Tensor:
+    """Unwrap a single volume, shape (X, Y, Z), in space; see :func:`romeo`."""
+    volume = phase_rad.detach().cpu().numpy().astype(np.float32)[None]
+    weights = None if magnitude is None else magnitude.detach().cpu().numpy()[None]
+    inside = np.ascontiguousarray(mask.detach().cpu().numpy())
+    out = _unwrap_in_space(volume, weights, inside, (1.0,), 0) * inside
+    return torch.from_numpy(out).to(phase_rad)
+
+
+def _unwrap_in_space(
+    phase: np.ndarray,
+    magnitude: np.ndarray | None,
+    mask: np.ndarray,
+    times: tuple[float, ...],
+    echo: int,
+) -> np.ndarray:
+    other = _EMPTY
+    ratio = 1.0
+    if len(times) > 1:
+        reference = echo + 1 if echo + 1 < len(times) else echo - 1
+        other, ratio = phase[reference], times[echo] / times[reference]
+    unwrapped = phase[echo].copy()
+    weights = _EMPTY if magnitude is None else np.ascontiguousarray(magnitude[echo], np.float32)
+    costs = edge_costs(unwrapped, weights, other, ratio, mask)
+    part = grow(unwrapped, costs, mask)
+    return _centre_parts(unwrapped, part)
+
+
+def _centre_parts(unwrapped: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """Shift each connected part by the multiple of 2 pi that brings its median near zero."""
+    numbers = np.arange(1, part.max() + 1)
+    medians = np.atleast_1d(ndimage.median(unwrapped, part, numbers)) if len(numbers) else []
+    shifts = np.concatenate([[0.0], -2 * math.pi * np.round(np.asarray(medians) / (2 * math.pi))])
+    return unwrapped + shifts.astype(np.float32)[part]
+
+
+def _unwrap_in_time(
+    wrapped: np.ndarray, unwrapped: np.ndarray, times: tuple[float, ...], echo: int, nearest: int
+) -> np.ndarray:
+    expected = unwrapped[nearest] * np.float32(times[echo] / times[nearest])
+    jumps = np.round((expected - wrapped) / np.float32(2 * math.pi))
+    return wrapped + np.float32(2 * math.pi) * jumps
