@@ -1,0 +1,92 @@
+"""The field as that of sources inside and outside the mask: PDF and total field inversion."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from qsm_pipeline.numerics.background.problem import BackgroundProblem, LocalField
+from qsm_pipeline.numerics.bounding_box import BoundingBox
+from qsm_pipeline.numerics.fourier import crop_to, fast_shape, irfft3, pad_to, rfft3
+from qsm_pipeline.numerics.kernels import dipole_kernel
+from qsm_pipeline.numerics.solvers import conjugate_gradient
+
+
+@dataclass(frozen=True)
+class PdfParams:
+    """Parameters of PDF.
+
+    Parameters
+    ----------
+    margin_mm : float
+        Sources fill the volume around the mask up to this distance at least.
+    tolerance : float
+        Relative residual at which the conjugate gradients stop.
+    max_iterations : int
+        Largest number of iterations.
+    inner_to_outer : float
+        Ratio of the prior standard deviation of sources inside the mask to that outside. With 0
+        (PDF) whatever outer sources can explain is background; with a small positive number
+        inner sources share in the fit and keep their field near the edge of the mask.
+    """
+
+    margin_mm: float = 12.0
+    tolerance: float = 1e-3
+    max_iterations: int = 100
+    inner_to_outer: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.margin_mm >= 0 or not self.tolerance > 0 or not self.inner_to_outer >= 0:
+            raise ValueError(
+                f"Expected margin_mm >= 0, tolerance > 0 and inner_to_outer >= 0, got {self}"
+            )
+
+
+def pdf(problem: BackgroundProblem, params: PdfParams | None = None) -> LocalField:
+    """Project the field onto the fields of dipoles outside the mask.
+
+    Parameters
+    ----------
+    problem : BackgroundProblem
+        Total field, optionally with weights.
+    params : PdfParams, optional
+        Parameters.
+
+    Returns
+    -------
+    LocalField
+        On the whole mask.
+
+    References
+    ----------
+    Liu et al. 2011, doi:10.1002/nbm.1670; for the inner sources Liu et al. 2017,
+    doi:10.1002/mrm.26331.
+    """
+    params = params or PdfParams()
+    box = BoundingBox.of(problem.mask, problem.grid)
+    grid = box.inner
+    mask = box.cut(problem.mask)
+    field = box.cut(problem.total_field_ppm) * mask
+    shape = fast_shape(grid.shape, [math.ceil(2 * params.margin_mm / v) for v in grid.voxel_size_mm])
+    kernel = dipole_kernel(grid, shape, device=field.device, dtype=field.dtype)
+    weights = mask.to(field) if problem.weights is None else box.cut(problem.weights) * mask
+    precision = weights.square()
+    scale = torch.where(pad_to(mask, shape), params.inner_to_outer, 1.0).to(field)
+
+    def dipole(x: Tensor) -> Tensor:
+        return irfft3(rfft3(x) * kernel, shape)
+
+    def normal(x: Tensor) -> Tensor:
+        inside = crop_to(dipole(scale * x), grid.shape)
+        return scale * dipole(pad_to(inside * precision, shape))
+
+    rhs = scale * dipole(pad_to(field * precision, shape))
+    sources = scale * conjugate_gradient(
+        normal, rhs, tolerance=params.tolerance, max_iterations=params.max_iterations
+    )
+    sources = torch.where(pad_to(mask, shape), 0.0, sources)
+    local = (field - crop_to(dipole(sources), grid.shape)) * mask
+    return LocalField(box.paste(local), problem.mask.clone())

@@ -1,0 +1,66 @@
+"""TKD: thresholded k-space division."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.spectral import SpectralBox
+
+
+@dataclass(frozen=True)
+class TkdParams:
+    """Parameters of TKD.
+
+    Parameters
+    ----------
+    threshold : float
+        Where the dipole kernel is smaller than this, it is replaced by it.
+    correct_underestimation : bool
+        Divide by the mean of the point spread, which the threshold lowers below one.
+    margin_mm : float
+        Zero padding around the mask.
+    """
+
+    threshold: float = 0.15
+    correct_underestimation: bool = True
+    margin_mm: float = 16.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1 / 3:
+            raise ValueError(f"Expected 0 < threshold < 1/3, got {self.threshold}")
+
+
+def tkd(problem: InversionProblem, params: TkdParams | None = None) -> Tensor:
+    """Divide by the dipole kernel, bounded away from zero.
+
+    Parameters
+    ----------
+    problem : InversionProblem
+        Local field.
+    params : TkdParams, optional
+        Parameters.
+
+    Returns
+    -------
+    torch.Tensor, shape (X, Y, Z)
+        Susceptibility in ppm, zero outside the mask.
+
+    References
+    ----------
+    Shmueli et al. 2009, doi:10.1002/mrm.22135; for the correction Schweser et al. 2013,
+    doi:10.1002/mrm.24405.
+    """
+    params = params or TkdParams()
+    box = SpectralBox(problem, params.margin_mm)
+    sign = torch.where(box.dipole < 0, -1.0, 1.0)
+    bounded = torch.where(box.dipole.abs() < params.threshold, params.threshold * sign, box.dipole)
+    inverse = 1 / bounded
+    inverse[0, 0, 0] = 0
+    chi = box.back(box.forward(box.field_ppm) * inverse)
+    if params.correct_underestimation:
+        chi = chi / (box.dipole * inverse).mean()
+    return box.unpad(chi)
