@@ -1,0 +1,1 @@
+"""BIDS in and out: indexing, metadata checks, phase scaling, output names, sidecars."""

@@ -1,0 +1,408 @@
+"""Find the gradient-echo runs of a data set and say why anything else is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bids.layout import BIDSLayout
+
+from qsm_pipeline.bids import metadata as md
+from qsm_pipeline.bids.layout import participants
+from qsm_pipeline.bids.masks import find_mask
+from qsm_pipeline.bids.naming import (
+    ENTITY_ORDER,
+    LONG_NAMES,
+    RUN_ENTITIES,
+    build_name,
+    output_path,
+    parse_name,
+)
+from qsm_pipeline.bids.run import Collection, GreRun, Skipped
+from qsm_pipeline.bids.sidecar import SidecarReader
+from qsm_pipeline.exceptions import BIDSInputError, ConfigError
+
+SUFFIXES = ("MEGRE", "T2starw")
+_PART_NAMES = {"mag": "magnitude", "phase": "phase", "real": "real", "imag": "imag"}
+_FILTER_NAMES = {"gre": SUFFIXES, "megre": ("MEGRE",), "t2starw": ("T2starw",)}
+
+_Files = dict[str, dict[int | None, Path]]
+
+
+def collect_runs(
+    layout: BIDSLayout,
+    participant_labels: Sequence[str] | None = None,
+    session_labels: Sequence[str] | None = None,
+    bids_filters: Mapping[str, Any] | None = None,
+    mask_pattern: str = "",
+    derivatives: Sequence[Path] = (),
+) -> Collection:
+    """Group the gradient-echo images of a data set into runs.
+
+    Parameters
+    ----------
+    layout : bids.layout.BIDSLayout
+        From `qsm_pipeline.bids.layout.index`.
+    participant_labels, session_labels : sequence of str, optional
+        With or without ``sub-`` and ``ses-``; all if not given.
+    bids_filters : mapping, optional
+        As in a BIDS filter file: ``{"gre": {"acquisition": "qsm", "run": [1, 2]}}``. The names
+        are ``gre`` (both), ``megre`` and ``t2starw``; null means that the entity is absent.
+    mask_pattern : str
+        See `qsm_pipeline.bids.masks.find_mask`.
+    derivatives : sequence of pathlib.Path
+        Folders to look for masks in.
+
+    Returns
+    -------
+    Collection
+        Files are only ever grouped if all their entities but ``echo`` and ``part`` agree.
+
+    Raises
+    ------
+    BIDSInputError
+        If a label does not exist.
+    ConfigError
+        If a filter cannot be understood.
+    """
+    bids_dir = Path(str(layout.root))
+    subjects = _known(participant_labels, "sub", participants(bids_dir), bids_dir)
+    filters = _checked_filters(bids_filters or {})
+    groups, skipped, sessions = _groups(layout, bids_dir, subjects, filters)
+    if session_labels:
+        wanted = _known(session_labels, "ses", sorted(sessions), bids_dir)
+        groups = {k: f for k, f in groups.items() if dict(k[1]).get("ses") in wanted}
+    reader = SidecarReader(bids_dir)
+    runs: list[GreRun] = []
+    for (suffix, pairs), files in sorted(groups.items()):
+        entities = dict(pairs)
+        label = "_".join([*(f"{k}-{v}" for k, v in pairs), suffix])
+        try:
+            _check_entities(entities, label)
+            mask = find_mask(entities, bids_dir, mask_pattern, derivatives)
+            runs.append(_build_run(bids_dir, suffix, entities, files, reader, mask))
+        except BIDSInputError as err:
+            skipped.append(Skipped(label, str(err), entities["sub"]))
+    runs = _without_name_clashes(runs, skipped)
+    seen = {run.subject for run in runs} | {item.subject for item in skipped}
+    for subject in sorted(set(subjects) - seen):
+        skipped.append(
+            Skipped(
+                f"sub-{subject}",
+                "No gradient-echo image (MEGRE or T2starw) was found in its anat folders"
+                + (" with the filters given" if filters or session_labels else ""),
+                subject,
+            )
+        )
+    return Collection(tuple(sorted(runs, key=lambda run: run.prefix)), tuple(skipped))
+
+
+def _known(
+    labels: Sequence[str] | None, key: str, existing: Sequence[str], bids_dir: Path
+) -> tuple[str, ...]:
+    if not labels:
+        return tuple(existing)
+    wanted = tuple(dict.fromkeys(label.removeprefix(f"{key}-") for label in labels))
+    for label in wanted:
+        if label not in existing:
+            listed = ", ".join(existing[:50]) + (", ..." if len(existing) > 50 else "")
+            raise BIDSInputError(f"{key}-{label} is not in {bids_dir}; it has: {listed or 'none'}")
+    return wanted
+
+
+def _checked_filters(bids_filters: Mapping[str, Any]) -> dict[str, dict[str, set[str | None]]]:
+    """Return suffix -> entity key -> labels allowed, where None means absent."""
+    checked: dict[str, dict[str, set[str | None]]] = {}
+    for name, query in bids_filters.items():
+        if name.lower() not in _FILTER_NAMES or not isinstance(query, Mapping):
+            raise ConfigError(
+                f"BIDS filter {name!r}: expected one of {', '.join(_FILTER_NAMES)}, each with an "
+                "object of entities"
+            )
+        for entity, value in query.items():
+            key = LONG_NAMES.get(entity, entity)
+            if key not in ENTITY_ORDER:
+                raise ConfigError(f"BIDS filter {name!r}: unknown entity {entity!r}")
+            values = value if isinstance(value, list) else [value]
+            if not all(v is None or isinstance(v, str | int) for v in values):
+                raise ConfigError(
+                    f"BIDS filter {name!r}: {entity} is {value!r}, expected a label, a list of "
+                    "labels, or null for absent"
+                )
+            for suffix in _FILTER_NAMES[name.lower()]:
+                labels = {None if v is None else _plain(str(v)) for v in values}
+                checked.setdefault(suffix, {})[key] = labels
+    return checked
+
+
+def _plain(label: str) -> str:
+    """Return a label so that ``1`` and ``01`` of an index agree."""
+    return str(int(label)) if label.isdecimal() else label
+
+
+def _groups(
+    layout: BIDSLayout,
+    bids_dir: Path,
+    subjects: Sequence[str],
+    filters: Mapping[str, Mapping[str, set[str | None]]],
+) -> tuple[dict[Any, list[tuple[dict[str, str], Path]]], list[Skipped], set[str]]:
+    groups: dict[Any, list[tuple[dict[str, str], Path]]] = {}
+    skipped: list[Skipped] = []
+    sessions: set[str] = set()
+    found = layout.get(
+        suffix=list(SUFFIXES), extension=[".nii", ".nii.gz"], return_type="filename"
+    )
+    for text in sorted(found):
+        path = Path(text)
+        in_folder = path.relative_to(bids_dir).parts[0].removeprefix("sub-")
+        if in_folder not in subjects:
+            continue
+        try:
+            name = parse_name(path.name)
+        except ValueError as err:
+            skipped.append(Skipped(text, str(err), in_folder))
+            continue
+        if name.entities.get("sub") != in_folder:
+            skipped.append(
+                Skipped(
+                    text,
+                    f"The name says sub-{name.entities.get('sub')}, the folder sub-{in_folder}",
+                    in_folder,
+                )
+            )
+            continue
+        sessions |= {name.entities["ses"]} if "ses" in name.entities else set()
+        if not _passes(name.entities, filters.get(name.suffix, {})):
+            continue
+        own = {k: v for k, v in name.entities.items() if k not in ("echo", "part")}
+        key = (name.suffix, tuple(sorted(own.items(), key=_position)))
+        groups.setdefault(key, []).append((name.entities, path))
+    return groups, skipped, sessions
+
+
+def _position(item: tuple[str, str]) -> tuple[int, str]:
+    key = item[0]
+    return (ENTITY_ORDER.index(key) if key in ENTITY_ORDER else len(ENTITY_ORDER), key)
+
+
+def _passes(entities: Mapping[str, str], query: Mapping[str, set[str | None]]) -> bool:
+    return all(
+        (_plain(entities[key]) if key in entities else None) in allowed
+        for key, allowed in query.items()
+    )
+
+
+def _check_entities(entities: Mapping[str, str], label: str) -> None:
+    for key in entities:
+        if key not in RUN_ENTITIES:
+            raise BIDSInputError(
+                f"{label}: BIDS has no entity {key!r} for gradient-echo images; tell runs apart "
+                "by acq-, rec- or run- (rec-coil01 for single coils)"
+            )
+    try:
+        build_name(entities, "")
+    except ValueError as err:
+        raise BIDSInputError(f"{label}: {err}") from err
+
+
+def _build_run(
+    bids_dir: Path,
+    suffix: str,
+    entities: dict[str, str],
+    members: Sequence[tuple[dict[str, str], Path]],
+    reader: SidecarReader,
+    mask: str,
+) -> GreRun:
+    notes: dict[str, str] = {}
+    files = _by_part_and_echo(members, notes)
+    leading = _choose_parts(files, bool(mask), notes)
+    echoes = _order_of_echoes(files, leading, reader, notes)
+    sidecars = [reader.metadata(files[leading][e]) for e in echoes]
+    for echo, sidecar in zip(echoes, sidecars, strict=True):
+        md.refuse_field_map(sidecar, files[leading][echo].name)
+        if leading == "phase":
+            md.phase_units(sidecar, files[leading][echo].name)
+    names = [files[leading][e].name for e in echoes]
+    times = _echo_times(sidecars, names, notes)
+    b0_tesla = _field_strength(sidecars, names, notes)
+    return GreRun(
+        bids_dir=str(bids_dir),
+        suffix=suffix,
+        entities=entities,
+        echo_times_s=times,
+        b0_tesla=b0_tesla,
+        **{part: tuple(str(files[part][e]) for e in echoes) for part in files},
+        metadata=tuple({k: s[k] for k in md.KEPT_KEYS if k in s} for s in sidecars),
+        mask=mask,
+        readout=md.readout(sidecars),
+        inferred=notes,
+    )
+
+
+def _by_part_and_echo(
+    members: Sequence[tuple[dict[str, str], Path]], notes: dict[str, str]
+) -> _Files:
+    files: _Files = {}
+    for entities, path in members:
+        label = entities.get("part")
+        if label is not None and label not in _PART_NAMES:
+            raise BIDSInputError(
+                f"{path.name}: part-{label} is not known, expected mag, phase, real or imag"
+            )
+        if label is None:
+            notes["magnitude"] = f"{path.name} has no part entity and was taken as magnitude"
+        if "echo" in entities and not entities["echo"].isdecimal():
+            raise BIDSInputError(f"{path.name}: echo-{entities['echo']} is not a number")
+        echo = int(entities["echo"]) if "echo" in entities else None
+        of_part = files.setdefault(_PART_NAMES[label or "mag"], {})
+        if echo in of_part:
+            raise BIDSInputError(
+                f"{path.name} and {of_part[echo].name} are the same echo of the same part; "
+                "remove one"
+            )
+        of_part[echo] = path
+    return files
+
+
+def _choose_parts(files: _Files, has_mask: bool, notes: dict[str, str]) -> str:
+    """Drop the parts that are not needed and return the one that leads."""
+    if "phase" in files:
+        for part in {"real", "imag"} & set(files):
+            del files[part]
+            notes["parts"] = "Phase and magnitude were used and the real and imaginary parts left"
+        if "magnitude" not in files and not has_mask:
+            raise BIDSInputError(
+                "There is phase but no magnitude, which the mask is made from; add the "
+                "part-mag images, or give a mask of your own"
+            )
+        return "phase"
+    if "real" in files or "imag" in files:
+        if not ("real" in files and "imag" in files):
+            have = "real" if "real" in files else "imag"
+            need = "imag" if have == "real" else "real"
+            raise BIDSInputError(
+                f"There are part-{have} images but no part-{need}; both are needed"
+            )
+        files.pop("magnitude", None)  # it follows from the real and imaginary parts
+        return "real"
+    raise BIDSInputError(
+        "There is no phase: expected part-phase, or part-real and part-imag, beside the magnitude"
+    )
+
+
+def _order_of_echoes(
+    files: _Files, leading: str, reader: SidecarReader, notes: dict[str, str]
+) -> list[int | None]:
+    """Return the echo labels in the order of their echo times, each found in every part."""
+    labels = files[leading]
+    if len(labels) == 1 and "magnitude" in files and len(files["magnitude"]) >= 1:
+        _match_single_phase(files, reader, notes)
+    for part, of_part in files.items():
+        for missing, there, absent in (
+            (set(labels) - set(of_part), leading, part),
+            (set(of_part) - set(labels), part, leading),
+        ):
+            if missing:
+                listed = ", ".join(sorted("(none)" if e is None else str(e) for e in missing))
+                raise BIDSInputError(
+                    f"Echo {listed} has a {there} image but no {absent} image; add it, or remove "
+                    "the echo"
+                )
+    if None in labels:
+        if len(labels) > 1:
+            raise BIDSInputError("Some of its files have an echo entity and some have none")
+        return [None]
+    numbers = sorted(e for e in labels if e is not None)
+    gaps = sorted(set(range(1, numbers[-1] + 1)) - set(numbers))
+    if gaps:
+        notes["missing_echoes"] = f"Echo {', '.join(map(str, gaps))} is not there in any part"
+    if len(numbers) == 1:
+        return list(numbers)
+    times = {e: md.echo_time_s(reader.metadata(labels[e]), labels[e].name)[0] for e in numbers}
+    ordered = sorted(numbers, key=times.__getitem__)
+    if ordered != numbers:
+        notes["echo_order"] = (
+            f"The echo numbers do not follow the echo times; sorted by time: {ordered}"
+        )
+    return list(ordered)
+
+
+def _match_single_phase(files: _Files, reader: SidecarReader, notes: dict[str, str]) -> None:
+    """Give a phase difference the magnitude of its own echo, and leave the others out."""
+    (echo, path), *_ = files["phase"].items() if "phase" in files else [(None, None)]
+    if path is None or md.phase_difference_s(reader.metadata(path), path.name) is None:
+        return
+    magnitudes = files["magnitude"]
+    chosen = echo if echo in magnitudes else min(magnitudes, key=lambda e: e or 0)
+    notes["magnitude"] = f"The phase difference was paired with {magnitudes[chosen].name}"
+    files["magnitude"] = {echo: magnitudes[chosen]}
+
+
+def _echo_times(
+    sidecars: Sequence[Mapping[str, Any]], names: Sequence[str], notes: dict[str, str]
+) -> tuple[float, ...]:
+    listed = sidecars[0].get("EchoTime")
+    if len(sidecars) == 1 and isinstance(listed, list):
+        times = tuple(
+            md.number({"EchoTime": t}, "EchoTime", names[0], "seconds")[0] for t in listed
+        )
+        if not times:
+            raise BIDSInputError(f"{names[0]}: EchoTime is an empty list")
+        for time in times:
+            md.check_echo_time(time, names[0])
+        notes["echo_times"] = f"One file holds {len(times)} echoes, timed by a list in its sidecar"
+    else:
+        differences = [md.phase_difference_s(s, n) for s, n in zip(sidecars, names, strict=True)]
+        if differences[0] is not None and len(sidecars) == 1:
+            notes["phase_difference"] = (
+                f"{names[0]} is the phase difference of two echoes (EchoTime1, EchoTime2): taken "
+                f"as one echo of {differences[0]:.6g} s"
+            )
+            return (differences[0],)
+        if any(d is not None for d in differences):
+            raise BIDSInputError(
+                f"{names[0]}: EchoTime1 and EchoTime2 say that this is a phase difference, which "
+                "cannot stand among several echoes"
+            )
+        found = [md.echo_time_s(s, n) for s, n in zip(sidecars, names, strict=True)]
+        times = tuple(time for time, _ in found)
+        for _, note in found:
+            if note:
+                notes["echo_times"] = note
+    md.check_increasing(times, names[0])
+    return times
+
+
+def _field_strength(
+    sidecars: Sequence[Mapping[str, Any]], names: Sequence[str], notes: dict[str, str]
+) -> float:
+    found = [md.field_strength_tesla(s, n) for s, n in zip(sidecars, names, strict=True)]
+    b0_tesla, notes["b0_tesla"] = found[0]
+    for (other, _), name in zip(found, names, strict=True):
+        if abs(other - b0_tesla) > 1e-2 * b0_tesla:
+            raise BIDSInputError(
+                f"{name}: the field strength is {other:g} T, but {b0_tesla:g} T in {names[0]}; "
+                "the echoes of one run must agree"
+            )
+    return b0_tesla
+
+
+def _without_name_clashes(runs: Sequence[GreRun], skipped: list[Skipped]) -> list[GreRun]:
+    """Keep the first of any runs whose outputs would overwrite each other."""
+    kept: dict[str, GreRun] = {}
+    for run in runs:  # MEGRE sorts before T2starw
+        paths = [str(output_path(run.entities, q)) for q in ("chi", "total_field")]
+        other = next((kept[path] for path in paths if path in kept), None)
+        if other is None:
+            kept |= dict.fromkeys(paths, run)
+        else:
+            skipped.append(
+                Skipped(
+                    f"{run.prefix}_{run.suffix}",
+                    f"Its outputs would have the same names as those of {other.prefix}_"
+                    f"{other.suffix}; choose one with a BIDS filter and another output folder",
+                    run.subject,
+                )
+            )
+    return list({id(run): run for run in kept.values()}.values())

@@ -1,0 +1,131 @@
+"""One gradient-echo run: the files that belong together and what is known of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from qsm_pipeline.bids.naming import build_name
+
+PARTS = ("phase", "magnitude", "real", "imag")
+
+
+@dataclass(frozen=True)
+class GreRun:
+    """A group of echoes that share every entity but ``echo`` and ``part``.
+
+    Parameters
+    ----------
+    bids_dir : str
+        The data set, absolute.
+    suffix : str
+        ``MEGRE`` or ``T2starw``.
+    entities : dict of str to str
+        Short entity keys to labels, without ``echo`` and ``part``.
+    echo_times_s : tuple of float
+        Increasing.
+    b0_tesla : float
+        Field strength used to convert Hz to ppm.
+    phase, magnitude, real, imag : tuple of str
+        Absolute paths in the order of the echo times; one path if a 4D file holds all echoes.
+        Either phase (and as a rule magnitude) or both real and imag.
+    metadata : tuple of dict
+        The sidecar keys that matter later, for each phase (or real) file.
+    mask : str
+        The user's own mask, or empty.
+    readout : str
+        ``monopolar``, ``bipolar`` or ``unknown``, as far as the sidecars tell.
+    inferred : dict of str to str
+        Every decision that the files did not state outright, one sentence each.
+    """
+
+    bids_dir: str
+    suffix: str
+    entities: dict[str, str]
+    echo_times_s: tuple[float, ...]
+    b0_tesla: float
+    phase: tuple[str, ...] = ()
+    magnitude: tuple[str, ...] = ()
+    real: tuple[str, ...] = ()
+    imag: tuple[str, ...] = ()
+    metadata: tuple[dict[str, Any], ...] = ()
+    mask: str = ""
+    readout: str = "unknown"
+    inferred: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def prefix(self) -> str:
+        """Name shared by all files of the run, such as ``sub-01_ses-a_run-1``."""
+        return build_name(self.entities, "")
+
+    @property
+    def subject(self) -> str:
+        """Participant label without ``sub-``."""
+        return self.entities["sub"]
+
+    @property
+    def session(self) -> str | None:
+        """Session label without ``ses-``, or None."""
+        return self.entities.get("ses")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All image files of the run, the mask last."""
+        images = tuple(path for part in PARTS for path in getattr(self, part))
+        return (*images, self.mask) if self.mask else images
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The files of the run relative to the data set, for ``Sources``."""
+        root = Path(self.bids_dir)
+        images = [Path(path) for part in PARTS for path in getattr(self, part)]
+        return tuple(path.relative_to(root).as_posix() for path in images)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> GreRun:
+        """Build the run that `to_dict` described, also after a way through JSON."""
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(data) - known)
+        if unknown:
+            raise ValueError(f"Unknown key {unknown[0]!r} of a run; known: {', '.join(known)}")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something that will not be processed, and the one reason why.
+
+    Parameters
+    ----------
+    what : str
+        A file, or the prefix of a run.
+    reason : str
+        One sentence.
+    subject : str
+        Participant label without ``sub-``.
+    """
+
+    what: str
+    reason: str
+    subject: str = ""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What was found in a data set.
+
+    Parameters
+    ----------
+    runs : tuple of GreRun
+        Ready to be processed, sorted by prefix.
+    skipped : tuple of Skipped
+        The rest, each with its reason.
+    """
+
+    runs: tuple[GreRun, ...]
+    skipped: tuple[Skipped, ...] = ()

@@ -1,0 +1,109 @@
+"""Sidecars read with BIDS inheritance, one run at a time.
+
+A broken sidecar must stop its own run and no other, so the files are read here and not while
+the whole data set is indexed.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from qsm_pipeline.bids.naming import parse_name
+from qsm_pipeline.exceptions import BIDSInputError
+
+_MAX_BYTES = 16 * 2**20
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that must hold an object.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    BIDSInputError
+        If the file cannot be read, is implausibly large, is not JSON or holds something else.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise BIDSInputError(f"{path} is larger than 16 MiB, which no sidecar is; replace it")
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as err:
+        raise BIDSInputError(f"{path} cannot be read: {err.strerror or err}") from err
+    except (ValueError, RecursionError) as err:  # JSON and UTF-8 errors are ValueErrors
+        raise BIDSInputError(f"{path} is not valid JSON ({err}); correct or replace it") from err
+    if not isinstance(data, dict):
+        raise BIDSInputError(
+            f"{path} holds a JSON {type(data).__name__}, expected an object of keys and values"
+        )
+    return data
+
+
+class SidecarReader:
+    """Reads the metadata of files under one data set, each folder and JSON file once.
+
+    Parameters
+    ----------
+    bids_dir : pathlib.Path
+        The data set.
+    """
+
+    def __init__(self, bids_dir: Path) -> None:
+        self._root = bids_dir
+        self._folders: dict[Path, list[Path]] = {}
+        self._loaded: dict[Path, dict[str, Any]] = {}
+
+    def metadata(self, image: Path) -> dict[str, Any]:
+        """Merge every sidecar that applies to a file; the nearest one wins.
+
+        Parameters
+        ----------
+        image : pathlib.Path
+            A file inside the data set.
+
+        Returns
+        -------
+        dict
+            Empty if no sidecar applies.
+
+        Raises
+        ------
+        BIDSInputError
+            If a sidecar that applies is broken.
+        """
+        name = parse_name(image.name)
+        merged: dict[str, Any] = {}
+        for folder in self._folders_down_to(image.parent):
+            applicable = []
+            for path in self._json_files(folder):
+                try:
+                    candidate = parse_name(path.name)
+                except ValueError:
+                    continue
+                if candidate.suffix == name.suffix and (
+                    candidate.entities.items() <= name.entities.items()
+                ):
+                    applicable.append((len(candidate.entities), path))
+            for _, path in sorted(applicable):
+                if path not in self._loaded:
+                    self._loaded[path] = read_json_object(path)
+                merged |= self._loaded[path]
+        return merged
+
+    def _folders_down_to(self, folder: Path) -> list[Path]:
+        below = folder.relative_to(self._root).parts
+        return [self._root.joinpath(*below[:n]) for n in range(len(below) + 1)]
+
+    def _json_files(self, folder: Path) -> list[Path]:
+        if folder not in self._folders:
+            self._folders[folder] = sorted(p for p in folder.iterdir() if p.suffix == ".json")
+        return self._folders[folder]
