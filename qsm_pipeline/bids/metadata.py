@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from qsm_pipeline.exceptions import BIDSInputError
@@ -90,7 +91,7 @@ def check_echo_time(value: float, file: str) -> None:
 
 def check_increasing(echo_times_s: Sequence[float], file: str) -> None:
     """Refuse echo times that repeat or fall."""
-    for earlier, later in zip(echo_times_s, echo_times_s[1:], strict=False):
+    for earlier, later in pairwise(echo_times_s):
         if later - earlier < 1e-6:
             times = ", ".join(f"{t:g}" for t in echo_times_s)
             raise BIDSInputError(
@@ -222,9 +223,9 @@ def readout(all_metadata: Iterable[Mapping[str, Any]]) -> str:
     """
     for metadata in all_metadata:
         for key, value in metadata.items():
-            if key.lower() in ("bipolar", "isbipolar", "bipolarreadout"):
-                if isinstance(value, bool):
-                    return "bipolar" if value else "monopolar"
+            named = key.lower() in ("bipolar", "isbipolar", "bipolarreadout")
+            if named and isinstance(value, bool):
+                return "bipolar" if value else "monopolar"
             if isinstance(value, str) and len(value) < 200:
                 for word in ("bipolar", "monopolar"):
                     if word in value.lower():

@@ -178,9 +178,9 @@ OUTPUTS = {
         "magnitude", "", "fmap", "arbitrary",
         "Magnitude combined over the echoes.", skull_stripped=False,
     ),
-    "r2star": Output("R2starmap", units="1/s", description="Effective transverse relaxation rate."),
-    "t2star": Output("T2starmap", units="s", description="Effective transverse relaxation time."),
-    "s0": Output("S0map", units="arbitrary", description="Magnitude extrapolated to no echo time."),
+    "r2star": Output("R2starmap", units="1/s", description="Transverse relaxation rate R2*."),
+    "t2star": Output("T2starmap", units="s", description="Transverse relaxation time T2*."),
+    "s0": Output("S0map", units="arbitrary", description="Magnitude at echo time zero."),
 }  # fmt: skip
 """Every image that a run may write, by the name that the workflows use."""
 

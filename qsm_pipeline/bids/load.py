@@ -1,0 +1,342 @@
+"""Read the images of a run, check them against each other and scale the phase."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+
+from qsm_pipeline.bids import metadata as md
+from qsm_pipeline.bids.phase_scaling import (
+    StoredPhase,
+    alternating_axis,
+    decide_phase_scaling,
+    negate_alternate_slices,
+)
+from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.exceptions import BIDSInputError, MaskError
+from qsm_pipeline.numerics.grid import Grid
+
+_AFFINE_TOLERANCE = 1e-3
+_MIN_SIDE = 4
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """The arrays of a run, ready for the numerics.
+
+    Parameters
+    ----------
+    phase_rad : numpy.ndarray, shape (E, X, Y, Z), float32
+        Wrapped phase, growing where the field is higher; 0 where not valid.
+    magnitude : numpy.ndarray, shape (E, X, Y, Z), float32, or None
+        0 where not valid; None if the run has none.
+    affine : numpy.ndarray, shape (4, 4)
+        Voxel to scanner mm.
+    header : nibabel.Nifti1Header
+        Of the first phase (or real) image.
+    echo_times_s : tuple of float
+        Increasing.
+    b0_tesla : float
+        Field strength.
+    valid_mask : numpy.ndarray, shape (X, Y, Z), bool
+        Where every echo holds a finite value and the slice is not empty.
+    mask : numpy.ndarray, shape (X, Y, Z), bool, or None
+        The user's own mask.
+    inferred : dict of str to str
+        The notes of the run and those of reading it.
+    """
+
+    phase_rad: np.ndarray
+    magnitude: np.ndarray | None
+    affine: np.ndarray
+    header: nib.Nifti1Header
+    echo_times_s: tuple[float, ...]
+    b0_tesla: float
+    valid_mask: np.ndarray
+    mask: np.ndarray | None
+    inferred: dict[str, str]
+
+    @property
+    def grid(self) -> Grid:
+        """Geometry of the volumes."""
+        return Grid.from_affine(self.valid_mask.shape, self.affine)
+
+
+def load_run(run: GreRun) -> LoadedRun:
+    """Read one run.
+
+    Parameters
+    ----------
+    run : GreRun
+        From `qsm_pipeline.bids.collect.collect_runs`.
+
+    Returns
+    -------
+    LoadedRun
+
+    Raises
+    ------
+    BIDSInputError
+        If a file cannot be read, the files do not fit together, or the phase cannot be scaled.
+    MaskError
+        If the user's mask does not fit or is empty.
+    """
+    notes = dict(run.inferred)
+    n_echoes = len(run.echo_times_s)
+    parts = {
+        part: _read_part(getattr(run, part), n_echoes)
+        for part in ("phase", "magnitude", "real", "imag")
+        if getattr(run, part)
+    }
+    leading = "phase" if "phase" in parts else "real"
+    first = parts[leading].images[0]
+    _check_geometry(parts, leading)
+    _note_orientation(first, notes)
+    valid = np.ones(first.shape[:3], bool)
+    for part in parts.values():
+        valid &= np.isfinite(part.values).all(axis=0)
+        part.values[~np.isfinite(part.values)] = 0
+    maker = md.manufacturer(run.metadata[0]) if run.metadata else ""
+    magnitude = parts["magnitude"].values if "magnitude" in parts else None
+    if leading == "phase":
+        valid &= ~_empty_slices(parts["phase"].values)
+        phase = _phase_in_radians(parts["phase"], run, maker, valid, notes)
+    else:
+        phase, magnitude = _from_real_and_imaginary(parts, maker, notes)
+    if magnitude is not None:
+        if (magnitude < 0).any():
+            notes["negative_magnitude"] = "Negative magnitudes were set to zero"
+            np.maximum(magnitude, 0, out=magnitude)
+        valid &= ~_empty_slices(magnitude)
+        if not magnitude.any():
+            raise BIDSInputError(f"{run.prefix}: every voxel of the magnitude is zero")
+    if not valid.any():
+        raise BIDSInputError(f"{run.prefix}: no voxel holds finite data in every echo")
+    if not valid.all():
+        notes["invalid_voxels"] = (
+            f"{int((~valid).sum())} of {valid.size} voxels are not finite or lie in empty "
+            "slices and were left out"
+        )
+    if maker == "GE" and magnitude is not None:
+        phase = _repair_slice_signs(phase, magnitude, first, notes)
+    phase[:, ~valid] = 0
+    if magnitude is not None:
+        magnitude[:, ~valid] = 0
+    mask = _read_mask(run.mask, first) if run.mask else None
+    return LoadedRun(
+        phase, magnitude, first.affine, first.header.copy(), run.echo_times_s, run.b0_tesla,
+        valid, mask, notes,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Part:
+    """All echoes of one part: the open files and their values after header scaling."""
+
+    images: tuple[nib.Nifti1Image, ...]
+    values: np.ndarray
+
+
+def open_image(path: str) -> nib.Nifti1Image:
+    """Open a NIfTI file; raise `BIDSInputError` naming it if that fails."""
+    try:
+        image = nib.load(path)
+    except FileNotFoundError as err:
+        raise BIDSInputError(f"{path} does not exist (or is a link to nothing)") from err
+    except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as err:
+        raise BIDSInputError(f"{path} is not a readable NIfTI file: {err}") from err
+    dtype = image.get_data_dtype()
+    if dtype.kind == "c":
+        raise BIDSInputError(
+            f"{path} holds complex numbers; save them as part-real and part-imag, or as "
+            "part-phase and part-mag"
+        )
+    if dtype.kind not in "iuf":
+        raise BIDSInputError(f"{path} holds {dtype}, expected integers or floats")
+    return image
+
+
+def _values(image: nib.Nifti1Image) -> np.ndarray:
+    path = image.get_filename()
+    try:
+        return np.asarray(image.dataobj, dtype=np.float32)
+    except (OSError, EOFError, ValueError, zlib.error) as err:
+        raise BIDSInputError(
+            f"{path} is damaged or was cut off ({err}); copy or convert it again"
+        ) from err
+
+
+def _read_part(paths: tuple[str, ...], n_echoes: int) -> _Part:
+    images = tuple(open_image(path) for path in paths)
+    if len(paths) == 1 and n_echoes > 1:
+        shape = images[0].shape
+        if len(shape) != 4 or shape[3] != n_echoes:
+            raise BIDSInputError(
+                f"{paths[0]} has shape {shape}, expected 3 spatial axes and {n_echoes} echoes, "
+                "one for each EchoTime"
+            )
+        return _Part(images, np.ascontiguousarray(np.moveaxis(_values(images[0]), 3, 0)))
+    for image in images:
+        shape = image.shape
+        if len(shape) > 3 and any(n != 1 for n in shape[3:]):
+            raise BIDSInputError(
+                f"{image.get_filename()} has shape {shape} but one EchoTime; split it into one "
+                "file for each echo, or list all echo times in its sidecar"
+            )
+        if len(shape) < 3 or min(shape[:3]) < _MIN_SIDE:
+            raise BIDSInputError(
+                f"{image.get_filename()} has shape {shape}, expected a volume of at least "
+                f"{_MIN_SIDE} voxels along each axis"
+            )
+        if shape[:3] != images[0].shape[:3]:
+            raise BIDSInputError(
+                f"{image.get_filename()} has shape {shape[:3]}, but {images[0].shape[:3]} in "
+                f"{images[0].get_filename()}; the images of one run must agree"
+            )
+    stack = np.empty((len(images), *images[0].shape[:3]), np.float32)
+    for echo, image in enumerate(images):
+        stack[echo] = _values(image).reshape(stack.shape[1:])
+    return _Part(images, stack)
+
+
+def _check_geometry(parts: dict[str, _Part], leading: str) -> None:
+    first = parts[leading].images[0]
+    try:
+        Grid.from_affine(first.shape[:3], first.affine)
+    except ValueError as err:
+        raise BIDSInputError(f"{first.get_filename()}: {err}; correct its header") from err
+    for part in parts.values():
+        for image in part.images:
+            _check_same_space(image, first, BIDSInputError)
+        if len(part.values) != len(parts[leading].values):
+            raise BIDSInputError(
+                f"{part.images[0].get_filename()} holds {len(part.values)} echoes, expected "
+                f"{len(parts[leading].values)}"
+            )
+
+
+def _check_same_space(
+    image: nib.Nifti1Image, first: nib.Nifti1Image, error: type[Exception]
+) -> None:
+    if image.shape[:3] != first.shape[:3]:
+        raise error(
+            f"{image.get_filename()} has shape {image.shape[:3]}, but {first.shape[:3]} in "
+            f"{first.get_filename()}; they must agree"
+        )
+    difference = np.abs(image.affine - first.affine).max()
+    if not difference <= _AFFINE_TOLERANCE:
+        raise error(
+            f"{image.get_filename()} lies elsewhere than {first.get_filename()}: their affines "
+            f"differ by {difference:.4g} mm, expected at most {_AFFINE_TOLERANCE:g}"
+        )
+
+
+def _note_orientation(image: nib.Nifti1Image, notes: dict[str, str]) -> None:
+    header = image.header
+    if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
+        notes["orientation"] = (
+            "The header gives no orientation (sform and qform codes are 0): B0 was assumed "
+            "along the third voxel axis"
+        )
+    elif int(header["sform_code"]) and int(header["qform_code"]):
+        difference = np.abs(image.get_sform() - image.get_qform())[:3, :3].max()
+        if difference > 1e-2:
+            notes["orientation"] = (
+                f"The sform and qform of the header differ by {difference:.3g}; the sform was used"
+            )
+
+
+def _empty_slices(values: np.ndarray) -> np.ndarray:
+    """Return where some echo is zero in a whole slice, as (X, Y, Z) bool."""
+    filled = values != 0
+    empty = np.zeros(values.shape[1:], bool)
+    for axis in range(3):
+        others = tuple(1 + a for a in range(3) if a != axis)
+        missing = ~filled.any(axis=others).all(axis=0)
+        shape = [1, 1, 1]
+        shape[axis] = -1
+        empty |= missing.reshape(shape)
+    return empty
+
+
+def _phase_in_radians(
+    part: _Part, run: GreRun, maker: str, valid: np.ndarray, notes: dict[str, str]
+) -> np.ndarray:
+    names = [Path(path).name for path in run.phase]
+    units = [md.phase_units(m, n) for m, n in zip(run.metadata, names, strict=True)]
+    if len(set(units)) > 1:
+        raise BIDSInputError(f"{names[0]}: the echoes have different Units: {sorted(set(units))}")
+    inside = part.values[:, valid]
+    if not inside.size:
+        raise BIDSInputError(f"{run.prefix}: no voxel of the phase is finite and not empty")
+    low, high = float(inside.min()), float(inside.max())
+    margin = 0.02 * (high - low)
+    scalings = {(float(i.dataobj.slope), float(i.dataobj.inter)) for i in part.images}
+    slope, intercept = scalings.pop() if len(scalings) == 1 else (float("nan"), float("nan"))
+    scaling = decide_phase_scaling(
+        StoredPhase(
+            file=names[0],
+            minimum=low,
+            maximum=high,
+            integer_dtype=all(i.get_data_dtype().kind in "iu" for i in part.images),
+            whole_numbers=bool((inside == np.round(inside)).all()),
+            slope=slope,
+            intercept=intercept,
+            low_wall=float((inside < low + margin).mean()),
+            high_wall=float((inside > high - margin).mean()),
+            manufacturer=maker,
+            units=units[0] if units else "",
+        )
+    )
+    notes["phase_scaling"] = scaling.reason
+    notes["phase_sign"] = scaling.sign_reason
+    return np.stack([scaling.to_radians(echo) for echo in part.values])
+
+
+def _from_real_and_imaginary(
+    parts: dict[str, _Part], maker: str, notes: dict[str, str]
+) -> tuple[np.ndarray, np.ndarray]:
+    real, imag = parts["real"].values, parts["imag"].values
+    for part in (parts["real"], parts["imag"]):
+        if part.values.min() >= 0:
+            raise BIDSInputError(
+                f"{part.images[0].get_filename()} has no negative value (least "
+                f"{part.values.min():g}), expected signed data; correct its slope and intercept"
+            )
+    sign = -1 if maker == "GE" else 1
+    notes["phase_scaling"] = "Phase and magnitude were computed from real and imaginary parts"
+    notes["phase_sign"] = (
+        "Inverted: the phase of GE has the opposite sign of Siemens and Philips"
+        if sign < 0
+        else f"Kept, manufacturer {maker or 'not given'}"
+    )
+    return np.arctan2(sign * imag, real), np.hypot(real, imag)
+
+
+def _repair_slice_signs(
+    phase: np.ndarray, magnitude: np.ndarray, image: nib.Nifti1Image, notes: dict[str, str]
+) -> np.ndarray:
+    slice_axis = image.header.get_dim_info()[2]
+    axes = (2, 1, 0) if slice_axis is None else (slice_axis,)
+    axis = alternating_axis(phase[0], magnitude[0], axes)
+    if axis is None:
+        return phase
+    notes["slice_sign"] = (
+        f"The sign alternated between slices along voxel axis {axis}, as in raw GE data; every "
+        "second slice was negated"
+    )
+    return negate_alternate_slices(phase, axis)
+
+
+def _read_mask(path: str, first: nib.Nifti1Image) -> np.ndarray:
+    image = open_image(path)
+    _check_same_space(image, first, MaskError)
+    mask = np.nan_to_num(_values(image).reshape(first.shape[:3])) > 0.5
+    if not mask.any():
+        raise MaskError(f"{path} is empty: no voxel is above 0.5")
+    return mask
