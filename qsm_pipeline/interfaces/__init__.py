@@ -1,0 +1,1 @@
+"""Thin nipype nodes: load, call one function, save."""

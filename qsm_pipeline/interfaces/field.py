@@ -1,0 +1,190 @@
+"""Nodes from wrapped phase to the total field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import File, TraitedSpec, traits
+
+from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface
+from qsm_pipeline.interfaces._volumes import load_grid, load_mask, load_tensor, save_tensor
+from qsm_pipeline.numerics.bipolar import (
+    alternating_phase,
+    bipolar_score,
+    remove_alternating_phase,
+)
+from qsm_pipeline.numerics.field_fit import nonlinear_field_fit, weighted_field_fit
+from qsm_pipeline.numerics.phase_offset import PhaseOffsetParams, remove_phase_offset
+from qsm_pipeline.numerics.phase_quality import phase_quality
+from qsm_pipeline.numerics.relaxation import fit_relaxation
+from qsm_pipeline.numerics.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.unwrap import METHODS, UnwrapProblem
+from qsm_pipeline.numerics.weights import reliability
+
+
+class _EchoesInputSpec(NumericInputSpec):
+    magnitude = File(exists=True, mandatory=True, desc="4D magnitude")
+    mask = File(exists=True, mandatory=True)
+    echo_times_s = traits.List(traits.Float, mandatory=True)
+
+
+class _PhaseInputSpec(_EchoesInputSpec):
+    phase = File(exists=True, mandatory=True, desc="4D phase in rad")
+
+
+class CorrectPhaseInputSpec(_PhaseInputSpec):
+    """Inputs of `CorrectPhase`."""
+
+    bipolar = traits.Bool(False, usedefault=True, desc="remove the odd/even difference")
+    remove_offset = traits.Bool(True, usedefault=True, desc="MCPC-3D-S")
+    params = traits.Dict(usedefault=True, desc="of PhaseOffsetParams")
+
+
+class CorrectPhaseOutputSpec(TraitedSpec):
+    """Outputs of `CorrectPhase`."""
+
+    phase = File(exists=True, desc="4D wrapped phase in rad")
+    quality = File(exists=True, desc="phase quality from 0 to 1")
+    facts = traits.Dict(desc="what was done, for the sidecar")
+
+
+class CorrectPhase(NumericInterface):
+    """Remove the odd/even difference and the phase offset; judge the phase's quality."""
+
+    input_spec = CorrectPhaseInputSpec
+    output_spec = CorrectPhaseOutputSpec
+
+    def _compute(self, folder: Path) -> dict[str, Any]:
+        inputs = self.inputs
+        grid = load_grid(inputs.phase)
+        phase = load_tensor(inputs.phase, device=inputs.device)
+        magnitude = load_tensor(inputs.magnitude, device=inputs.device)
+        mask = load_mask(inputs.mask, device=inputs.device)
+        times = tuple(inputs.echo_times_s)
+        facts: dict[str, Any] = {"PhaseOffsetRemoval": "none", "BipolarCorrection": False}
+        if inputs.bipolar:
+            alternating = alternating_phase(phase, magnitude, mask, times, grid)
+            phase = remove_alternating_phase(phase, alternating)
+            facts["BipolarCorrection"] = True
+            facts["BipolarPhaseSpreadRad"] = bipolar_score(alternating, mask)
+        if inputs.remove_offset and len(times) > 1:
+            params = PhaseOffsetParams(**inputs.params)
+            phase, _ = remove_phase_offset(phase, magnitude, mask, times, grid, params)
+            facts["PhaseOffsetRemoval"] = f"MCPC-3D-S, Gaussian of {params.sigma_mm:g} mm"
+        quality = phase_quality(phase, magnitude, mask, times)
+        return {
+            "phase": save_tensor(phase, inputs.phase, folder / "phase.nii"),
+            "quality": save_tensor(quality, inputs.phase, folder / "quality.nii"),
+            "facts": facts,
+        }
+
+
+class UnwrapPhaseInputSpec(_PhaseInputSpec):
+    """Inputs of `UnwrapPhase`."""
+
+    method = traits.Enum(*METHODS, usedefault=True)
+    params = traits.Dict(usedefault=True)
+
+
+class UnwrapPhaseOutputSpec(TraitedSpec):
+    """Outputs of `UnwrapPhase`."""
+
+    unwrapped = File(exists=True, desc="4D phase in rad")
+
+
+class UnwrapPhase(NumericInterface):
+    """Unwrap all echoes."""
+
+    input_spec = UnwrapPhaseInputSpec
+    output_spec = UnwrapPhaseOutputSpec
+
+    def _compute(self, folder: Path) -> dict[str, Any]:
+        inputs = self.inputs
+        problem = UnwrapProblem(
+            phase_rad=load_tensor(inputs.phase, device=inputs.device),
+            mask=load_mask(inputs.mask, device=inputs.device),
+            echo_times_s=tuple(inputs.echo_times_s),
+            grid=load_grid(inputs.phase),
+            magnitude=load_tensor(inputs.magnitude, device=inputs.device),
+        )
+        method = METHODS[inputs.method]
+        unwrapped = method.function(problem, method.params(**inputs.params))
+        return {"unwrapped": save_tensor(unwrapped, inputs.phase, folder / "unwrapped.nii")}
+
+
+class FitFieldInputSpec(_EchoesInputSpec):
+    """Inputs of `FitField`."""
+
+    unwrapped = File(exists=True, mandatory=True, desc="4D unwrapped phase in rad")
+    b0_tesla = traits.Float(mandatory=True)
+    method = traits.Enum("weighted", "nonlinear", usedefault=True)
+
+
+class FitFieldOutputSpec(TraitedSpec):
+    """Outputs of `FitField`."""
+
+    total_field = File(exists=True, desc="ppm")
+    field_noise = File(exists=True, desc="standard deviation in ppm")
+    weights = File(exists=True, desc="reliability from 0 to 1")
+    noise_ppm = traits.Float(desc="standard deviation where the weight is 1")
+
+
+class FitField(NumericInterface):
+    """Fit the total field and its reliability."""
+
+    input_spec = FitFieldInputSpec
+    output_spec = FitFieldOutputSpec
+
+    def _compute(self, folder: Path) -> dict[str, Any]:
+        inputs = self.inputs
+        unwrapped = load_tensor(inputs.unwrapped, device=inputs.device)
+        magnitude = load_tensor(inputs.magnitude, device=inputs.device)
+        mask = load_mask(inputs.mask, device=inputs.device)
+        times = tuple(inputs.echo_times_s)
+        fit = weighted_field_fit(unwrapped, magnitude, mask, times, inputs.b0_tesla)
+        if inputs.method == "nonlinear":
+            start = fit.total_field_ppm * rad_per_s_per_ppm(inputs.b0_tesla)
+            fit = nonlinear_field_fit(unwrapped, magnitude, mask, times, inputs.b0_tesla, start)
+        weights, noise_ppm = reliability(fit.field_noise_ppm, fit.relative_residual, mask)
+        finite = fit.field_noise_ppm.clamp(max=1e3)
+        like = inputs.unwrapped
+        return {
+            "total_field": save_tensor(fit.total_field_ppm, like, folder / "total_field.nii"),
+            "field_noise": save_tensor(finite, like, folder / "field_noise.nii"),
+            "weights": save_tensor(weights, like, folder / "weights.nii"),
+            "noise_ppm": noise_ppm,
+        }
+
+
+class FitRelaxationInputSpec(_EchoesInputSpec):
+    """Inputs of `FitRelaxation`."""
+
+
+class FitRelaxationOutputSpec(TraitedSpec):
+    """Outputs of `FitRelaxation`."""
+
+    r2star = File(exists=True, desc="1/s")
+    t2star = File(exists=True, desc="s")
+    s0 = File(exists=True, desc="unit of the magnitude")
+
+
+class FitRelaxation(NumericInterface):
+    """Fit R2*, T2* and S0."""
+
+    input_spec = FitRelaxationInputSpec
+    output_spec = FitRelaxationOutputSpec
+
+    def _compute(self, folder: Path) -> dict[str, Any]:
+        inputs = self.inputs
+        maps = fit_relaxation(
+            load_tensor(inputs.magnitude, device=inputs.device),
+            load_mask(inputs.mask, device=inputs.device),
+            tuple(inputs.echo_times_s),
+        )
+        like = inputs.magnitude
+        return {
+            "r2star": save_tensor(maps.r2star_per_s, like, folder / "r2star.nii"),
+            "t2star": save_tensor(maps.t2star_s, like, folder / "t2star.nii"),
+            "s0": save_tensor(maps.s0, like, folder / "s0.nii"),
+        }

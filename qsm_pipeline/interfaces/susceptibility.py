@@ -1,0 +1,145 @@
+"""Nodes from the total field to the susceptibility map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import File, TraitedSpec, traits
+
+from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface
+from qsm_pipeline.interfaces._volumes import load_grid, load_mask, load_tensor, save_tensor
+from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
+from qsm_pipeline.numerics.background import BackgroundProblem
+from qsm_pipeline.numerics.inversion import METHODS as INVERSION_METHODS
+from qsm_pipeline.numerics.inversion import InversionProblem
+from qsm_pipeline.numerics.reference import REFERENCES, subtract_reference
+from qsm_pipeline.numerics.units import rad_per_s_per_ppm
+
+
+class RemoveBackgroundInputSpec(NumericInputSpec):
+    """Inputs of `RemoveBackground`."""
+
+    total_field = File(exists=True, mandatory=True, desc="ppm")
+    mask = File(exists=True, mandatory=True)
+    weights = File(exists=True, desc="reliability from 0 to 1")
+    method = traits.Enum(*BACKGROUND_METHODS, usedefault=True)
+    params = traits.Dict(usedefault=True)
+
+
+class RemoveBackgroundOutputSpec(TraitedSpec):
+    """Outputs of `RemoveBackground`."""
+
+    local_field = File(exists=True, desc="ppm")
+    mask = File(exists=True, desc="where the local field is valid")
+
+
+class RemoveBackground(NumericInterface):
+    """Remove the field of sources outside the mask."""
+
+    input_spec = RemoveBackgroundInputSpec
+    output_spec = RemoveBackgroundOutputSpec
+
+    def _compute(self, folder: Path) -> dict[str, Any]:
+        inputs = self.inputs
+        weights = self._get("weights")
+        problem = BackgroundProblem(
+            total_field_ppm=load_tensor(inputs.total_field, device=inputs.device),
+            mask=load_mask(inputs.mask, device=inputs.device),
+            grid=load_grid(inputs.total_field),
+            weights=load_tensor(weights, device=inputs.device) if weights else None,
+        )
+        method = BACKGROUND_METHODS[inputs.method]
+        local = method.function(problem, method.params(**inputs.params))
+        like = inputs.total_field
+        return {
+            "local_field": save_tensor(local.local_field_ppm, like, folder / "local_field.nii"),
+            "mask": save_tensor(local.mask, like, folder / "mask.nii"),
+        }
+
+
+class InvertDipoleInputSpec(NumericInputSpec):
+    """Inputs of `InvertDipole`."""
+
+    local_field = File(exists=True, mandatory=True, desc="ppm")
+    mask = File(exists=True, mandatory=True)
+    weights = File(exists=True, desc="reliability from 0 to 1")
+    magnitude = File(exists=True, desc="4D; the first echo is used for its edges")
+    noise_ppm = traits.Float(desc="standard deviation where the weight is 1")
+    echo_times_s = traits.List(traits.Float, mandatory=True)
+    b0_tesla = traits.Float(mandatory=True)
+    method = traits.Enum(*INVERSION_METHODS, usedefault=True)
+    params = traits.Dict(usedefault=True)
+
+
+class InvertDipoleOutputSpec(TraitedSpec):
+    """Outputs of `InvertDipole`."""
+
+    chi = File(exists=True, desc="ppm, not referenced")
+
+
+class InvertDipole(NumericInterface):
+    """Invert the local field to susceptibility."""
+
+    input_spec = InvertDipoleInputSpec
+    output_spec = InvertDipoleOutputSpec
+
+    def _compute(self, folder: Path) -> dict[str, Any]:
+        inputs = self.inputs
+        weights, magnitude = self._get("weights"), self._get("magnitude")
+        times = inputs.echo_times_s
+        problem = InversionProblem(
+            local_field_ppm=load_tensor(inputs.local_field, device=inputs.device),
+            mask=load_mask(inputs.mask, device=inputs.device),
+            grid=load_grid(inputs.local_field),
+            weights=load_tensor(weights, device=inputs.device) if weights else None,
+            magnitude=load_tensor(magnitude, device=inputs.device)[0] if magnitude else None,
+            noise_ppm=self._get("noise_ppm"),
+            rad_per_ppm=rad_per_s_per_ppm(inputs.b0_tesla) * sum(times) / len(times),
+        )
+        method = INVERSION_METHODS[inputs.method]
+        chi = method.function(problem, method.params(**inputs.params))
+        return {"chi": save_tensor(chi, inputs.local_field, folder / "chi.nii")}
+
+
+class ReferenceInputSpec(NumericInputSpec):
+    """Inputs of `Reference`."""
+
+    chi = File(exists=True, mandatory=True, desc="ppm")
+    mask = File(exists=True, mandatory=True)
+    r2star = File(exists=True, desc="1/s, to find the CSF")
+    reference = traits.Enum(*REFERENCES, usedefault=True)
+
+
+class ReferenceOutputSpec(TraitedSpec):
+    """Outputs of `Reference`."""
+
+    chi = File(exists=True, desc="ppm")
+    facts = traits.Dict(desc="what was subtracted, for the sidecar")
+
+
+class Reference(NumericInterface):
+    """Subtract the susceptibility of the reference."""
+
+    input_spec = ReferenceInputSpec
+    output_spec = ReferenceOutputSpec
+
+    def _compute(self, folder: Path) -> dict[str, Any]:
+        inputs = self.inputs
+        r2star = self._get("r2star")
+        result = subtract_reference(
+            load_tensor(inputs.chi, device=inputs.device),
+            load_mask(inputs.mask, device=inputs.device),
+            load_grid(inputs.chi),
+            inputs.reference,
+            load_tensor(r2star, device=inputs.device) if r2star else None,
+        )
+        return {
+            "chi": save_tensor(result.chi_ppm, inputs.chi, folder / "chi.nii"),
+            "facts": {
+                "SusceptibilityReference": inputs.reference,
+                "ReferenceMeanPpm": result.mean_ppm,
+                "ReferenceStandardDeviationPpm": result.sd_ppm,
+                "ReferenceVoxels": result.voxels,
+            },
+        }
