@@ -150,6 +150,11 @@ def open_image(path: str) -> nib.Nifti1Image:
         raise BIDSInputError(f"{path} does not exist (or is a link to nothing)") from err
     except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as err:
         raise BIDSInputError(f"{path} is not a readable NIfTI file: {err}") from err
+    if not isinstance(image, nib.Nifti1Image | nib.Nifti1Pair):
+        raise BIDSInputError(f"{path} is a {type(image).__name__}, expected NIfTI")
+    length = image.header.get_xyzt_units()[0]
+    if length not in ("mm", "unknown"):
+        raise BIDSInputError(f"{path}: its header gives lengths in {length}, expected mm")
     dtype = image.get_data_dtype()
     if dtype.kind == "c":
         raise BIDSInputError(

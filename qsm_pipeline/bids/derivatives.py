@@ -1,0 +1,312 @@
+"""Write BIDS derivatives: images, sidecars and the description of the data set.
+
+Every file is written beside its final place and then renamed, so that a run that is killed, or
+a disk that fills, never leaves half a file under a final name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from qsm_pipeline import __version__
+from qsm_pipeline.bids.naming import OUTPUTS, output_path
+from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.exceptions import OutputError
+
+BIDS_VERSION = "1.10.0"
+_RAW = "raw"
+_SOFTWARE = ("numpy", "scipy", "torch", "nibabel", "numba", "scikit-image", "nipype", "pybids")
+_IGNORED = ("*.html", "logs", "figures", "*.svg", "*.toml")
+_README = """# QSM derivatives
+
+Susceptibility maps and what they were made from, written by qsm-pipeline {version}.
+
+- `anat/*_Chimap.nii.gz`: magnetic susceptibility in ppm.
+- `anat/*_desc-brain_mask.nii.gz`, `anat/*_desc-qsm_mask.nii.gz`: the brain, and where the
+  susceptibility is valid.
+- `fmap/*_desc-total_fieldmap.nii.gz`, `fmap/*_desc-local_fieldmap.nii.gz`: the field in Hz, before
+  and after removal of the background.
+- `anat/*_R2starmap.nii.gz`, `anat/*_T2starmap.nii.gz`, `anat/*_S0map.nii.gz`: relaxation.
+
+The JSON file beside each image holds its units, its sources, every parameter, the versions of the
+software, and whatever was inferred from the input. The method's assumptions are documented with
+the software.
+"""
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file completely or not at all.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where; folders are created.
+    data : bytes
+        The whole content.
+
+    Raises
+    ------
+    OutputError
+        If the folder or the file cannot be written; nothing is left behind.
+    """
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as err:
+        with contextlib.suppress(OSError):
+            if temporary:
+                os.unlink(temporary)
+        raise OutputError(f"{path} cannot be written: {err.strerror or err}") from err
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write sorted, indented JSON; the same data give the same bytes.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite, which JSON cannot hold.
+    OutputError
+        If the file cannot be written.
+    """
+    text = json.dumps(data, indent=2, sort_keys=True, allow_nan=False, default=_plain)
+    write_atomic(path, (text + "\n").encode())
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"A sidecar cannot hold a {type(value).__name__}: {value!r}")
+
+
+def write_image(
+    path: Path, values: np.ndarray, like: nib.Nifti1Header, affine: np.ndarray
+) -> None:
+    """Write a volume in the space of an input image.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Ends in ``.nii.gz``.
+    values : numpy.ndarray, shape (X, Y, Z)
+        Stored as uint8 if bool, else as float32, without slope.
+    like : nibabel.Nifti1Header
+        Its sform, qform and units are kept to the bit; a unit of length that it leaves open is
+        written as mm.
+    affine : numpy.ndarray, shape (4, 4)
+        Affine of the input, used only if ``like`` has neither sform nor qform.
+
+    Raises
+    ------
+    ValueError
+        If the shape differs from the header's, or a value is not finite.
+    OutputError
+        If the file cannot be written.
+    """
+    if values.shape != like.get_data_shape()[:3]:
+        raise ValueError(
+            f"{path.name}: shape {values.shape}, expected {like.get_data_shape()[:3]}"
+        )
+    if not np.isfinite(values).all():
+        raise ValueError(f"{path.name}: some values are not finite")
+    stored = values.astype(np.uint8 if values.dtype == bool else np.float32)
+    header = nib.Nifti1Header.from_header(like, check=False)
+    header.set_data_dtype(stored.dtype)
+    header.set_data_shape(stored.shape)
+    header["pixdim"][4:] = 0
+    header["scl_slope"], header["scl_inter"] = np.nan, np.nan
+    header["cal_min"] = header["cal_max"] = 0
+    header["descrip"] = header["aux_file"] = header["intent_name"] = b""
+    header["intent_code"] = 0
+    if header.get_xyzt_units()[0] == "unknown":
+        header.set_xyzt_units("mm", header.get_xyzt_units()[1])
+    header.extensions.clear()
+    has_space = int(like["sform_code"]) or int(like["qform_code"])
+    image = nib.Nifti1Image(stored, None if has_space else affine, header)
+    if not has_space:
+        image.set_sform(affine, 0)
+        image.set_qform(affine, 0)
+    plain = image.to_bytes()
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=6, mtime=0, filename="") as file:
+        file.write(plain)
+    write_atomic(path, packed.getvalue())
+
+
+def sidecar(
+    run: GreRun,
+    quantity: str,
+    *,
+    sources: Sequence[str] = (),
+    parameters: Mapping[str, Any] | None = None,
+    inferred: Mapping[str, str] | None = None,
+    reference: str = "",
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Build the JSON sidecar of one output.
+
+    Parameters
+    ----------
+    run : GreRun
+        Where it came from.
+    quantity : str
+        A key of `qsm_pipeline.bids.naming.OUTPUTS`.
+    sources : sequence of str
+        Outputs of this data set that it was made from, relative paths; the raw images are always
+        listed.
+    parameters : mapping, optional
+        Every parameter of every step that it went through.
+    inferred : mapping, optional
+        Notes of `qsm_pipeline.bids.load.load_run`; those of the run if not given.
+    reference : str
+        What the susceptibility is relative to.
+    extra : mapping, optional
+        Further keys, which win over the others.
+
+    Returns
+    -------
+    dict
+    """
+    spec = OUTPUTS[quantity]
+    raw = [f"bids:{_RAW}:{path}" for path in run.sources]
+    if run.mask:
+        raw.append(Path(run.mask).absolute().as_uri())
+    data: dict[str, Any] = {
+        "Description": spec.description,
+        "Sources": raw + [f"bids::{path}" for path in sources],
+        "Parameters": dict(parameters or {}),
+        "Inferred": dict(run.inferred if inferred is None else inferred),
+        "EchoTimes": list(run.echo_times_s),
+        "FieldStrengthUsed": run.b0_tesla,
+        "Software": software_versions(),
+    }
+    if spec.mask_type:
+        data |= {"Type": spec.mask_type, "SpatialReference": "orig"}
+    else:
+        data |= {"Units": spec.units, "SkullStripped": spec.skull_stripped}
+    if reference:
+        data["SusceptibilityReference"] = reference
+    return data | dict(extra or {})
+
+
+def write_output(
+    out_dir: Path,
+    run: GreRun,
+    quantity: str,
+    values: np.ndarray,
+    like: nib.Nifti1Header,
+    affine: np.ndarray,
+    metadata: Mapping[str, Any],
+    *,
+    extra_entities: Mapping[str, str] | None = None,
+) -> Path:
+    """Write one output and its sidecar; return the path of the image.
+
+    The sidecar comes first, so an image under its final name is always described.
+    """
+    relative = output_path(run.entities, quantity, extra=extra_entities)
+    image = out_dir / relative
+    write_json(
+        out_dir / output_path(run.entities, quantity, extra=extra_entities, extension=".json"),
+        metadata,
+    )
+    write_image(image, values, like, affine)
+    return image
+
+
+def write_dataset_files(
+    out_dir: Path, bids_dir: Path, *, container: Mapping[str, str] | None = None
+) -> None:
+    """Write ``dataset_description.json``, ``README.md`` and ``.bidsignore``.
+
+    Parameters
+    ----------
+    out_dir : pathlib.Path
+        The derivatives folder.
+    bids_dir : pathlib.Path
+        The raw data set, for ``SourceDatasets`` and ``DatasetLinks``.
+    container : mapping, optional
+        ``Type``, ``Tag`` and ``URI`` of the container that this runs in.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
+    generated: dict[str, Any] = {"Name": "qsm-pipeline", "Version": __version__}
+    if container:
+        generated["Container"] = dict(container)
+    raw = _raw_description(bids_dir)
+    name = raw.get("Name", bids_dir.name)
+    uri = bids_dir.absolute().as_uri()
+    source = {"URL": uri} | ({"DOI": raw["DatasetDOI"]} if "DatasetDOI" in raw else {})
+    write_json(
+        out_dir / "dataset_description.json",
+        {
+            "Name": f"QSM of {name}",
+            "BIDSVersion": BIDS_VERSION,
+            "DatasetType": "derivative",
+            "GeneratedBy": [generated],
+            "SourceDatasets": [source],
+            "DatasetLinks": {_RAW: uri},
+            "HEDVersion": raw.get("HEDVersion", "8.2.0"),
+            "License": raw.get("License", "n/a"),
+            "Authors": [
+                *raw.get("Authors", [f"The authors of {name}"]),
+                "qsm-pipeline (software)",
+            ],
+        },
+    )
+    write_atomic(out_dir / "README.md", _README.format(version=__version__).encode())
+    write_atomic(out_dir / ".bidsignore", ("\n".join(_IGNORED) + "\n").encode())
+
+
+def _raw_description(bids_dir: Path) -> dict[str, Any]:
+    """Return the usable text fields of the raw description; a broken one gives none."""
+    try:
+        data = json.loads((bids_dir / "dataset_description.json").read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(data, dict):
+        return {}
+    texts = ("Name", "DatasetDOI", "License", "HEDVersion")
+    kept = {k: data[k] for k in texts if isinstance(data.get(k), str) and data[k].strip()}
+    authors = data.get("Authors")
+    if isinstance(authors, list) and authors and all(isinstance(a, str) for a in authors):
+        kept["Authors"] = authors
+    return kept
+
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of this software and of what it computes with."""
+    versions = {"qsm-pipeline": __version__, "python": platform.python_version()}
+    for name in _SOFTWARE:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
