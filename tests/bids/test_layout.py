@@ -1,0 +1,66 @@
+import pytest
+from bids_trees import add_megre, make_dataset
+
+from qsm_pipeline.bids.collect import collect_runs
+from qsm_pipeline.bids.layout import index, participants
+from qsm_pipeline.exceptions import BIDSInputError, OutputError
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = make_dataset(tmp_path / "raw")
+    for sub in ("01", "02", "011"):
+        add_megre(root, sub=sub)
+    return root
+
+
+def _images(layout):
+    return {f.split("/")[-1].split("_")[0] for f in layout.get(return_type="filename")} - {
+        "dataset"
+    }
+
+
+def test_only_the_participants_asked_for_are_visited(root):
+    assert participants(root) == ("01", "011", "02")
+    assert _images(index(root, ["01"])) == {"sub-01"}
+    assert _images(index(root)) == {"sub-01", "sub-02", "sub-011"}
+
+
+def test_other_folders_are_not_indexed(root):
+    add_megre(root / "derivatives" / "x", sub="03")
+    add_megre(root / "sourcedata", sub="04")
+    assert _images(index(root)) == {"sub-01", "sub-02", "sub-011"}
+
+
+def test_links_that_loop_do_not_hang(root):
+    for n in range(4):
+        (root / "sub-01" / f"ses-loop{n}").symlink_to(root, target_is_directory=True)
+        (root / "sub-02" / f"ses-x{n}").symlink_to(root / "sub-011", target_is_directory=True)
+        (root / "sub-011" / f"ses-x{n}").symlink_to(root / "sub-02", target_is_directory=True)
+    found = collect_runs(index(root))
+    assert [run.prefix for run in found.runs] == ["sub-01", "sub-011", "sub-02"]
+
+
+def test_database_is_used_again(root, tmp_path):
+    database = tmp_path / "db"
+    first = collect_runs(index(root, ["01"], database))
+    add_megre(root, sub="09")  # indexed only by a new database
+    again = collect_runs(index(root, None, database))
+    assert [r.prefix for r in first.runs] == ["sub-01", "sub-011", "sub-02"]
+    assert [r.prefix for r in again.runs] == ["sub-01", "sub-011", "sub-02"]
+    assert [s.what for s in again.skipped] == ["sub-09"]
+
+
+def test_refusals(tmp_path, root):
+    with pytest.raises(BIDSInputError, match="is not a folder; expected a BIDS data set"):
+        index(tmp_path / "no")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BIDSInputError, match="holds no participant folder"):
+        index(tmp_path / "empty")
+    with pytest.raises(OutputError, match="cannot be written"):
+        index(root, database_dir=root / "dataset_description.json" / "db")
+    (root / "dataset_description.json").write_text("[]")
+    with pytest.raises(BIDSInputError, match=r"dataset_description\.json holds a JSON list"):
+        index(root)
+    (root / "dataset_description.json").unlink()
+    assert len(collect_runs(index(root)).runs) == 3
