@@ -105,9 +105,7 @@ def _plain(value: object) -> object:
     raise TypeError(f"A sidecar cannot hold a {type(value).__name__}: {value!r}")
 
 
-def write_image(
-    path: Path, values: np.ndarray, like: nib.Nifti1Header, affine: np.ndarray
-) -> None:
+def write_image(path: Path, values: np.ndarray, like: nib.Nifti1Header) -> None:
     """Write a volume in the space of an input image.
 
     Parameters
@@ -117,10 +115,8 @@ def write_image(
     values : numpy.ndarray, shape (X, Y, Z)
         Stored as uint8 if bool, else as float32, without slope.
     like : nibabel.Nifti1Header
-        Its sform, qform and units are kept to the bit; a unit of length that it leaves open is
-        written as mm.
-    affine : numpy.ndarray, shape (4, 4)
-        Affine of the input, used only if ``like`` has neither sform nor qform.
+        Its sform, qform and units are kept to the bit, so the affine is too; a unit of length
+        that it leaves open is written as mm.
 
     Raises
     ------
@@ -147,12 +143,7 @@ def write_image(
     if header.get_xyzt_units()[0] == "unknown":
         header.set_xyzt_units("mm", header.get_xyzt_units()[1])
     header.extensions.clear()
-    has_space = int(like["sform_code"]) or int(like["qform_code"])
-    image = nib.Nifti1Image(stored, None if has_space else affine, header)
-    if not has_space:
-        image.set_sform(affine, 0)
-        image.set_qform(affine, 0)
-    plain = image.to_bytes()
+    plain = nib.Nifti1Image(stored, None, header).to_bytes()
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=6, mtime=0, filename="") as file:
         file.write(plain)
@@ -221,7 +212,6 @@ def write_output(
     quantity: str,
     values: np.ndarray,
     like: nib.Nifti1Header,
-    affine: np.ndarray,
     metadata: Mapping[str, Any],
     *,
     extra_entities: Mapping[str, str] | None = None,
@@ -236,7 +226,7 @@ def write_output(
         out_dir / output_path(run.entities, quantity, extra=extra_entities, extension=".json"),
         metadata,
     )
-    write_image(image, values, like, affine)
+    write_image(image, values, like)
     return image
 
 

@@ -25,7 +25,7 @@ LONG_NAMES = {
 RUN_ENTITIES = ("sub", "ses", "task", "acq", "ce", "rec", "run", "chunk")
 """What tells one gradient-echo run from another and may stand in the name of its maps."""
 
-_FIELDMAP_ENTITIES = ("sub", "ses", "acq", "run", "chunk")
+_NO_ACQ = "qsmGre"
 _DERIVED_ENTITIES = ("space", "res", "label", "desc")
 _LABEL = re.compile(r"[0-9a-zA-Z]+(\+[0-9a-zA-Z]+)*")
 _EXTENSION = re.compile(r"(\.nii\.gz|\.nii|\.json|\.tsv|\.[0-9a-zA-Z]+)$")
@@ -216,8 +216,10 @@ def output_path(
 
     Notes
     -----
-    BIDS allows no ``task``, ``ce`` or ``rec`` in ``fmap/``; there they are joined to the ``acq``
-    label (``acq-q_rec-b`` becomes ``acq-qRecB``).
+    BIDS allows no ``task``, ``ce`` or ``rec`` in ``fmap/``, and a ``magnitude`` there counts for
+    every field map whose entities include its own. So in ``fmap/`` all that tells runs apart is
+    joined to the ``acq`` label: ``acq-q_rec-b_run-1`` becomes ``acq-qRecBRun1``, and a run
+    without any of it ``acq-qsmGre``.
 
     Examples
     --------
@@ -249,10 +251,9 @@ def _named_entities(entities: Mapping[str, str], allowed: tuple[str, ...]) -> di
 
 
 def _fieldmap_entities(entities: Mapping[str, str]) -> dict[str, str]:
-    kept = {key: label for key, label in entities.items() if key in _FIELDMAP_ENTITIES}
-    acq = entities.get("acq", "")
-    for key in ("task", "ce", "rec"):
+    acq = entities.get("acq", _NO_ACQ)
+    for key in ("task", "ce", "rec", "run", "chunk"):
         if key in entities:
             label = entities[key]
-            acq += f"{key.capitalize() if acq else key}{label[0].upper()}{label[1:]}"
-    return kept | ({"acq": acq} if acq else {})
+            acq += f"{key.capitalize()}{label[0].upper()}{label[1:]}"
+    return {k: entities[k] for k in ("sub", "ses") if k in entities} | {"acq": acq}

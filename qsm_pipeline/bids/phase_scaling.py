@@ -195,10 +195,10 @@ def _from_units(facts: StoredPhase) -> tuple[float, float, str] | None:
                 f"{facts.file}: the sidecar says rad, but the phase wraps at {_span(facts)}; "
                 "expected -pi..pi. Rescale the images, or set Units to arbitrary"
             )
-        return 1.0, 0.0, f"Radians by the sidecar; range {_span(facts)}"
-    if facts.whole_numbers or _from_range(facts) or largest > _MAX_UNWRAPPED_RAD:
+    elif facts.whole_numbers or _from_range(facts) or largest > _MAX_UNWRAPPED_RAD:
         return None
-    return 1.0, 0.0, f"Radians by the sidecar; {_span(facts)} goes beyond one turn and was wrapped"
+    wrapped = "" if largest <= math.pi * _TOLERANCE else ", wrapped to -pi..pi"
+    return 1.0, 0.0, f"Radians by the sidecar; range {_span(facts)}{wrapped}"
 
 
 def _from_range(facts: StoredPhase) -> tuple[float, float, str] | None:

@@ -49,8 +49,8 @@ def test_names_as_documented():
     expected = {
         "chi": "anat/sub-01_ses-a_acq-q_rec-b_run-2_Chimap.nii.gz",
         "brain_mask": "anat/sub-01_ses-a_acq-q_rec-b_run-2_desc-brain_mask.nii.gz",
-        "total_field": "fmap/sub-01_ses-a_acq-qRecB_run-2_desc-total_fieldmap.nii.gz",
-        "fieldmap_magnitude": "fmap/sub-01_ses-a_acq-qRecB_run-2_magnitude.nii.gz",
+        "total_field": "fmap/sub-01_ses-a_acq-qRecBRun2_desc-total_fieldmap.nii.gz",
+        "fieldmap_magnitude": "fmap/sub-01_ses-a_acq-qRecBRun2_magnitude.nii.gz",
         "r2star": "anat/sub-01_ses-a_acq-q_rec-b_run-2_R2starmap.nii.gz",
     }
     for quantity, path in expected.items():
