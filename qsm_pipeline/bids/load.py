@@ -150,7 +150,7 @@ def open_image(path: str) -> nib.Nifti1Image:
         raise BIDSInputError(f"{path} does not exist (or is a link to nothing)") from err
     except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as err:
         raise BIDSInputError(f"{path} is not a readable NIfTI file: {err}") from err
-    if not isinstance(image, nib.Nifti1Image | nib.Nifti1Pair):
+    if not isinstance(image, nib.Nifti1Image):
         raise BIDSInputError(f"{path} is a {type(image).__name__}, expected NIfTI")
     length = image.header.get_xyzt_units()[0]
     if length not in ("mm", "unknown"):
@@ -212,7 +212,7 @@ def _read_part(paths: tuple[str, ...], n_echoes: int) -> _Part:
 def _check_geometry(parts: dict[str, _Part], leading: str) -> None:
     first = parts[leading].images[0]
     try:
-        Grid.from_affine(first.shape[:3], first.affine)
+        Grid.from_affine(parts[leading].values.shape[1:], first.affine)
     except ValueError as err:
         raise BIDSInputError(f"{first.get_filename()}: {err}; correct its header") from err
     for part in parts.values():
@@ -281,7 +281,7 @@ def _phase_in_radians(
         raise BIDSInputError(f"{run.prefix}: no voxel of the phase is finite and not empty")
     low, high = float(inside.min()), float(inside.max())
     margin = 0.02 * (high - low)
-    scalings = {(float(i.dataobj.slope), float(i.dataobj.inter)) for i in part.images}
+    scalings = {_slope_and_intercept(image) for image in part.images}
     slope, intercept = scalings.pop() if len(scalings) == 1 else (float("nan"), float("nan"))
     scaling = decide_phase_scaling(
         StoredPhase(
@@ -301,6 +301,13 @@ def _phase_in_radians(
     notes["phase_scaling"] = scaling.reason
     notes["phase_sign"] = scaling.sign_reason
     return np.stack([scaling.to_radians(echo) for echo in part.values])
+
+
+def _slope_and_intercept(image: nib.Nifti1Image) -> tuple[float, float]:
+    proxy = image.dataobj
+    if not isinstance(proxy, nib.arrayproxy.ArrayProxy):
+        return 1.0, 0.0
+    return float(proxy.slope), float(proxy.inter)
 
 
 def _from_real_and_imaginary(

@@ -93,7 +93,10 @@ class GreRun:
         unknown = sorted(set(data) - known)
         if unknown:
             raise ValueError(f"Unknown key {unknown[0]!r} of a run; known: {', '.join(known)}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+        }
+        return cls(**values)
 
 
 @dataclass(frozen=True)
