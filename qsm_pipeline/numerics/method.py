@@ -17,7 +17,10 @@ class Method:
         ``function(problem, params)``.
     params : type
         Frozen dataclass of the method's parameters, all with defaults.
+    fills_gaps : bool
+        An inversion that weights its data, and so gives values where the field is not known.
     """
 
     function: Callable[..., Any]
     params: type
+    fills_gaps: bool = False

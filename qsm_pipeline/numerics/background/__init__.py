@@ -5,11 +5,12 @@ from qsm_pipeline.numerics.background.lbv import LbvParams, lbv
 from qsm_pipeline.numerics.background.problem import BackgroundProblem, LocalField
 from qsm_pipeline.numerics.background.resharp import ResharpParams, resharp
 from qsm_pipeline.numerics.background.sharp import SharpParams, sharp
-from qsm_pipeline.numerics.background.sources import PdfParams, pdf
+from qsm_pipeline.numerics.background.sources import LbvPdfParams, PdfParams, pdf
 from qsm_pipeline.numerics.background.vsharp import VSharpParams, vsharp
 from qsm_pipeline.numerics.method import Method
 
 METHODS = {
+    "lbv-pdf": Method(pdf, LbvPdfParams),
     "vsharp": Method(vsharp, VSharpParams),
     "sharp": Method(sharp, SharpParams),
     "resharp": Method(resharp, ResharpParams),

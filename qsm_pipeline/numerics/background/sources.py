@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.background.lbv import LbvParams, dirichlet_residue, inner_voxels
 from qsm_pipeline.numerics.background.problem import BackgroundProblem, LocalField
 from qsm_pipeline.numerics.bounding_box import BoundingBox
 from qsm_pipeline.numerics.fourier import crop_to, fast_shape, irfft3, pad_to, rfft3
@@ -31,18 +32,32 @@ class PdfParams:
         Ratio of the prior standard deviation of sources inside the mask to that outside. With 0
         (PDF) whatever outer sources can explain is background; with a small positive number
         inner sources share in the fit and keep their field near the edge of the mask.
+    harmonic_start : bool
+        First subtract the harmonic function with the field's values on the surface of the mask,
+        which outer sources can explain anyway: what is left is small, so that few iterations
+        are enough.
     """
 
     margin_mm: float = 12.0
     tolerance: float = 1e-3
     max_iterations: int = 100
     inner_to_outer: float = 0.0
+    harmonic_start: bool = False
 
     def __post_init__(self) -> None:
         if not self.margin_mm >= 0 or not self.tolerance > 0 or not self.inner_to_outer >= 0:
             raise ValueError(
                 f"Expected margin_mm >= 0, tolerance > 0 and inner_to_outer >= 0, got {self}"
             )
+
+
+@dataclass(frozen=True)
+class LbvPdfParams(PdfParams):
+    """Parameters of PDF with inner sources after LBV; see `PdfParams`."""
+
+    tolerance: float = 1e-2
+    inner_to_outer: float = 0.1
+    harmonic_start: bool = True
 
 
 def pdf(problem: BackgroundProblem, params: PdfParams | None = None) -> LocalField:
@@ -70,6 +85,9 @@ def pdf(problem: BackgroundProblem, params: PdfParams | None = None) -> LocalFie
     grid = box.inner
     mask = box.cut(problem.mask)
     field = box.cut(problem.total_field_ppm) * mask
+    inner = inner_voxels(mask)
+    if params.harmonic_start and inner.any():
+        field = dirichlet_residue(field, inner, grid.voxel_size_mm, LbvParams())
     shape = fast_shape(grid.shape, [math.ceil(2 * params.margin_mm / v) for v in grid.voxel_size_mm])
     kernel = dipole_kernel(grid, shape, device=field.device, dtype=field.dtype)
     weights = mask.to(field) if problem.weights is None else box.cut(problem.weights) * mask

@@ -9,7 +9,7 @@ from qsm_pipeline.numerics.method import Method
 METHODS = {
     "tkd": Method(tkd, TkdParams),
     "tikhonov": Method(tikhonov, TikhonovParams),
-    "tv": Method(tv, TvParams),
+    "tv": Method(tv, TvParams, fills_gaps=True),
 }
 
 __all__ = ["METHODS", "InversionProblem"]

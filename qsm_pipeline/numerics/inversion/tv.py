@@ -23,10 +23,11 @@ class TvParams:
     Parameters
     ----------
     regularisation : float
-        Weight of the total variation in ppm mm, in units of ``noise_floor_ppm`` or the noise.
+        Weight of the total variation in ppm mm for a field noise of 0.001 ppm; it follows the
+        square root of the noise where that is known.
     noise_floor_ppm : float
-        The field's noise is taken to be at least this, which stands for what the noise leaves
-        out: residual background and model errors.
+        The noise is taken to be at least this, for what it leaves out: residual background and
+        errors of the model.
     outside : float
         The total variation outside the mask counts this fraction. Small values let sources
         outside explain what background removal has left.
@@ -40,13 +41,13 @@ class TvParams:
         Padding around the mask.
     """
 
-    regularisation: float = 0.1
-    noise_floor_ppm: float = 0.002
-    outside: float = 1.0
+    regularisation: float = 1e-4
+    noise_floor_ppm: float = 5e-4
+    outside: float = 0.01
     gradient_step: float = 100.0
-    data_step: float = 1.0
-    tolerance: float = 1e-2
-    max_iterations: int = 50
+    data_step: float = 0.1
+    tolerance: float = 1e-3
+    max_iterations: int = 30
     margin_mm: float = 16.0
 
     def __post_init__(self) -> None:
@@ -98,17 +99,18 @@ def admm(
     ``nearest_field(target, step)`` minimises the data term plus ``step / 2`` times the squared
     distance to ``target``.
     """
-    noise = max(problem.noise_ppm or 0.0, params.noise_floor_ppm)
-    threshold_weight = params.regularisation * noise
-    rho = params.gradient_step * threshold_weight
+    noise = 1e-3 if problem.noise_ppm is None else max(problem.noise_ppm, params.noise_floor_ppm)
+    weight = params.regularisation * (noise / 1e-3) ** 0.5
+    rho = params.gradient_step * weight
     mu = params.data_step
     inverse_voxel = tuple(1 / v for v in problem.grid.voxel_size_mm)
     shrink = torch.where(box.mask, 1.0, params.outside).to(box.field_ppm)
-    shrink *= threshold_weight / rho
-    denominator = rho * box.laplacian() + mu * box.dipole.square()
-    denominator[0, 0, 0] = 1.0
+    shrink *= weight / rho
+    inverse = 1 / (rho * box.laplacian() + mu * box.dipole.square())
+    inverse[0, 0, 0] = 0  # the mean is not measured
+    dipole_step = mu * box.dipole
     # start from the closed form of the same penalties
-    chi = box.back(mu * box.dipole * box.forward(box.field_ppm) / denominator)
+    chi = box.back(dipole_step * inverse * box.forward(box.field_ppm))
     dipole_field = box.back(box.dipole * box.forward(chi))
     data_dual = torch.zeros_like(chi)
     gradient = torch.empty((3, *chi.shape), dtype=chi.dtype, device=chi.device)
@@ -116,22 +118,31 @@ def admm(
     gradient_dual = torch.zeros_like(gradient)
     for _ in range(params.max_iterations):
         data = nearest_field(dipole_field + data_dual, mu)
-        data_dual += dipole_field - data
+        data_dual += dipole_field
+        data_dual -= data
         gradient_dual += gradient
-        # isotropic shrinkage; what is cut off stays in the dual variable
-        norm = torch.linalg.vector_norm(gradient_dual, dim=0)
-        kept = (1 - shrink / norm.clamp(min=1e-12)).clamp_(min=0)
-        sparse = gradient_dual * kept
-        gradient_dual -= sparse
-        rhs = rho * box.forward(cyclic_gradient_adjoint(sparse - gradient_dual, inverse_voxel))
-        rhs += mu * box.dipole * box.forward(data - data_dual)
-        spectrum = rhs / denominator
-        spectrum[0, 0, 0] = 0
+        # Isotropic shrinkage. What it cuts off is the new dual variable, and the target of the
+        # next map is the kept part less that: gradient holds it from here on.
+        cut = (shrink / length(gradient_dual)).clamp_(max=1)
+        for axis in range(3):
+            torch.mul(gradient_dual[axis], 1 - 2 * cut, out=gradient[axis])
+            gradient_dual[axis].mul_(cut)
+        spectrum = box.forward(cyclic_gradient_adjoint(gradient, inverse_voxel).mul_(rho))
+        spectrum += box.forward(data.sub_(data_dual)).mul_(dipole_step)
+        spectrum *= inverse
         updated = box.back(spectrum)
         change = float(torch.linalg.vector_norm(updated - chi) / torch.linalg.vector_norm(updated))
         chi = updated
         if not change > params.tolerance:
             break
-        dipole_field = box.back(box.dipole * spectrum)
+        dipole_field = box.back(spectrum.mul_(box.dipole))
         cyclic_gradient(chi, inverse_voxel, gradient)
     return chi
+
+
+def length(vectors: Tensor) -> Tensor:
+    """Return the Euclidean length of vectors along the first axis, at least 1e-12."""
+    squared = vectors[0].square()
+    for component in vectors[1:]:
+        squared.addcmul_(component, component)
+    return squared.sqrt_().clamp_(min=1e-12)
