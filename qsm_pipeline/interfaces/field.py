@@ -18,6 +18,7 @@ from qsm_pipeline.numerics.field_fit import nonlinear_field_fit, weighted_field_
 from qsm_pipeline.numerics.phase_offset import PhaseOffsetParams, remove_phase_offset
 from qsm_pipeline.numerics.phase_quality import phase_quality
 from qsm_pipeline.numerics.relaxation import fit_relaxation
+from qsm_pipeline.numerics.trust import trusted_mask
 from qsm_pipeline.numerics.units import rad_per_s_per_ppm
 from qsm_pipeline.numerics.unwrap import METHODS, UnwrapProblem
 from qsm_pipeline.numerics.weights import reliability
@@ -128,6 +129,7 @@ class FitFieldOutputSpec(TraitedSpec):
     field_noise = File(exists=True, desc="standard deviation in ppm")
     weights = File(exists=True, desc="reliability from 0 to 1")
     noise_ppm = traits.Float(desc="standard deviation where the weight is 1")
+    trusted = File(exists=True, desc="where the phase cannot be aliased")
 
 
 class FitField(NumericInterface):
@@ -147,6 +149,12 @@ class FitField(NumericInterface):
             start = fit.total_field_ppm * rad_per_s_per_ppm(inputs.b0_tesla)
             fit = nonlinear_field_fit(unwrapped, magnitude, mask, times, inputs.b0_tesla, start)
         weights, noise_ppm = reliability(fit.field_noise_ppm, fit.relative_residual, mask)
+        trusted = trusted_mask(fit.total_field_ppm, mask, times[0], inputs.b0_tesla)
+        if not trusted.any():
+            raise ValueError(
+                "No voxel of the mask has usable phase: all neighbours differ by more than a "
+                "quarter turn; check that the images are phase and the mask is the brain"
+            )
         finite = fit.field_noise_ppm.clamp(max=1e3)
         like = inputs.unwrapped
         return {
@@ -154,6 +162,7 @@ class FitField(NumericInterface):
             "field_noise": save_tensor(finite, like, folder / "field_noise.nii"),
             "weights": save_tensor(weights, like, folder / "weights.nii"),
             "noise_ppm": noise_ppm,
+            "trusted": save_tensor(trusted, like, folder / "trusted.nii"),
         }
 
 

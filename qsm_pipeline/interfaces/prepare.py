@@ -106,7 +106,7 @@ class MaskBrain(SimpleInterface):
         if inputs.user_mask:
             mask, how = np.asarray(nib.load(inputs.user_mask).dataobj) > 0, "the user's own"
         elif inputs.method == "deepbet":
-            from qsm_pipeline.numerics.masking.brain import brain_mask
+            from qsm_pipeline.masking.brain import brain_mask
 
             mask, how = brain_mask(image.get_fdata(dtype=np.float32), image.affine), "deepbet"
         else:
@@ -131,5 +131,3 @@ class MaskBrain(SimpleInterface):
             },
         }
         return runtime
-
-

@@ -62,7 +62,8 @@ class InvertDipoleInputSpec(NumericInputSpec):
     """Inputs of `InvertDipole`."""
 
     local_field = File(exists=True, mandatory=True, desc="ppm")
-    mask = File(exists=True, mandatory=True)
+    mask = File(exists=True, mandatory=True, desc="where the local field is valid")
+    brain = File(exists=True, mandatory=True, desc="the whole brain")
     weights = File(exists=True, desc="reliability from 0 to 1")
     magnitude = File(exists=True, desc="4D; the first echo is used for its edges")
     noise_ppm = traits.Float(desc="standard deviation where the weight is 1")
@@ -76,6 +77,7 @@ class InvertDipoleOutputSpec(TraitedSpec):
     """Outputs of `InvertDipole`."""
 
     chi = File(exists=True, desc="ppm, not referenced")
+    mask = File(exists=True, desc="where it is valid")
 
 
 class InvertDipole(NumericInterface):
@@ -88,18 +90,28 @@ class InvertDipole(NumericInterface):
         inputs = self.inputs
         weights, magnitude = self._get("weights"), self._get("magnitude")
         times = inputs.echo_times_s
+        method = INVERSION_METHODS[inputs.method]
+        known = load_mask(inputs.mask, device=inputs.device)
+        mask = load_mask(inputs.brain, device=inputs.device) if method.fills_gaps else known
+        if weights:
+            reliable = load_tensor(weights, device=inputs.device) * known
+        else:
+            reliable = known.float()
         problem = InversionProblem(
             local_field_ppm=load_tensor(inputs.local_field, device=inputs.device),
-            mask=load_mask(inputs.mask, device=inputs.device),
+            mask=mask,
             grid=load_grid(inputs.local_field),
-            weights=load_tensor(weights, device=inputs.device) if weights else None,
+            weights=reliable,
             magnitude=load_tensor(magnitude, device=inputs.device)[0] if magnitude else None,
             noise_ppm=self._get("noise_ppm"),
             rad_per_ppm=rad_per_s_per_ppm(inputs.b0_tesla) * sum(times) / len(times),
         )
-        method = INVERSION_METHODS[inputs.method]
         chi = method.function(problem, method.params(**inputs.params))
-        return {"chi": save_tensor(chi, inputs.local_field, folder / "chi.nii")}
+        like = inputs.local_field
+        return {
+            "chi": save_tensor(chi, like, folder / "chi.nii"),
+            "mask": save_tensor(mask, like, folder / "mask.nii"),
+        }
 
 
 class ReferenceInputSpec(NumericInputSpec):

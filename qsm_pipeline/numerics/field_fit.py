@@ -125,7 +125,9 @@ def nonlinear_field_fit(
     centre = (precision * column).sum(0) / total
     spread = (precision * (column - centre).square()).sum(0)
     frequency = start_frequency_rad_s[inside].clone()
-    offset = torch.angle((precision * torch.polar(torch.ones_like(phase), phase - frequency * column)).sum(0))
+    offset = torch.angle(
+        (precision * torch.polar(torch.ones_like(phase), phase - frequency * column)).sum(0)
+    )
     offset += frequency * centre  # phase at the weighted mean time decouples the two unknowns
     for _ in range(iterations):
         residual = torch.sin(phase - offset - frequency * (column - centre))

@@ -88,7 +88,9 @@ def pdf(problem: BackgroundProblem, params: PdfParams | None = None) -> LocalFie
     inner = inner_voxels(mask)
     if params.harmonic_start and inner.any():
         field = dirichlet_residue(field, inner, grid.voxel_size_mm, LbvParams())
-    shape = fast_shape(grid.shape, [math.ceil(2 * params.margin_mm / v) for v in grid.voxel_size_mm])
+    shape = fast_shape(
+        grid.shape, [math.ceil(2 * params.margin_mm / v) for v in grid.voxel_size_mm]
+    )
     kernel = dipole_kernel(grid, shape, device=field.device, dtype=field.dtype)
     weights = mask.to(field) if problem.weights is None else box.cut(problem.weights) * mask
     precision = weights.square()

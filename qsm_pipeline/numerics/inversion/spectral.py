@@ -75,7 +75,9 @@ def cyclic_gradient(x: Tensor, inverse_voxel: tuple[float, ...], out: Tensor) ->
         n = x.shape[axis]
         head, tail = x.narrow(axis, 0, n - 1), x.narrow(axis, 1, n - 1)
         torch.sub(tail, head, out=out[axis].narrow(axis, 0, n - 1))
-        torch.sub(x.narrow(axis, 0, 1), x.narrow(axis, n - 1, 1), out=out[axis].narrow(axis, n - 1, 1))
+        torch.sub(
+            x.narrow(axis, 0, 1), x.narrow(axis, n - 1, 1), out=out[axis].narrow(axis, n - 1, 1)
+        )
         out[axis].mul_(inverse)
     return out
 

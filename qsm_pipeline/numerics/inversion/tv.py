@@ -54,7 +54,7 @@ class TvParams:
         for name in ("regularisation", "gradient_step", "data_step", "tolerance"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"Expected {name} > 0, got {getattr(self, name)}")
-        if not 0 <= self.outside or self.max_iterations < 1:
+        if not self.outside >= 0 or self.max_iterations < 1:
             raise ValueError(f"Expected outside >= 0 and max_iterations >= 1, got {self}")
 
 

@@ -1,0 +1,91 @@
+"""The node that writes the outputs of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    DynamicTraitedSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+
+from qsm_pipeline.bids.derivatives import sidecar, write_output
+from qsm_pipeline.bids.naming import OUTPUTS, output_path
+from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.numerics.units import hz_per_ppm
+
+
+class WriteDerivativesInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):
+    """Inputs of `WriteDerivatives`: one optional file for each of ``OUTPUTS``."""
+
+    out_dir = traits.Str(mandatory=True)
+    run = traits.Dict(mandatory=True, desc="GreRun.to_dict()")
+    parameters = traits.Dict(usedefault=True, desc="every parameter of every step")
+    inferred = traits.Dict(usedefault=True)
+    mask_facts = traits.Dict(usedefault=True)
+    phase_facts = traits.Dict(usedefault=True)
+    reference_facts = traits.Dict(usedefault=True)
+    chi = File(exists=True)
+    brain_mask = File(exists=True)
+    qsm_mask = File(exists=True)
+    total_field = File(exists=True, desc="ppm")
+    local_field = File(exists=True, desc="ppm")
+    fieldmap_magnitude = File(exists=True)
+    r2star = File(exists=True)
+    t2star = File(exists=True)
+    s0 = File(exists=True)
+
+
+class WriteDerivativesOutputSpec(TraitedSpec):
+    """Outputs of `WriteDerivatives`."""
+
+    written = traits.List(File(exists=True))
+
+
+class WriteDerivatives(SimpleInterface):
+    """Write the maps of a run with their sidecars, each file whole or not at all."""
+
+    input_spec = WriteDerivativesInputSpec
+    output_spec = WriteDerivativesOutputSpec
+    always_run = True  # the outputs live outside the work directory and may have been removed
+
+    def _run_interface(self, runtime: Any) -> Any:
+        inputs = self.inputs
+        run = GreRun.from_dict(inputs.run)
+        out_dir = Path(inputs.out_dir)
+        written = []
+        for quantity, spec in OUTPUTS.items():
+            source = getattr(inputs, quantity)
+            if not isdefined(source):
+                continue
+            image = nib.load(source)
+            values = np.asanyarray(image.dataobj)
+            if spec.units == "Hz":
+                values = values * np.float32(hz_per_ppm(run.b0_tesla))
+            made_from = [] if quantity in ("brain_mask", "fieldmap_magnitude") else ["brain_mask"]
+            if quantity == "chi":
+                made_from.append("local_field")
+            extra = {**inputs.mask_facts, **inputs.phase_facts}
+            if quantity == "chi":
+                extra |= inputs.reference_facts
+            metadata = sidecar(
+                run,
+                quantity,
+                sources=[str(output_path(run.entities, name)) for name in made_from],
+                parameters=inputs.parameters,
+                inferred=inputs.inferred,
+                extra=extra,
+            )
+            written.append(
+                str(write_output(out_dir, run, quantity, values, image.header, metadata))
+            )
+        self._results = {"written": written}
+        return runtime

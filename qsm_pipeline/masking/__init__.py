@@ -1,0 +1,1 @@
+"""Brain extraction, which needs images with their orientation."""

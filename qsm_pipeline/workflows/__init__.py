@@ -1,0 +1,1 @@
+"""Factories of nipype workflows and the engine that runs them."""

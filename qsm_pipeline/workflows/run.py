@@ -1,0 +1,137 @@
+"""The workflow of one run: from raw phase to written maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nipype.pipeline.engine import Node, Workflow
+
+from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.interfaces.derivatives import WriteDerivatives
+from qsm_pipeline.interfaces.field import CorrectPhase, FitField, FitRelaxation, UnwrapPhase
+from qsm_pipeline.interfaces.prepare import MaskBrain, ReadRun
+from qsm_pipeline.interfaces.susceptibility import InvertDipole, Reference, RemoveBackground
+from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
+from qsm_pipeline.numerics.inversion import METHODS as INVERSION_METHODS
+
+
+def node_name(run: GreRun) -> str:
+    """Return the name of the workflow of a run, which nipype wants to be alphanumeric."""
+    return run.prefix.replace("-", "_").replace("+", "_") + "_wf"
+
+
+def init_run_wf(
+    *,
+    run: GreRun,
+    out_dir: Path,
+    mask_method: str = "deepbet",
+    unwrap: str = "romeo",
+    field_fit: str = "weighted",
+    background: str = "lbv-pdf",
+    background_params: Mapping[str, Any] | None = None,
+    inversion: str = "tv",
+    inversion_params: Mapping[str, Any] | None = None,
+    reference: str = "brain",
+    device: str = "cpu",
+    omp_nthreads: int = 1,
+) -> Workflow:
+    """Build the workflow of one run.
+
+    Parameters
+    ----------
+    run : GreRun
+        The files.
+    out_dir : pathlib.Path
+        Derivatives data set.
+    mask_method, unwrap, field_fit, background, inversion, reference : str
+        Methods, by the names of their registries.
+    background_params, inversion_params : mapping, optional
+        Parameters that differ from the method's defaults.
+    device : str
+        torch device.
+    omp_nthreads : int
+        Threads of one node.
+
+    Returns
+    -------
+    nipype.pipeline.engine.Workflow
+        Ends in the node ``write``.
+    """
+    times = list(run.echo_times_s)
+    several = len(times) > 1
+    background_params = dict(background_params or {})
+    inversion_params = dict(inversion_params or {})
+    common: dict[str, Any] = {"device": device, "num_threads": omp_nthreads}
+
+    def node(interface: Any, name: str, **inputs: Any) -> Node:
+        built = Node(interface(**inputs), name=name)
+        built.n_procs = omp_nthreads
+        return built
+
+    read = node(ReadRun, "read", run=run.to_dict(), files=list(run.files))
+    brain = node(MaskBrain, "mask", method=mask_method, label=run.prefix)
+    correct = node(
+        CorrectPhase, "correct", echo_times_s=times, bipolar=run.readout == "bipolar", **common
+    )
+    unwrapping = node(UnwrapPhase, "unwrap", echo_times_s=times, method=unwrap, **common)
+    fit = node(
+        FitField, "fit", echo_times_s=times, b0_tesla=run.b0_tesla,
+        method=field_fit if several else "weighted", **common,
+    )  # fmt: skip
+    remove = node(
+        RemoveBackground, "background", method=background, params=background_params, **common
+    )
+    invert = node(
+        InvertDipole, "invert", method=inversion, params=inversion_params,
+        echo_times_s=times, b0_tesla=run.b0_tesla, **common,
+    )  # fmt: skip
+    zero = node(Reference, "reference", reference=reference, **common)
+    parameters = {
+        "MaskMethod": mask_method,
+        "Unwrapping": unwrap,
+        "FieldFit": fit.inputs.method,
+        "BackgroundRemoval": background,
+        "BackgroundParameters": asdict(BACKGROUND_METHODS[background].params(**background_params)),
+        "Inversion": inversion,
+        "InversionParameters": asdict(INVERSION_METHODS[inversion].params(**inversion_params)),
+    }
+    write = node(
+        WriteDerivatives, "write", out_dir=str(out_dir), run=run.to_dict(), parameters=parameters
+    )
+    workflow = Workflow(node_name(run))
+    workflow.connect([
+        (read, brain, [("combined", "magnitude"), ("valid", "valid"), ("mask", "user_mask")]),
+        (read, correct, [("phase", "phase"), ("magnitude", "magnitude")]),
+        (brain, correct, [("mask", "mask")]),
+        (read, unwrapping, [("magnitude", "magnitude")]),
+        (brain, unwrapping, [("mask", "mask")]),
+        (correct, unwrapping, [("phase", "phase")]),
+        (read, fit, [("magnitude", "magnitude")]),
+        (brain, fit, [("mask", "mask")]),
+        (unwrapping, fit, [("unwrapped", "unwrapped")]),
+        (fit, remove, [("total_field", "total_field"), ("trusted", "mask"), ("weights", "weights")]),
+        (brain, invert, [("mask", "brain")]),
+        (read, invert, [("magnitude", "magnitude")]),
+        (fit, invert, [("weights", "weights"), ("noise_ppm", "noise_ppm")]),
+        (remove, invert, [("local_field", "local_field"), ("mask", "mask")]),
+        (invert, zero, [("chi", "chi"), ("mask", "mask")]),
+        (read, write, [("facts", "inferred"), ("combined", "fieldmap_magnitude")]),
+        (brain, write, [("mask", "brain_mask"), ("facts", "mask_facts")]),
+        (correct, write, [("facts", "phase_facts")]),
+        (fit, write, [("total_field", "total_field")]),
+        (remove, write, [("local_field", "local_field")]),
+        (invert, write, [("mask", "qsm_mask")]),
+        (zero, write, [("chi", "chi"), ("facts", "reference_facts")]),
+    ])  # fmt: skip
+    if several:
+        decay = node(FitRelaxation, "relaxation", echo_times_s=times, **common)
+        workflow.connect([
+            (read, decay, [("magnitude", "magnitude")]),
+            (brain, decay, [("mask", "mask")]),
+            (decay, zero, [("r2star", "r2star")]),
+            (decay, write, [("r2star", "r2star"), ("t2star", "t2star"), ("s0", "s0")]),
+        ])  # fmt: skip
+    return workflow
