@@ -17,7 +17,7 @@ FORBIDDEN = {
     },
     "reports": {
         "nipype", "torch", "qsm_pipeline.interfaces", "qsm_pipeline.workflows",
-        "qsm_pipeline.numerics", "qsm_pipeline.bids", "qsm_pipeline.cli",
+        "qsm_pipeline.numerics", "qsm_pipeline.cli",
     },
     "bids": {
         "nipype", "qsm_pipeline.interfaces", "qsm_pipeline.workflows",

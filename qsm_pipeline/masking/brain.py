@@ -13,7 +13,9 @@ import numpy as np
 
 MODEL_SHA256 = {
     "data/models/model.pt": "de8ee7c69654d0dd3935dc4a5d84571d8ecf4637a6bfc01df399c4c2bc86e0fd",
-    "data/models/bbox_model.pt": "39a7b2b5f799faa1391ea97bfcdc0b9299f20d84f2316a4ff8918dc4685e40aa",
+    "data/models/bbox_model.pt": (
+        "39a7b2b5f799faa1391ea97bfcdc0b9299f20d84f2316a4ff8918dc4685e40aa"
+    ),
 }
 """Hashes of the networks of deepbet 1.0.2; they are TorchScript, so nothing else is loaded."""
 

@@ -86,6 +86,6 @@ def edge_costs(phase, magnitude, second_phase, time_ratio, mask):
                         p, q = magnitude[x, y, z], magnitude[u, v, w]
                         small, big = min(p, q), max(p, q)
                         weight *= 0.1 + 0.9 * ((small / big) ** 2 if big > 0 else 0.0)
-                    cost = int(round((1 - weight) * (COSTS - 1)))
+                    cost = round((1 - weight) * (COSTS - 1))
                     costs[axis, x, y, z] = min(max(cost, 1), COSTS - 1)
     return costs

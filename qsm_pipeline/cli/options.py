@@ -1,0 +1,8 @@
+"""Names of methods, listed here so that ``--help`` need not import the numerics."""
+
+UNWRAP = ("romeo", "romeo-individual", "laplacian", "best-path")
+FIELD_FIT = ("weighted", "nonlinear")
+MASK = ("deepbet", "robust")
+BACKGROUND = ("lbv-pdf", "vsharp", "sharp", "resharp", "ismv", "pdf", "lbv")
+INVERSION = ("tv", "tkd", "tikhonov")
+REFERENCE = ("brain", "csf", "none")

@@ -1,0 +1,79 @@
+"""One self-contained HTML page per participant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from qsm_pipeline.bids.naming import output_path
+from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.reports.figures import three_planes
+
+_FIGURES = (
+    ("fieldmap_magnitude", "Magnitude with the outline of the mask", None, ""),
+    ("total_field", "Total field", (-150.0, 150.0), "Hz"),
+    ("local_field", "Local field", (-8.0, 8.0), "Hz"),
+    ("chi", "Susceptibility", (-0.1, 0.1), "ppm"),
+    ("r2star", "R2*", (0.0, 60.0), "1/s"),
+)
+
+
+def render_page(
+    subject: str, runs: Sequence[GreRun], problems: Sequence[str], out_dir: Path
+) -> str:
+    """Return the page of a participant, made from the files that were written.
+
+    Parameters
+    ----------
+    subject : str
+        Label without ``sub-``.
+    runs : sequence of GreRun
+        All runs of the participant.
+    problems : sequence of str
+        What failed or was left out, one sentence each.
+    out_dir : pathlib.Path
+        Derivatives data set.
+
+    Returns
+    -------
+    str
+        HTML with its images inlined.
+    """
+    environment = Environment(
+        loader=PackageLoader("qsm_pipeline", "data"), autoescape=select_autoescape(default=True)
+    )
+    sections = [_section(run, out_dir) for run in runs]
+    return environment.get_template("participant.html.jinja").render(
+        subject=subject, sections=sections, problems=problems
+    )
+
+
+def _section(run: GreRun, out_dir: Path) -> dict[str, Any]:
+    mask_path = out_dir / output_path(run.entities, "brain_mask")
+    mask = nib.load(mask_path) if mask_path.is_file() else None
+    figures = []
+    for quantity, caption, window, unit in _FIGURES:
+        path = out_dir / output_path(run.entities, quantity)
+        if path.is_file():
+            contour = mask if quantity == "fieldmap_magnitude" else None
+            picture = three_planes(nib.load(path), window=window, unit=unit, contour=contour)
+            figures.append({"caption": caption, "picture": picture})
+    facts: dict[str, Any] = {
+        "Echo times (ms)": ", ".join(f"{1000 * t:.2f}" for t in run.echo_times_s),
+        "Field strength (T)": f"{run.b0_tesla:g}",
+    }
+    sidecar = out_dir / output_path(run.entities, "chi", extension=".json")
+    if sidecar.is_file():
+        data = json.loads(sidecar.read_text())
+        facts |= {f"Inferred: {key}": value for key, value in data.get("Inferred", {}).items()}
+        for key in ("Parameters", "Software"):
+            facts |= {f"{key}: {k}": v for k, v in data.get(key, {}).items()}
+        for key in ("BrainMask", "BrainVolumeMl", "SusceptibilityReference", "ReferenceMeanPpm"):
+            if key in data:
+                facts[key] = data[key]
+    return {"title": run.prefix, "facts": facts, "figures": figures}
