@@ -35,7 +35,8 @@ def _load_config(context: click.Context, _: click.Parameter, path: Path | None) 
     unknown = sorted(set(values) - known - tables)
     if unknown:
         raise click.BadParameter(
-            f"{path} has the unknown key {unknown[0]!r}; known: {', '.join(sorted(known | tables))}"
+            f"{path} has the unknown key {unknown[0]!r}; "
+            f"known: {', '.join(sorted(known | tables))}"
         )
     context.obj = {name: values.pop(name, {}) for name in tables}
     context.default_map = values
@@ -160,6 +161,8 @@ def main(context: click.Context, **arguments: Any) -> None:
     """
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(arguments["verbose"], 2)]
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
+    for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
+        logging.getLogger(name).setLevel(level)
     parameters = context.obj or {"background_params": {}, "inversion_params": {}}
     filters = arguments.pop("bids_filter_file")
     plugin = arguments.pop("nipype_plugin_file")

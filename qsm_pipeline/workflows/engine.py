@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from nipype import config as nipype_config
-from nipype import logging as nipype_logging
 from nipype.pipeline.engine import Workflow
 from nipype.pipeline.plugins import MultiProcPlugin
 
@@ -53,8 +52,8 @@ class SafeMultiProcPlugin(MultiProcPlugin):
             "result": None,
             "taskid": taskid,
             "traceback": [
-                f"RuntimeError: the worker process died ({reason}), as a rule because it was killed "
-                "for using too much memory; give --mem-gb or fewer --nprocs\n"
+                f"RuntimeError: the worker process died ({reason}), as a rule killed for using "
+                "too much memory; give --mem-gb or fewer --nprocs\n"
             ],
         }
 
@@ -104,7 +103,6 @@ def run_workflow(
     }
     workflow.config["execution"] = {**workflow.config.get("execution", {}), **settings}
     nipype_config.update_config({"execution": settings, "monitoring": {"enabled": "false"}})
-    nipype_logging.update_logging(nipype_config)
     if plugin:
         chosen, arguments = plugin["plugin"], plugin.get("plugin_args", {})
     elif nprocs == 1:
