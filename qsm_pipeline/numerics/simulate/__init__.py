@@ -1,0 +1,6 @@
+"""Simulated heads and their raw gradient-echo scans."""
+
+from qsm_pipeline.numerics.simulate.head import Head, simulate_head
+from qsm_pipeline.numerics.simulate.scan import Scan, ScanParams, simulate_scan
+
+__all__ = ["Head", "Scan", "ScanParams", "simulate_head", "simulate_scan"]
