@@ -161,8 +161,6 @@ def main(context: click.Context, **arguments: Any) -> None:
     """
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(arguments["verbose"], 2)]
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
-    for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
-        logging.getLogger(name).setLevel(level)
     parameters = context.obj or {"background_params": {}, "inversion_params": {}}
     filters = arguments.pop("bids_filter_file")
     plugin = arguments.pop("nipype_plugin_file")

@@ -91,6 +91,10 @@ def run_workflow(
     """
     os.environ.setdefault("LOGNAME", "qsm-pipeline")  # nipype's cluster plugins insist on it
     crash_dir.mkdir(parents=True, exist_ok=True)
+    for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
+        logger = logging.getLogger(name)  # nipype sets level and handlers when it is imported
+        logger.handlers.clear()
+        logger.setLevel(logging.getLogger().level)
     before = set(crash_dir.glob("crash-*"))
     settings = {
         "crashdump_dir": str(crash_dir),

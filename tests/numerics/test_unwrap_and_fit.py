@@ -1,0 +1,182 @@
+"""From wrapped phase to the field: exactness, congruence, recovery of known values."""
+
+import numpy as np
+import pytest
+import torch
+
+from qsm_pipeline.numerics.bipolar import (
+    alternating_phase,
+    bipolar_score,
+    remove_alternating_phase,
+)
+from qsm_pipeline.numerics.field_fit import nonlinear_field_fit, weighted_field_fit
+from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.phase_offset import remove_phase_offset, wrap
+from qsm_pipeline.numerics.phase_quality import phase_quality
+from qsm_pipeline.numerics.relaxation import fit_relaxation
+from qsm_pipeline.numerics.trust import trusted_mask
+from qsm_pipeline.numerics.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.unwrap import METHODS, UnwrapProblem
+from qsm_pipeline.numerics.weights import reliability
+
+GRID = Grid((30, 26, 22), (1.0, 1.2, 1.5))
+TIMES = (0.005, 0.010, 0.015, 0.020)
+B0 = 3.0
+
+
+def _mask():
+    axes = [torch.linspace(-1, 1, n) for n in GRID.shape]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij")).norm(dim=0) < 0.9
+
+
+def _field_ppm():
+    x, y, z = torch.meshgrid(*[torch.linspace(-1, 1, n) for n in GRID.shape], indexing="ij")
+    return 0.9 * x + 0.6 * y * z + 0.5 * z * z - 0.1
+
+
+def _echoes(field_ppm, offset=0.0, times=TIMES, noise=0.0):
+    omega = rad_per_s_per_ppm(B0) * field_ppm
+    r2star = 25.0
+    signal = torch.stack(
+        [
+            torch.polar(torch.full_like(omega, np.exp(-t * r2star)), omega * t + offset)
+            for t in times
+        ]
+    )
+    signal = signal + noise * torch.complex(torch.randn(signal.shape), torch.randn(signal.shape))
+    return torch.angle(signal), signal.abs()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_unwraps_a_field_of_many_turns(name):
+    mask, field = _mask(), _field_ppm()
+    phase, magnitude = _echoes(field)
+    method = METHODS[name]
+    out = method.function(UnwrapProblem(phase, mask, TIMES, GRID, magnitude), method.params())
+    assert (out[:, ~mask] == 0).all()
+    true = rad_per_s_per_ppm(B0) * field * TIMES[-1]
+    error = (out[-1] - true)[mask]
+    spread = (error - error.median()).abs().max()
+    assert phase.abs().max() <= np.pi + 1e-6 < (true[mask].max() - true[mask].min())
+    if name == "laplacian":
+        assert (error - error.median()).abs().median() < 0.5
+    else:
+        assert spread < 1e-3
+        turns = (out - phase)[:, mask] / (2 * np.pi)
+        torch.testing.assert_close(turns, turns.round(), atol=1e-4, rtol=0)
+
+
+def test_romeo_unwraps_every_part_of_the_mask():
+    field = _field_ppm()
+    mask = torch.zeros(GRID.shape, dtype=torch.bool)
+    mask[:12], mask[16:] = True, True
+    phase, magnitude = _echoes(field)
+    out = METHODS["romeo"].function(UnwrapProblem(phase, mask, TIMES, GRID, magnitude))
+    for part in (slice(0, 12), slice(16, 30)):
+        jump = torch.diff(out[-1][part], dim=0).abs().max()
+        assert jump < np.pi
+
+
+def test_nan_outside_the_mask_is_ignored():
+    mask = _mask()
+    phase, magnitude = _echoes(_field_ppm())
+    clean = METHODS["best-path"].function(UnwrapProblem(phase, mask, TIMES, GRID, magnitude))
+    phase[:, ~mask] = torch.nan
+    out = METHODS["best-path"].function(UnwrapProblem(phase, mask, TIMES, GRID, magnitude))
+    torch.testing.assert_close(out, clean)
+
+
+def test_empty_mask_is_refused():
+    phase, _ = _echoes(_field_ppm())
+    with pytest.raises(ValueError, match="empty"):
+        UnwrapProblem(phase, torch.zeros(GRID.shape, dtype=torch.bool), TIMES, GRID)
+
+
+def test_offset_is_removed():
+    mask, field = _mask(), 0.2 * _field_ppm()
+    x = torch.linspace(-1, 1, GRID.shape[0])[:, None, None]
+    phase, magnitude = _echoes(field, offset=4 * x + 1)
+    corrected, _ = remove_phase_offset(phase, magnitude, mask, TIMES, GRID)
+    expected = wrap(rad_per_s_per_ppm(B0) * field * TIMES[0])
+    error = wrap(corrected[0] - expected)[mask]
+    assert error.abs().median() < 0.05
+    with pytest.raises(ValueError, match="single echo"):
+        remove_phase_offset(phase[:1], magnitude[:1], mask, TIMES[:1], GRID)
+
+
+def test_bipolar_difference_is_removed():
+    mask, field = _mask(), 0.3 * _field_ppm()
+    x = torch.linspace(-1, 1, GRID.shape[0])[:, None, None].expand(GRID.shape)
+    phase, magnitude = _echoes(field)
+    signs = torch.tensor([-1.0, 1, -1, 1])[:, None, None, None]
+    bipolar = wrap(phase + signs * 0.8 * x / 2)
+    g = alternating_phase(bipolar, magnitude, mask, TIMES, GRID, sigma_mm=2.0)
+    assert bipolar_score(g, mask) > 0.2
+    fixed = remove_alternating_phase(bipolar, g)
+    assert wrap(fixed - phase)[:, mask].abs().median() < 0.03
+    monopolar = alternating_phase(phase, magnitude, mask, TIMES, GRID, sigma_mm=2.0)
+    assert bipolar_score(monopolar, mask) < 0.01
+    with pytest.raises(ValueError, match="at least 3 echoes"):
+        alternating_phase(phase[:2], magnitude[:2], mask, TIMES[:2], GRID)
+
+
+@pytest.mark.parametrize("method", ["weighted", "nonlinear"])
+def test_field_and_its_noise(method):
+    mask, field = _mask(), 0.1 * _field_ppm()
+    phase, magnitude = _echoes(field, noise=0.02)
+    unwrapped = METHODS["romeo"].function(UnwrapProblem(phase, mask, TIMES, GRID, magnitude))
+    fit = weighted_field_fit(unwrapped, magnitude, mask, TIMES, B0)
+    if method == "nonlinear":
+        start = fit.total_field_ppm * rad_per_s_per_ppm(B0)
+        fit = nonlinear_field_fit(phase, magnitude, mask, TIMES, B0, start)
+    error = (fit.total_field_ppm - field)[mask]
+    predicted = fit.field_noise_ppm[mask].median()
+    assert error.mean().abs() < 0.1 * predicted
+    assert 0.9 < error.std() / predicted < 1.1
+    assert fit.relative_residual[mask].median() < 0.05
+
+
+def test_weights_follow_the_noise_and_drop_bad_fits():
+    mask = _mask()
+    noise = torch.where(mask, 0.002, 0.0)
+    noise[10] *= 4
+    residual = torch.zeros(GRID.shape)
+    residual[20] = 0.5
+    weights, best = reliability(noise, residual, mask)
+    assert best == pytest.approx(0.002)
+    assert weights[10][mask[10]].unique().tolist() == pytest.approx([0.25])
+    assert (weights[20] == 0).all()
+    assert weights.max() <= 1
+
+
+def test_steep_phase_and_what_it_hides_are_not_trusted():
+    mask = _mask()
+    field = 0.01 * _field_ppm()
+    field[22:] += 3.0  # a pocket behind an aliased step
+    trusted = trusted_mask(field, mask, TIMES[0], B0)
+    assert not trusted[21:].any()
+    assert (trusted[:21] == mask[:21]).all()
+
+
+def test_quality_tells_smooth_phase_from_noise():
+    mask = _mask()
+    phase, magnitude = _echoes(0.1 * _field_ppm())
+    random = (torch.rand_like(phase) - 0.5) * 2 * np.pi
+    good = phase_quality(phase, magnitude, mask, TIMES)
+    bad = phase_quality(random, magnitude, mask, TIMES)
+    assert good[mask].median() > 0.85
+    assert bad[mask].median() < 0.4
+    assert (good[~mask] == 0).all()
+
+
+def test_relaxation_is_recovered():
+    mask = _mask()
+    rate = torch.linspace(5, 80, GRID.shape[0])[:, None, None].expand(GRID.shape)
+    magnitude = torch.stack([300 * torch.exp(-t * rate) for t in TIMES])
+    maps = fit_relaxation(magnitude, mask, TIMES)
+    torch.testing.assert_close(maps.r2star_per_s[mask], rate[mask], rtol=1e-3, atol=0.01)
+    torch.testing.assert_close(maps.s0[mask], torch.full_like(rate[mask], 300), rtol=1e-3, atol=0)
+    torch.testing.assert_close(maps.t2star_s[mask], 1 / rate[mask], rtol=1e-3, atol=1e-5)
+    assert torch.isfinite(fit_relaxation(torch.zeros_like(magnitude), mask, TIMES).s0).all()
+    with pytest.raises(ValueError, match="two echoes"):
+        fit_relaxation(magnitude[:1], mask, TIMES[:1])

@@ -1,0 +1,139 @@
+"""The whole command on simulated participants, good and bad."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from qsm_pipeline.bids.simulated_dataset import write_simulated_dataset
+from qsm_pipeline.cli import options
+from qsm_pipeline.cli.main import main
+from qsm_pipeline.numerics.background import METHODS as BACKGROUND
+from qsm_pipeline.numerics.inversion import METHODS as INVERSION
+from qsm_pipeline.numerics.unwrap import METHODS as UNWRAP
+
+SHAPE, VOXEL = (76, 92, 68), (2.4, 2.4, 2.4)
+FAST = ["--skip-bids-validation", "--mask-method", "robust", "--nprocs", "2"]
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory):
+    root = tmp_path_factory.mktemp("simulated")
+    scans = write_simulated_dataset(
+        root / "raw", subjects=2, shape=SHAPE, voxel_size_mm=VOXEL, tilt_deg=15, session="a"
+    )
+    masks = root / "masks"
+    masks.mkdir()
+    for number, scan in enumerate(scans, 1):
+        reference = nib.load(next((root / "raw" / f"sub-{number:02d}").rglob("*phase*.nii.gz")))
+        mask = nib.Nifti1Image(scan.brain.numpy().astype(np.uint8), reference.affine)
+        nib.save(mask, masks / f"sub-{number:02d}_ses-a_mask.nii.gz")
+    return root, scans
+
+
+def _run(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def test_names_in_help_are_those_of_the_registries():
+    assert set(options.UNWRAP) == set(UNWRAP)
+    assert set(options.BACKGROUND) == set(BACKGROUND)
+    assert set(options.INVERSION) == set(INVERSION)
+
+
+def test_two_participants_of_whom_one_is_broken(simulated, tmp_path):
+    root, scans = simulated
+    raw = tmp_path / "raw"
+    shutil.copytree(root / "raw", raw)
+    broken = next((raw / "sub-02").rglob("*echo-3_part-phase*.nii.gz"))
+    broken.write_bytes(broken.read_bytes()[:2000])
+    out = tmp_path / "out"
+    pattern = f"{root}/masks/{{prefix}}_mask.nii.gz"
+    result = _run(raw, out, "participant", *FAST, "--mask-pattern", pattern, "-w", tmp_path / "w")
+    assert result.exit_code == 1, result.output
+    assert "done sub-01_ses-a" in result.output
+    failed = [line for line in result.output.splitlines() if line.startswith("FAILED")]
+    assert len(failed) == 1
+    assert "echo-3_part-phase" in failed[0]
+    chi = nib.load(out / "sub-01/ses-a/anat/sub-01_ses-a_Chimap.nii.gz")
+    truth, brain = scans[0].chi_ppm.numpy(), scans[0].brain.numpy()
+    values = chi.get_fdata()
+    assert np.corrcoef(values[brain], truth[brain])[0, 1] > 0.6
+    assert (values[brain] != 0).mean() > 0.95
+    sidecar = json.loads((out / "sub-01/ses-a/anat/sub-01_ses-a_Chimap.json").read_text())
+    assert sidecar["Units"] == "ppm"
+    assert sidecar["SusceptibilityReference"] == "brain"
+    assert sidecar["Parameters"]["Inversion"] == "tv"
+    assert "echo-3_part-phase" in (out / "sub-02.html").read_text()
+    assert "data:image/png" in (out / "sub-01.html").read_text()
+    assert not list(out.glob("sub-02/**/*_Chimap*"))
+    validator = shutil.which("bids-validator-deno") or Path(shutil.sys.executable).with_name(
+        "bids-validator-deno"
+    )
+    if Path(validator).exists():
+        check = subprocess.run(
+            [str(validator), str(out), "--format", "json"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        issues = json.loads(check.stdout)["issues"]["issues"]
+        assert check.returncode == 0
+        assert [i for i in issues if i["severity"] in ("error", "warning")] == []
+    # the finished participant is resumed, not computed again
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "w").rglob("sub_01*/invert/chi.nii")}
+    assert before
+    _run(raw, out, "participant", *FAST, "--mask-pattern", pattern, "-w", tmp_path / "w")
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+
+
+def test_dry_run_lists_and_writes_nothing(simulated, tmp_path):
+    root, _ = simulated
+    result = _run(root / "raw", tmp_path / "out", "participant", "--dry-run")
+    assert result.exit_code == 0
+    assert "would run sub-01_ses-a: 5 echo(es), 3 T" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["{raw}", "{raw}/out", "participant"], "lies in the raw data set"),
+        (["{tmp}", "{tmp}/out", "participant"], "dataset_description.json"),
+        (["{raw}", "{tmp}/out", "participant", "--participant-label", "77"], "77"),
+        (["{raw}", "{tmp}/out", "participant", "--inversion", "magic"], "magic"),
+        (["{raw}", "{tmp}/out", "participant", "--config-file", "{tmp}/bad.toml"], "inverson"),
+        (["{raw}", "{tmp}/out", "participant", "--config-file", "{tmp}/p.toml"], "threshold"),
+    ],
+)
+def test_wrong_calls_end_in_one_sentence(simulated, tmp_path, arguments, words):
+    root, _ = simulated
+    (tmp_path / "bad.toml").write_text('inverson = "tkd"\n')
+    (tmp_path / "p.toml").write_text('inversion = "tkd"\n[inversion_params]\nthreshold = 7.0\n')
+    filled = [a.format(raw=root / "raw", tmp=tmp_path) for a in arguments]
+    result = _run(*filled, "--skip-bids-validation")
+    assert result.exit_code != 0
+    assert words in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_killed_worker_ends_the_run(tmp_path):
+    from nipype.interfaces.utility import Function
+    from nipype.pipeline.engine import Node, Workflow
+
+    from qsm_pipeline.workflows.engine import run_workflow
+
+    def die():
+        import os
+
+        os.kill(os.getpid(), 9)
+
+    workflow = Workflow("killed", base_dir=str(tmp_path))
+    workflow.add_nodes([Node(Function([], ["out"], die), name="victim")])
+    failures = run_workflow(workflow, tmp_path / "logs", nprocs=2, mem_gb=2.0)
+    assert len(failures) == 1
+    assert failures[0].node == "victim"
+    assert "worker process died" in failures[0].message
