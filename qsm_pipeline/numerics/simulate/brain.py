@@ -44,7 +44,7 @@ def hull(points: Tensor, anatomy: Anatomy) -> Hull:
     temporal = ellipsoid(p, (46, -20, -20), (20.5, 43, 25))
     cerebrum = union(upper, temporal, 8.0) + 1.2 * anatomy.bulges(points)
     cerebellum = union(
-        ellipsoid(p, (23, -64, -38), (28, 27, 20)), ellipsoid(p, (0, -64, -33), (12, 24, 20)), 8.0
+        ellipsoid(p, (24, -63, -35), (29, 29, 22)), ellipsoid(p, (0, -63, -30), (12, 25, 21)), 8.0
     )
     cerebellum = torch.maximum(cerebellum, 1.5 - cerebrum)  # the tentorium lies between them
     stem = union(
@@ -86,16 +86,16 @@ def grey_and_white(points: Tensor, inside: Hull, anatomy: Anatomy) -> tuple[Tens
 
 def _cerebrum(points: Tensor, outside: Tensor, anatomy: Anatomy) -> tuple[Tensor, Tensor]:
     depth = -outside
-    # a sulcus runs straight inwards: its pattern is that of the surface right above
+    # a sulcus runs inwards: its pattern is mostly that of the surface right above
     step = _STEP_MM * torch.eye(3, dtype=points.dtype, device=points.device)
     slope = [(hull(points + step[i], anatomy).cerebrum - outside) / _STEP_MM for i in range(3)]
     normal = torch.nn.functional.normalize(torch.stack(slope, dim=1))
-    above = points + 0.85 * depth.clamp(0, 40)[:, None] * normal
+    above = points + 0.6 * depth.clamp(0, 40)[:, None] * normal
     value, steepness = anatomy.folds.with_slope(above)
     gap = value.abs() / (steepness.square() + 0.02).sqrt()
     reach = 13 + 5 * anatomy.depths(above)
     below = (depth - reach).clamp(min=0)
-    opening = 0.45 + anatomy.atrophy_mm + 0.9 * torch.exp(-depth.clamp(min=0) / 4)
+    opening = 0.3 + anatomy.atrophy_mm + 0.7 * torch.exp(-depth.clamp(min=0) / 3)
     sulcus = (gap.square() + below.square()).sqrt() - opening
     sulcus = torch.minimum(sulcus, _fissures(points, anatomy))
     pial = torch.minimum(depth - 0.5, sulcus)
@@ -105,15 +105,17 @@ def _cerebrum(points: Tensor, outside: Tensor, anatomy: Anatomy) -> tuple[Tensor
 def _fissures(points: Tensor, anatomy: Anatomy) -> Tensor:
     """Return the distance to the fissure between the hemispheres and to the Sylvian ones."""
     x, y, z = points.unbind(1)
-    bend = 0.8 * anatomy.bulges(points)
+    bend = 1.2 * anatomy.bulges(points)
+    swerve = 2.5 * anatomy.depths(points) + anatomy.edges(points)
     callosum = ellipsoid(points * points.new_tensor([0.0, 1.0, 1.0]), (0, -10, 4), (99, 47, 23))
     between = ((x + bend).square() + (-callosum).clamp(min=0).square()).sqrt() - 0.9
-    level = 0.925 * (z + 14 + 0.41 * (y - 24)) + bend
+    level = 0.925 * (z + 14 + 0.41 * (y - 24)) + swerve
     ends = torch.maximum((y - 27).clamp(min=0), (-44 - y).clamp(min=0))
     side = x.abs()
-    lips = (level.square() + (36 - side).clamp(min=0).square() + ends.square()).sqrt() - 1.1
-    rims = torch.maximum((level.abs() - 13).clamp(min=0), ends)
-    insula = ((side - 37 + 0.1 * level).square() + rims.square()).sqrt() - 0.7
+    lips = (level.square() + (37 - side).clamp(min=0).square() + ends.square()).sqrt() - 0.9
+    rims = torch.maximum((level.abs() - 11).clamp(min=0), ends)
+    plane = side - 38 + 0.03 * level.square() + 0.4 * swerve
+    insula = (plane.square() + rims.square()).sqrt() - 0.6
     fissures = torch.minimum(between, torch.minimum(lips, insula))
     return fissures - 0.5 * anatomy.atrophy_mm
 
@@ -160,7 +162,7 @@ def nuclei(points: Tensor, anatomy: Anatomy) -> dict[str, Tensor]:
         p = points * points.new_tensor([sign, 1.0, 1.0])
         for name, shape in _NUCLEI.items():
             shift = anatomy.nuclei[name][side].to(points)
-            distance = shape((p - shift[:3])) - 4.0 * shift[3]
+            distance = shape(p - shift[:3]) - 4.0 * shift[3]
             distance = distance + (0.7 * crumple if name == "dentate" else 0.5 * rough)
             found[name] = union(found[name], distance) if name in found else distance
     return found
@@ -169,26 +171,26 @@ def nuclei(points: Tensor, anatomy: Anatomy) -> dict[str, Tensor]:
 def _caudate(p: Tensor) -> Tensor:
     path = [(12, 20, -1), (13, 16, 5), (14, 6, 13), (17, -8, 20), (22, -24, 19), (28, -35, 9)]
     return tube(p * p.new_tensor([1.2, 1.0, 1.0]), [(1.2 * x, y, z) for x, y, z in path],
-                [4.5, 6.0, 4.6, 3.0, 2.2, 1.2])  # fmt: skip
+                [5.0, 6.6, 5.2, 3.6, 2.6, 1.4])  # fmt: skip
 
 
 def _dentate(p: Tensor) -> Tensor:
     """Return the distance to a thin crumpled sheet, open towards the midline."""
-    sheet = ellipsoid(p, (15, -57, -35), (7.5, 9, 6.5), 20).abs() - 1.2
+    sheet = ellipsoid(p, (15, -57, -35), (7.5, 9, 6.5), 20).abs() - 0.9
     return torch.maximum(sheet, 10 - p[:, 0] + 0.2 * (p[:, 1] + 57))
 
 
 def _nigra(p: Tensor) -> Tensor:
     """Return the distance to a plate that runs outwards and back."""
-    return ellipsoid(p, (10, -16.5, -12), (6.5, 2.4, 4.5), -35)
+    return ellipsoid(p, (10, -16.5, -12), (7.5, 3.2, 5.5), -35)
 
 
 _NUCLEI = {
-    "thalamus": lambda p: ellipsoid(p, (12, -18, 8), (8.0, 14.5, 9.0), 25),
+    "thalamus": lambda p: ellipsoid(p, (12, -18, 8), (9.0, 15.5, 10.0), 25),
     "caudate": _caudate,
-    "putamen": lambda p: ellipsoid(p, (25.5, 1, 2), (4.8, 15, 10), 10),
-    "pallidum": lambda p: ellipsoid(p, (19, -3, 0), (4.2, 9, 6), 25),
+    "putamen": lambda p: ellipsoid(p, (25.5, 1, 2), (5.6, 16, 11), 10),
+    "pallidum": lambda p: ellipsoid(p, (19, -3, 0), (5.4, 10.5, 7.4), 25),
     "nigra": _nigra,
-    "red nucleus": lambda p: ellipsoid(p, (5, -20.5, -9), (3.2, 3.5, 4.0)),
+    "red nucleus": lambda p: ellipsoid(p, (5, -20.5, -9), (3.7, 4.0, 4.6)),
     "dentate": _dentate,
 }

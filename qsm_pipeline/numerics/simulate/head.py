@@ -63,7 +63,9 @@ class _Canvas:
         self.labels = torch.full((len(points),), air.label, dtype=torch.uint8)
         self.labels = self.labels.to(points.device)
 
-    def paint(self, tissue: str, share: Tensor, chi_scale: float = 1.0, label_at: float = 0.5) -> None:
+    def paint(
+        self, tissue: str, share: Tensor, chi_scale: float = 1.0, label_at: float = 0.5
+    ) -> None:
         """Cover ``share`` of each voxel with a tissue."""
         kind = TISSUES[tissue]
         row = share.new_tensor([getattr(kind, c) for c in _COLUMNS])
@@ -120,9 +122,7 @@ def simulate_head(
         canvas, brain[part] = _paint(points, veins[part], anatomy, blur_mm)
         values[:, part], labels[part] = canvas.values, canvas.labels
     chi, _, m0, t1, r2, r2prime, shift = values.reshape(-1, *shape)
-    return Head(
-        chi, m0, 1 / t1, r2, r2prime, shift, labels.reshape(shape), brain.reshape(shape)
-    )
+    return Head(chi, m0, 1 / t1, r2, r2prime, shift, labels.reshape(shape), brain.reshape(shape))
 
 
 def _paint(

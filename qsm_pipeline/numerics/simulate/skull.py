@@ -21,9 +21,7 @@ def intracranial(points: Tensor, brain: Hull) -> Tensor:
     return union(near, cord(points), 6.0) - 3.0
 
 
-def surroundings(
-    points: Tensor, inner: Tensor, anatomy: Anatomy
-) -> Iterator[tuple[str, Tensor]]:
+def surroundings(points: Tensor, inner: Tensor, anatomy: Anatomy) -> Iterator[tuple[str, Tensor]]:
     """Yield tissue and distance in the order of painting, air first and air last.
 
     Parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -101,10 +102,12 @@ def _pieces(corners: Tensor, radii: Tensor) -> Tensor:
     """Cut paths, shape (P, M, 3) with radii (P, M), into short straight pieces."""
     ends = torch.cat([corners[:, :-1], corners[:, 1:]], dim=2).reshape(-1, 6)
     sizes = torch.stack([radii[:, :-1], radii[:, 1:]], dim=2).reshape(-1, 2)
-    parts = max(1, math.ceil(float((ends[:, 3:] - ends[:, :3]).norm(dim=1).max()) / _MAX_SEGMENT_MM))
+    parts = max(
+        1, math.ceil(float((ends[:, 3:] - ends[:, :3]).norm(dim=1).max()) / _MAX_SEGMENT_MM)
+    )
     cuts = torch.linspace(0, 1, parts + 1)
     out = []
-    for a, b in zip(cuts[:-1], cuts[1:], strict=True):
+    for a, b in pairwise(cuts.tolist()):
         start, stop = ends[:, :3], ends[:, 3:]
         first, last = start + a * (stop - start), start + b * (stop - start)
         width = sizes[:, 1] - sizes[:, 0]

@@ -30,9 +30,7 @@ class Waves:
     ) -> Waves:
         """Draw ``count`` waves of ``wavelength_mm``, give or take the share ``spread``."""
         direction = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator))
-        length = wavelength_mm * (
-            1 + spread * (2 * torch.rand(count, 1, generator=generator) - 1)
-        )
+        length = wavelength_mm * (1 + spread * (2 * torch.rand(count, 1, generator=generator) - 1))
         phases = 2 * math.pi * torch.rand(count, generator=generator)
         return cls(2 * math.pi / length * direction, phases)
 
