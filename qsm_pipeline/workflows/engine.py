@@ -112,7 +112,13 @@ def run_workflow(
     elif nprocs == 1:
         chosen, arguments = "Linear", {}
     else:
-        arguments = {"n_procs": nprocs, "memory_gb": mem_gb, "raise_insufficient": False}
+        # a forked child of a process that has used OpenMP threads may wait for them for ever
+        arguments = {
+            "n_procs": nprocs,
+            "memory_gb": mem_gb,
+            "raise_insufficient": False,
+            "mp_context": "forkserver",
+        }
         chosen = SafeMultiProcPlugin(plugin_args=arguments)
     try:
         workflow.run(plugin=chosen, plugin_args=arguments)
@@ -130,6 +136,7 @@ def _failure(path: Path) -> Failure:
         if line.startswith("Node: "):
             node = line.removeprefix("Node: ").strip()
             break
+    text = text.split("When creating this crashfile, the results file")[0]  # nipype's own remark
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     message = lines[-1] if lines else "no message"
     head, _, tail = message.partition(": ")

@@ -109,8 +109,9 @@ def admm(
     inverse = 1 / (rho * box.laplacian() + mu * box.dipole.square())
     inverse[0, 0, 0] = 0  # the mean is not measured
     dipole_step = mu * box.dipole
-    # start from the closed form of the same penalties
-    chi = box.back(dipole_step * inverse * box.forward(box.field_ppm))
+    # start from the closed form of the same penalties, with no field where there is no weight
+    known = box.field_ppm * (box.weights(problem) > 0)
+    chi = box.back(dipole_step * inverse * box.forward(known))
     dipole_field = box.back(box.dipole * box.forward(chi))
     data_dual = torch.zeros_like(chi)
     gradient = torch.empty((3, *chi.shape), dtype=chi.dtype, device=chi.device)
