@@ -5,7 +5,7 @@ DEMO ?= demo
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint benchmark clean
+.PHONY: demo test test-slow lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/qsm-pipeline-simulate $(DEMO)/raw
