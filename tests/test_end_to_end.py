@@ -18,7 +18,7 @@ from qsm_pipeline.numerics.inversion import METHODS as INVERSION
 from qsm_pipeline.numerics.unwrap import METHODS as UNWRAP
 
 SHAPE, VOXEL = (76, 92, 68), (2.4, 2.4, 2.4)
-FAST = ["--skip-bids-validation", "--mask-method", "robust", "--nprocs", "2"]
+FAST = ["--skip-bids-validation", "--mask-method", "robust", "--nprocs", "2", "--omp-nthreads", "1"]
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +46,7 @@ def test_names_in_help_are_those_of_the_registries():
     assert set(options.INVERSION) == set(INVERSION)
 
 
+@pytest.mark.slow
 def test_two_participants_of_whom_one_is_broken(simulated, tmp_path):
     root, scans = simulated
     raw = tmp_path / "raw"
