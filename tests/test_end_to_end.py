@@ -18,7 +18,8 @@ from qsm_pipeline.numerics.inversion import METHODS as INVERSION
 from qsm_pipeline.numerics.unwrap import METHODS as UNWRAP
 
 SHAPE, VOXEL = (76, 92, 68), (2.4, 2.4, 2.4)
-FAST = ["--skip-bids-validation", "--mask-method", "robust", "--nprocs", "2", "--omp-nthreads", "1"]
+FAST = ["--skip-bids-validation", "--mask-method", "robust"]
+FAST += ["--nprocs", "2", "--omp-nthreads", "1"]
 
 
 @pytest.fixture(scope="session")
