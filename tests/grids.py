@@ -1,6 +1,7 @@
 """Grids that every operator and method is tested on."""
 
 import numpy as np
+import torch
 
 from qsm_pipeline.numerics.grid import Grid
 
@@ -11,3 +12,12 @@ GRIDS = {
     "anisotropic": Grid((24, 30, 16), (0.8, 1.0, 2.0), (0.0, 0.0, 1.0)),
     "oblique": Grid((25, 28, 19), (1.0, 0.7, 1.6), _OBLIQUE),
 }
+
+
+def radius_mm(grid: Grid, centre_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> torch.Tensor:
+    """Distance of every voxel to a point given from the middle of the grid."""
+    axes = [
+        (torch.arange(n) - n / 2) * v - c
+        for n, v, c in zip(grid.shape, grid.voxel_size_mm, centre_mm, strict=True)
+    ]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij")).norm(dim=0)

@@ -39,14 +39,20 @@ def save_tensor(data: Tensor, like: str | Path, path: str | Path) -> str:
     Booleans are written as unsigned bytes, everything else as float32. Files of the work
     directory are not compressed because they are read once and soon.
     """
-    array = data.detach().cpu().numpy()
+    reference = nib.load(like)
+    return save_array(data.detach().cpu().numpy(), reference.affine, reference.header, path)
+
+
+def save_array(
+    array: np.ndarray, affine: np.ndarray, header: nib.Nifti1Header, path: str | Path
+) -> str:
+    """Save an array with an affine and header; see :func:`save_tensor`."""
     array = array.astype(np.uint8 if array.dtype == bool else np.float32, copy=False)
     if array.ndim == 4:
         array = np.moveaxis(array, 0, -1)
-    reference = nib.load(like)
-    header = reference.header.copy()
+    header = header.copy()
     header.set_data_dtype(array.dtype)
     header.set_slope_inter(1, 0)
     header["cal_min"] = header["cal_max"] = 0
-    nib.save(nib.Nifti1Image(array, reference.affine, header), path)
+    nib.save(nib.Nifti1Image(array, affine, header), path)
     return str(path)

@@ -16,7 +16,6 @@ from qsm_pipeline.numerics.bipolar import (
 )
 from qsm_pipeline.numerics.field_fit import nonlinear_field_fit, weighted_field_fit
 from qsm_pipeline.numerics.phase_offset import PhaseOffsetParams, remove_phase_offset
-from qsm_pipeline.numerics.phase_quality import phase_quality
 from qsm_pipeline.numerics.relaxation import fit_relaxation
 from qsm_pipeline.numerics.trust import trusted_mask
 from qsm_pipeline.numerics.units import rad_per_s_per_ppm
@@ -46,12 +45,11 @@ class CorrectPhaseOutputSpec(TraitedSpec):
     """Outputs of `CorrectPhase`."""
 
     phase = File(exists=True, desc="4D wrapped phase in rad")
-    quality = File(exists=True, desc="phase quality from 0 to 1")
     facts = traits.Dict(desc="what was done, for the sidecar")
 
 
 class CorrectPhase(NumericInterface):
-    """Remove the odd/even difference and the phase offset; judge the phase's quality."""
+    """Remove the odd/even difference and the phase offset."""
 
     input_spec = CorrectPhaseInputSpec
     output_spec = CorrectPhaseOutputSpec
@@ -73,10 +71,8 @@ class CorrectPhase(NumericInterface):
             params = PhaseOffsetParams(**inputs.params)
             phase, _ = remove_phase_offset(phase, magnitude, mask, times, grid, params)
             facts["PhaseOffsetRemoval"] = f"MCPC-3D-S, Gaussian of {params.sigma_mm:g} mm"
-        quality = phase_quality(phase, magnitude, mask, times)
         return {
             "phase": save_tensor(phase, inputs.phase, folder / "phase.nii"),
-            "quality": save_tensor(quality, inputs.phase, folder / "quality.nii"),
             "facts": facts,
         }
 
@@ -126,7 +122,6 @@ class FitFieldOutputSpec(TraitedSpec):
     """Outputs of `FitField`."""
 
     total_field = File(exists=True, desc="ppm")
-    field_noise = File(exists=True, desc="standard deviation in ppm")
     weights = File(exists=True, desc="reliability from 0 to 1")
     noise_ppm = traits.Float(desc="standard deviation where the weight is 1")
     trusted = File(exists=True, desc="where the phase cannot be aliased")
@@ -155,11 +150,9 @@ class FitField(NumericInterface):
                 "No voxel of the mask has usable phase: all neighbours differ by more than a "
                 "quarter turn; check that the images are phase and the mask is the brain"
             )
-        finite = fit.field_noise_ppm.clamp(max=1e3)
         like = inputs.unwrapped
         return {
             "total_field": save_tensor(fit.total_field_ppm, like, folder / "total_field.nii"),
-            "field_noise": save_tensor(finite, like, folder / "field_noise.nii"),
             "weights": save_tensor(weights, like, folder / "weights.nii"),
             "noise_ppm": noise_ppm,
             "trusted": save_tensor(trusted, like, folder / "trusted.nii"),

@@ -18,7 +18,7 @@ from nipype.interfaces.base import (
 from qsm_pipeline.bids.load import load_run
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.exceptions import MaskError
-from qsm_pipeline.interfaces._volumes import load_grid
+from qsm_pipeline.interfaces._volumes import load_grid, save_array
 from qsm_pipeline.numerics.masking.robust import check_mask, robust_mask
 
 MASK_METHODS = ("deepbet", "robust")
@@ -55,22 +55,16 @@ class ReadRun(SimpleInterface):
         if magnitude is None:  # only with a mask of the user's own: every echo counts the same
             magnitude = np.repeat(loaded.valid_mask[None], len(loaded.phase_rad), 0)
 
-        def save(name: str, array: np.ndarray, dtype: type = np.float32) -> str:
-            data = np.moveaxis(array, 0, -1) if array.ndim == 4 else array
-            header = loaded.header.copy()
-            header.set_data_dtype(dtype)
-            header.set_slope_inter(1, 0)
-            path = folder / f"{name}.nii"
-            nib.save(nib.Nifti1Image(data.astype(dtype, copy=False), loaded.affine, header), path)
-            return str(path)
+        def save(name: str, array: np.ndarray) -> str:
+            return save_array(array, loaded.affine, loaded.header, folder / f"{name}.nii")
 
         combined = np.sqrt(np.square(magnitude, dtype=np.float32).sum(0))
         self._results = {
             "phase": save("phase", loaded.phase_rad),
             "magnitude": save("magnitude", magnitude),
             "combined": save("combined", combined),
-            "valid": save("valid", loaded.valid_mask, np.uint8),
-            "mask": "" if loaded.mask is None else save("mask", loaded.mask, np.uint8),
+            "valid": save("valid", loaded.valid_mask),
+            "mask": "" if loaded.mask is None else save("mask", loaded.mask),
             "facts": loaded.inferred,
         }
         return runtime
@@ -119,12 +113,9 @@ class MaskBrain(SimpleInterface):
                 f"{inputs.label}: {error} (mask: {how}). Give a mask with --mask-pattern or try "
                 "another --mask-method."
             ) from None
-        header = image.header.copy()
-        header.set_data_dtype(np.uint8)
         path = Path(runtime.cwd) / "mask.nii"
-        nib.save(nib.Nifti1Image(mask.astype(np.uint8), image.affine, header), path)
         self._results = {
-            "mask": str(path),
+            "mask": save_array(mask, image.affine, image.header, path),
             "facts": {
                 "BrainMask": how,
                 "BrainVolumeMl": round(float(mask.sum()) * grid.voxel_volume_mm3 / 1000, 1),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.parts import largest_parts
 
 REFERENCES = ("brain", "csf", "none")
 
@@ -98,11 +98,5 @@ def csf_mask(r2star_per_s: Tensor, mask: Tensor, grid: Grid) -> Tensor:
     near = torch.zeros_like(mask)
     near[mask] = ((where - where.mean(0)) * spacing).norm(dim=1) < CSF_MAX_DISTANCE_MM
     slow = near & (r2star_per_s < CSF_MAX_R2STAR_PER_S)
-    parts, count = ndimage.label(slow.cpu().numpy())
-    if not count:
-        return slow
-    labels = torch.from_numpy(parts).to(mask.device)
-    sizes = torch.bincount(labels.flatten())
-    sizes[0] = 0
-    largest = sizes.argsort(descending=True)[: min(CSF_PARTS, count)]
-    return torch.isin(labels, largest)
+    ventricles = largest_parts(slow.cpu().numpy(), CSF_PARTS)
+    return torch.from_numpy(ventricles).to(mask.device)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from scipy import ndimage
 from torch import Tensor
 
+from qsm_pipeline.numerics.parts import largest_parts
 from qsm_pipeline.numerics.units import rad_per_s_per_ppm
 
 MAX_STEP_RAD = 0.5 * math.pi
@@ -49,10 +49,5 @@ def trusted_mask(
         edge &= mask.narrow(axis, *low) & mask.narrow(axis, *high)
         steep.narrow(axis, *low).logical_or_(edge)
         steep.narrow(axis, *high).logical_or_(edge)
-    parts, count = ndimage.label((mask & ~steep).cpu().numpy())
-    if not count:
-        return torch.zeros_like(mask)
-    labels = torch.from_numpy(parts).to(mask.device)
-    sizes = torch.bincount(labels.flatten())
-    sizes[0] = 0
-    return labels == sizes.argmax()
+    hanging_together = largest_parts((mask & ~steep).cpu().numpy())
+    return torch.from_numpy(hanging_together).to(mask.device)

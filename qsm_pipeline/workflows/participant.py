@@ -90,7 +90,11 @@ def run_participants(
     _check_parameters(methods)
     if not skip_bids_validation and not dry_run:
         _validate(bids_dir, echo)
-    layout = index(bids_dir, [_plain(x) for x in participant_label] or None, bids_database_dir)
+    layout = index(
+        bids_dir,
+        [label.removeprefix("sub-") for label in participant_label] or None,
+        bids_database_dir,
+    )
     found = collect_runs(
         layout, participant_label or None, session_label or None, bids_filters, mask_pattern,
         derivatives,
@@ -140,10 +144,6 @@ def run_participants(
     echo(f"maps in {out_dir}, reports: {', '.join(str(p) for p in pages)}")
     echo(f"finished in {time.monotonic() - start:.0f} s")
     return bool(failures or found.skipped)
-
-
-def _plain(label: str) -> str:
-    return label.removeprefix("sub-")
 
 
 def _check_folders(bids_dir: Path, out_dir: Path, work_dir: Path) -> None:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from qsm_pipeline.numerics.background.problem import BackgroundProblem, LocalField
-from qsm_pipeline.numerics.background.spheres import SphericalMean, require
-from qsm_pipeline.numerics.bounding_box import BoundingBox
+from qsm_pipeline.numerics.background.spheres import ErodedBox
 
 
 @dataclass(frozen=True)
@@ -59,20 +58,16 @@ def ismv(problem: BackgroundProblem, params: IsmvParams | None = None) -> LocalF
     Wen et al. 2014, doi:10.1002/mrm.24998.
     """
     params = params or IsmvParams()
-    box = BoundingBox.of(problem.mask, problem.grid)
-    mask = box.cut(problem.mask)
-    field = box.cut(problem.total_field_ppm) * mask
-    balls = SphericalMean(box.inner, params.radius_mm, field)
-    kernel = balls.kernel(params.radius_mm)
-    eroded = balls.erode(balls.transform(mask.to(field)), kernel)
-    require(eroded, params.radius_mm)
-    background = field
-    bound = params.tolerance * float(torch.linalg.vector_norm(field))
+    part = ErodedBox.of(problem, params.radius_mm)
+    balls, kernel = part.balls, part.kernel
+    background = part.field
+    bound = params.tolerance * float(torch.linalg.vector_norm(part.field))
     for _ in range(params.max_iterations):
         mean = balls.back(balls.transform(background) * kernel)
-        updated = torch.where(eroded, mean, field)
+        updated = torch.where(part.eroded, mean, part.field)
         change = float(torch.linalg.vector_norm(updated - background))
         background = updated
         if change < bound:
             break
-    return LocalField(box.paste((field - background) * eroded), box.paste(eroded))
+    local = (part.field - background) * part.eroded
+    return LocalField(part.box.paste(local), part.box.paste(part.eroded))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qsm_pipeline.numerics.background.problem import BackgroundProblem, LocalField
-from qsm_pipeline.numerics.background.spheres import SphericalMean, require
-from qsm_pipeline.numerics.bounding_box import BoundingBox
+from qsm_pipeline.numerics.background.spheres import ErodedBox
 from qsm_pipeline.numerics.solvers import conjugate_gradient
 
 
@@ -61,25 +60,20 @@ def resharp(problem: BackgroundProblem, params: ResharpParams | None = None) -> 
     Sun & Wilman 2014, doi:10.1002/mrm.24765.
     """
     params = params or ResharpParams()
-    box = BoundingBox.of(problem.mask, problem.grid)
-    mask = box.cut(problem.mask)
-    field = box.cut(problem.total_field_ppm) * mask
-    balls = SphericalMean(box.inner, params.radius_mm, field)
-    kernel = balls.kernel(params.radius_mm)
-    eroded = balls.erode(balls.transform(mask.to(field)), kernel)
-    require(eroded, params.radius_mm)
+    part = ErodedBox.of(problem, params.radius_mm)
+    balls, kernel = part.balls, part.kernel
     gain = 1 - kernel
 
     def filtered(x):
         return balls.back(balls.transform(x) * gain)
 
     def normal(x):
-        return filtered(filtered(x) * eroded) + params.regularisation * x
+        return filtered(filtered(x) * part.eroded) + params.regularisation * x
 
     local = conjugate_gradient(
         normal,
-        filtered(filtered(field) * eroded),
+        filtered(filtered(part.field) * part.eroded),
         tolerance=params.tolerance,
         max_iterations=params.max_iterations,
     )
-    return LocalField(box.paste(local * eroded), box.paste(eroded))
+    return LocalField(part.box.paste(local * part.eroded), part.box.paste(part.eroded))

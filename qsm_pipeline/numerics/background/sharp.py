@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from qsm_pipeline.numerics.background.problem import BackgroundProblem, LocalField
-from qsm_pipeline.numerics.background.spheres import SphericalMean, require
-from qsm_pipeline.numerics.bounding_box import BoundingBox
+from qsm_pipeline.numerics.background.spheres import ErodedBox, SphericalMean
 
 
 @dataclass(frozen=True)
@@ -56,16 +55,11 @@ def sharp(problem: BackgroundProblem, params: SharpParams | None = None) -> Loca
     Schweser et al. 2011, doi:10.1016/j.neuroimage.2010.10.070.
     """
     params = params or SharpParams()
-    box = BoundingBox.of(problem.mask, problem.grid)
-    mask = box.cut(problem.mask)
-    field = box.cut(problem.total_field_ppm) * mask
-    balls = SphericalMean(box.inner, params.radius_mm, field)
-    kernel = balls.kernel(params.radius_mm)
-    eroded = balls.erode(balls.transform(mask.to(field)), kernel)
-    require(eroded, params.radius_mm)
-    high = balls.back(balls.transform(field) * (1 - kernel)) * eroded
-    local = restore(high, balls, kernel, params.threshold) * eroded
-    return LocalField(box.paste(local), box.paste(eroded))
+    part = ErodedBox.of(problem, params.radius_mm)
+    balls, kernel = part.balls, part.kernel
+    high = balls.back(balls.transform(part.field) * (1 - kernel)) * part.eroded
+    local = restore(high, balls, kernel, params.threshold) * part.eroded
+    return LocalField(part.box.paste(local), part.box.paste(part.eroded))
 
 
 def restore(

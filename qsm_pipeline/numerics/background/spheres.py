@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from torch import Tensor
 
+from qsm_pipeline.numerics.background.problem import BackgroundProblem
+from qsm_pipeline.numerics.bounding_box import BoundingBox
 from qsm_pipeline.numerics.fourier import crop_to, fast_shape, irfft3, pad_to, rfft3
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.kernels import smv_kernel
@@ -38,8 +41,8 @@ class SphericalMean:
         return self.back(mask_spectrum * kernel) > 0.999
 
 
-def require(mask: Tensor, radius_mm: float) -> Tensor:
-    """Return ``mask`` unless it is empty.
+def require(mask: Tensor, radius_mm: float) -> None:
+    """Refuse an eroded mask that is empty.
 
     Raises
     ------
@@ -51,4 +54,46 @@ def require(mask: Tensor, radius_mm: float) -> Tensor:
             f"No voxel of the mask is left after eroding it by {radius_mm:g} mm; "
             "use a smaller radius or a method that keeps the mask"
         )
-    return mask
+
+
+@dataclass(frozen=True)
+class ErodedBox:
+    """A problem cut to its mask, and what a ball of one radius leaves of the mask.
+
+    Parameters
+    ----------
+    box : BoundingBox
+        Where the other volumes lie.
+    field : torch.Tensor
+        Total field in ppm, zero outside the mask.
+    balls : SphericalMean
+        Convolution on the box.
+    kernel : torch.Tensor
+        Transform of the ball.
+    eroded : torch.Tensor, bool
+        Where the whole ball lies inside the mask; not empty.
+    """
+
+    box: BoundingBox
+    field: Tensor
+    balls: SphericalMean
+    kernel: Tensor
+    eroded: Tensor
+
+    @classmethod
+    def of(cls, problem: BackgroundProblem, radius_mm: float) -> ErodedBox:
+        """Cut a problem to the box of its mask and erode the mask by a ball.
+
+        Raises
+        ------
+        ValueError
+            If the mask or what is left of it is empty.
+        """
+        box = BoundingBox.of(problem.mask, problem.grid)
+        mask = box.cut(problem.mask)
+        field = box.cut(problem.total_field_ppm) * mask
+        balls = SphericalMean(box.inner, radius_mm, field)
+        kernel = balls.kernel(radius_mm)
+        eroded = balls.erode(balls.transform(mask.to(field)), kernel)
+        require(eroded, radius_mm)
+        return cls(box, field, balls, kernel, eroded)

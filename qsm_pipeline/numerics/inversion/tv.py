@@ -80,16 +80,18 @@ def tv(problem: InversionProblem, params: TvParams | None = None) -> Tensor:
     """
     params = params or TvParams()
     box = SpectralBox(problem, params.margin_mm)
-    precision = box.weights(problem).square()
+    weights = box.weights(problem)
+    precision = weights.square()
 
     def nearest_field(target: Tensor, step: float) -> Tensor:
         return (precision * box.field_ppm + step * target) / (precision + step)
 
-    return box.unpad(admm(box, problem, params, nearest_field))
+    return box.unpad(admm(box, weights, problem, params, nearest_field))
 
 
 def admm(
     box: SpectralBox,
+    weights: Tensor,
     problem: InversionProblem,
     params: TvParams,
     nearest_field: Callable[[Tensor, float], Tensor],
@@ -110,7 +112,7 @@ def admm(
     inverse[0, 0, 0] = 0  # the mean is not measured
     dipole_step = mu * box.dipole
     # start from the closed form of the same penalties, with no field where there is no weight
-    known = box.field_ppm * (box.weights(problem) > 0)
+    known = box.field_ppm * (weights > 0)
     chi = box.back(dipole_step * inverse * box.forward(known))
     dipole_field = box.back(box.dipole * box.forward(chi))
     data_dual = torch.zeros_like(chi)

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.parts import largest_parts
 
 SMALLEST_BRAIN_ML = 200.0
 """A mask below this is an error where the volume could hold a whole brain."""
@@ -45,20 +46,10 @@ def robust_mask(magnitude: np.ndarray, grid: Grid, *, opening_mm: float = 4.0) -
     # Distances instead of structuring elements: exact balls in mm on any voxel size. The volume
     # is padded so that its border counts as inside, or slabs would be eroded from their ends.
     depth = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"), grid.voxel_size_mm)
-    core = largest_part(depth > opening_mm)
+    core = largest_parts(depth > opening_mm)
     reach = ndimage.distance_transform_edt(~core, grid.voxel_size_mm)
     opened = (reach <= opening_mm)[1:-1, 1:-1, 1:-1] & mask
     return ndimage.binary_fill_holes(opened)
-
-
-def largest_part(mask: np.ndarray) -> np.ndarray:
-    """Return the largest 6-connected part of a mask."""
-    parts, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    return parts == sizes.argmax()
 
 
 def check_mask(mask: np.ndarray, grid: Grid) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from grids import radius_mm
 
 from qsm_pipeline.numerics.background import METHODS, BackgroundProblem
 from qsm_pipeline.numerics.grid import Grid
@@ -22,16 +23,8 @@ methods = pytest.mark.parametrize("name", METHODS)
 grids = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
 
 
-def _radius(grid, centre=(0.0, 0.0, 0.0)):
-    axes = [
-        (torch.arange(n) - n / 2) * v - c
-        for n, v, c in zip(grid.shape, grid.voxel_size_mm, centre, strict=True)
-    ]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij")).norm(dim=0)
-
-
 def _mask(grid):
-    return _radius(grid) < 17
+    return radius_mm(grid) < 17
 
 
 def _remove(name, field, grid, mask=None, weights=None):
@@ -41,8 +34,8 @@ def _remove(name, field, grid, mask=None, weights=None):
 
 
 def _sources(grid):
-    inner = 0.1 * torch.exp(-((_radius(grid, (2.0, -3.0, 1.0)) / 3) ** 2))
-    outer = 40.0 * torch.exp(-((_radius(grid, (0.0, 20.0, 4.0)) / 1.5) ** 2))
+    inner = 0.1 * torch.exp(-((radius_mm(grid, (2.0, -3.0, 1.0)) / 3) ** 2))
+    outer = 40.0 * torch.exp(-((radius_mm(grid, (0.0, 20.0, 4.0)) / 1.5) ** 2))
     dipole = DipoleOperator(grid)
     return dipole(inner), dipole(outer)
 
@@ -52,7 +45,7 @@ def _sources(grid):
 def test_background_goes_and_local_field_stays(name, grid):
     local, background = _sources(grid)
     out = _remove(name, local + background, grid)
-    deep = out.mask & (_radius(grid) < 12)
+    deep = out.mask & (radius_mm(grid) < 12)
     assert background[deep].norm() > local[deep].norm()
     error = (out.local_field_ppm - local)[deep]
     # SHARP and iSMV lose low frequencies in a ball as small as this one

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from grids import radius_mm
 
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.inversion import METHODS, InversionProblem
@@ -17,18 +18,10 @@ methods = pytest.mark.parametrize("name", METHODS)
 grids = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
 
 
-def _radius(grid, centre=(0.0, 0.0, 0.0)):
-    axes = [
-        (torch.arange(n) - n / 2) * v - c
-        for n, v, c in zip(grid.shape, grid.voxel_size_mm, centre, strict=True)
-    ]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij")).norm(dim=0)
-
-
 def _truth(grid):
-    mask = _radius(grid) < 15
-    chi = 0.2 * torch.sigmoid(4 - _radius(grid, (3.0, 2.0, 0.0)))
-    chi = chi - 0.1 * torch.sigmoid(3 - _radius(grid, (-5.0, -4.0, 2.0)))
+    mask = radius_mm(grid) < 15
+    chi = 0.2 * torch.sigmoid(4 - radius_mm(grid, (3.0, 2.0, 0.0)))
+    chi = chi - 0.1 * torch.sigmoid(3 - radius_mm(grid, (-5.0, -4.0, 2.0)))
     return chi * mask, mask
 
 
@@ -44,7 +37,7 @@ def test_recovers_a_known_susceptibility(name, grid):
     error = (out - chi)[mask]
     bound = {"tv": 0.2, "tkd": 0.45, "tikhonov": 0.45}[name]
     assert (error - error.mean()).norm() < bound * (chi[mask] - chi[mask].mean()).norm()
-    assert out[_radius(grid, (3.0, 2.0, 0.0)) < 2].mean() > 0.1  # paramagnetic is positive
+    assert out[radius_mm(grid, (3.0, 2.0, 0.0)) < 2].mean() > 0.1  # paramagnetic is positive
     assert (out[~mask] == 0).all()
 
 
@@ -103,9 +96,9 @@ def test_reference():
     out = subtract_reference(chi + 1, mask, grid, "brain")
     assert out.chi_ppm[mask].mean().abs() < 1e-6
     assert out.mean_ppm == pytest.approx(float((chi + 1)[mask].mean()))
-    r2star = torch.where(_radius(grid) < 5, 2.0, 30.0)
+    r2star = torch.where(radius_mm(grid) < 5, 2.0, 30.0)
     csf = subtract_reference(chi, mask, grid, "csf", r2star)
-    assert csf.chi_ppm[mask & (_radius(grid) < 5)].mean().abs() < 1e-6
+    assert csf.chi_ppm[mask & (radius_mm(grid) < 5)].mean().abs() < 1e-6
     assert torch.equal(subtract_reference(chi, mask, grid, "none").chi_ppm, chi)
     with pytest.raises(ValueError, match="No CSF"):
         subtract_reference(chi, mask, grid, "csf", torch.full(grid.shape, 30.0))
