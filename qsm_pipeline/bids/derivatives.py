@@ -29,7 +29,7 @@ from qsm_pipeline.exceptions import OutputError
 BIDS_VERSION = "1.10.0"
 _RAW = "raw"
 _SOFTWARE = ("numpy", "scipy", "torch", "nibabel", "numba", "scikit-image", "nipype", "pybids")
-_IGNORED = ("*.html", "logs", "figures", "*.svg", "*.toml")
+_IGNORED = ("*.html", "logs", "work", "figures", "*.svg", "*.toml")
 _README = """# QSM derivatives
 
 Susceptibility maps and what they were made from, written by qsm-pipeline {version}.

@@ -65,6 +65,8 @@ def test_the_validator_finds_neither_error_nor_warning(raw, tmp_path, sessions):
     write_everything(raw, out)
     (out / "logs").mkdir()
     (out / "logs" / "run.toml").touch()
+    (out / "work" / "qsm").mkdir(parents=True)  # the default work folder
+    (out / "work" / "qsm" / "chi.nii").write_bytes(b"intermediate")
     (out / "sub-01.html").write_text("<html/>")
     (out / "sub-01" / "figures").mkdir()
     (out / "sub-01" / "figures" / "sub-01_x.svg").write_text("<svg/>")

@@ -29,7 +29,7 @@ class ScanParams:
     b0_tesla : float
         Field strength.
     snr : float
-        Mean brain signal of the first echo over the noise of its real part.
+        Mean brain signal at echo time zero over the noise of its real part.
     repetition_time_s, flip_angle_deg : float
         For the T1 weighting.
     alternating_rad : float
@@ -131,8 +131,10 @@ def _shim(field: Tensor, brain: Tensor, position_mm: Tensor) -> Tensor:
     x, y, z = position_mm / 100
     one = torch.ones_like(x)
     shims = (one, x, y, z, x * y, x * z, y * z, x * x - y * y, 2 * z * z - x * x - y * y)
-    columns = torch.stack([s[brain] for s in shims], dim=1)
-    weights = torch.linalg.lstsq(columns, field[brain][:, None]).solution[:, 0]
+    # in double precision, so that the rounding of threaded sums does not reach the result
+    columns = torch.stack([s[brain] for s in shims], dim=1).double()
+    solution = torch.linalg.lstsq(columns, field[brain][:, None].double()).solution
+    weights = solution[:, 0].to(field.dtype)
     return sum(w * s for w, s in zip(weights, shims, strict=True))
 
 
