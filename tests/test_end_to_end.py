@@ -1,8 +1,10 @@
 """The whole command on simulated participants, good and bad."""
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -74,7 +76,7 @@ def test_two_participants_of_whom_one_is_broken(simulated, tmp_path):
     assert "echo-3_part-phase" in (out / "sub-02.html").read_text()
     assert "data:image/png" in (out / "sub-01.html").read_text()
     assert not list(out.glob("sub-02/**/*_Chimap*"))
-    validator = shutil.which("bids-validator-deno") or Path(shutil.sys.executable).with_name(
+    validator = shutil.which("bids-validator-deno") or Path(sys.executable).with_name(
         "bids-validator-deno"
     )
     if Path(validator).exists():
@@ -139,3 +141,18 @@ def test_a_killed_worker_ends_the_run(tmp_path):
     assert len(failures) == 1
     assert failures[0].node == "victim"
     assert "worker process died" in failures[0].message
+
+
+def test_invalid_bids_is_refused_without_the_environment_on_the_path(
+    simulated, tmp_path, monkeypatch
+):
+    if not Path(sys.executable).with_name("bids-validator-deno").exists():
+        pytest.skip("bids-validator-deno is not installed beside this Python")
+    raw = tmp_path / "raw"
+    shutil.copytree(simulated[0] / "raw", raw)
+    (raw / "sub-01" / "nonsense.txt").write_text("not BIDS")
+    monkeypatch.setenv("PATH", os.defpath)
+    result = _run(raw, tmp_path / "out", "participant")
+    assert result.exit_code == 2
+    assert "is not valid BIDS" in result.output
+    assert not (tmp_path / "out").exists()

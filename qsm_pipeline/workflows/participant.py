@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -175,13 +176,16 @@ def _check_parameters(methods: Mapping[str, Any]) -> None:
 
 
 def _validate(bids_dir: Path, echo: Callable[[str], None]) -> None:
-    validator = shutil.which("bids-validator-deno")
+    # it and the deno that it starts lie beside this Python even if the environment is not active
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    validator = shutil.which("bids-validator-deno", path=path)
     if validator is None:
         echo("BIDS validation skipped: bids-validator-deno is not installed")
         return
     result = subprocess.run(
-        [validator, str(bids_dir), "--ignoreWarnings"], capture_output=True, text=True, check=False
-    )
+        [validator, str(bids_dir), "--ignoreWarnings"],
+        capture_output=True, text=True, check=False, env=os.environ | {"PATH": path},
+    )  # fmt: skip
     if result.returncode:
         raise ConfigError(
             f"{bids_dir} is not valid BIDS; see bids-validator-deno, or use "
