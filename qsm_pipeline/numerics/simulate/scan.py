@@ -9,13 +9,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.operators import DipoleOperator
-from qsm_pipeline.numerics.simulate.head import TISSUES, simulate_head
-from qsm_pipeline.numerics.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.simulate.anatomy import random_anatomy
+from qsm_pipeline.numerics.simulate.fields import (
+    around_head,
+    field_of_head,
+    scanner_position_mm,
+    second_order_shim,
+)
+from qsm_pipeline.numerics.simulate.head import Head, simulate_head
+from qsm_pipeline.numerics.simulate.subvoxels import (
+    Parts,
+    cube_parts,
+    merge,
+    most_frequent,
+    repeat,
+    subdivided,
+)
+from qsm_pipeline.numerics.simulate.waves import Waves
+from qsm_pipeline.numerics.units import hz_per_ppm
 
-_MARGIN_MM = 48.0
-"""The head goes on beyond the field of view; its field comes from there too."""
+_TABLE_TESLA = 3.0
 
 
 @dataclass(frozen=True)
@@ -29,11 +42,18 @@ class ScanParams:
     b0_tesla : float
         Field strength.
     snr : float
-        Mean brain signal at echo time zero over the noise of its real part.
+        Mean brain signal at echo time zero over the SD of the noise of its real part; infinite
+        for none.
     repetition_time_s, flip_angle_deg : float
         For the T1 weighting.
     alternating_rad : float
-        Odd/even phase difference of a bipolar readout across the field of view; 0 for monopolar.
+        Odd/even phase difference of a bipolar readout, along the first voxel axis, across the
+        field of view; 0 for monopolar.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
     """
 
     echo_times_s: tuple[float, ...] = (0.005, 0.010, 0.015, 0.020, 0.025)
@@ -43,6 +63,19 @@ class ScanParams:
     flip_angle_deg: float = 15.0
     alternating_rad: float = 0.0
 
+    def __post_init__(self) -> None:
+        times = self.echo_times_s
+        if not times or times[0] <= 0 or sorted(set(times)) != list(times):
+            raise ValueError(f"Echo times must be positive and increase, got {times}")
+        if self.repetition_time_s <= times[-1]:
+            raise ValueError(
+                f"The repetition time must be longer than the last echo time of {times[-1]:g} s, "
+                f"got {self.repetition_time_s:g} s"
+            )
+        for name in ("b0_tesla", "snr", "flip_angle_deg"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -51,7 +84,8 @@ class Scan:
     Parameters
     ----------
     phase_rad, magnitude : torch.Tensor, shape (E, X, Y, Z)
-        Wrapped phase, growing where the field is higher, and magnitude with a mean of about 1.
+        Wrapped phase, growing where the field is higher, and magnitude, whose mean in the brain
+        would be 1 at echo time zero.
     chi_ppm : torch.Tensor, shape (X, Y, Z)
         Susceptibility in the brain, zero outside.
     total_field_ppm, local_field_ppm : torch.Tensor, shape (X, Y, Z)
@@ -77,6 +111,8 @@ def simulate_scan(
     params: ScanParams | None = None,
     *,
     seed: int = 0,
+    n_lesions: int = 0,
+    device: torch.device | str = "cpu",
 ) -> Scan:
     """Scan the head of :func:`simulate_head`.
 
@@ -85,85 +121,133 @@ def simulate_scan(
     shape : tuple of int, length 3
         Matrix.
     affine : numpy.ndarray, shape (4, 4)
-        Voxel to scanner RAS+ mm, with the brain's centre at the scanner's origin; may be oblique
+        Voxel to scanner RAS+ mm, with the brain's middle near the scanner's origin; may be oblique
         and anisotropic.
     params : ScanParams, optional
         Sequence.
     seed : int
-        Of the head, the offset and the noise.
+        Of the head, the receive phase and the noise.
+    n_lesions : int
+        Number of microbleeds and calcifications.
+    device
+        Where to compute.
 
     Returns
     -------
     Scan
-        The same head in the same field for every affine.
+        The same head in the same field for every affine. Voxels much longer than wide are cut
+        into about cubes over which the signal is summed.
+
+    Raises
+    ------
+    ValueError
+        If no brain lies in the field of view.
     """
     params = params or ScanParams()
-    grid = Grid.from_affine(shape, affine)
-    margin = [math.ceil(_MARGIN_MM / v) for v in grid.voxel_size_mm]
-    wide_shape = tuple(n + 2 * m for n, m in zip(shape, margin, strict=True))
-    inside = tuple(slice(m, m + n) for n, m in zip(shape, margin, strict=True))
-    axes = [torch.arange(n) - m for n, m in zip(wide_shape, margin, strict=True)]
-    voxel = torch.stack(torch.meshgrid(*axes, indexing="ij")).float()
-    matrix = torch.as_tensor(np.asarray(affine), dtype=torch.float32)
-    position = (
-        torch.einsum("rc,cxyz->rxyz", matrix[:3, :3], voxel) + matrix[:3, 3, None, None, None]
+    affine = np.asarray(affine, dtype=float)
+    parts = cube_parts(affine)
+    fine_shape = tuple(n * p for n, p in zip(shape, parts, strict=True))
+    fine_affine = subdivided(affine, parts)
+    placement = around_head(fine_shape, fine_affine, random_anatomy(seed).pose)
+    whole = simulate_head(
+        placement.shape, placement.affine, seed, n_lesions=n_lesions, device=device
     )
-    head = simulate_head(position, seed)
-    wide = Grid(wide_shape, grid.voxel_size_mm, grid.b0_dir)
-    dipole = DipoleOperator(wide, pad_mm=60.0)
-    total = dipole(head.chi_ppm - TISSUES["air"][0])[inside]
-    chi = torch.where(head.brain, head.chi_ppm, 0.0)
-    local = dipole(chi)[inside]
-    brain = head.brain[inside].contiguous()
-    position = position[(slice(None), *inside)]
-    total = total - _shim(total, brain, position)
-    generator = torch.Generator().manual_seed(seed + 1)
-    phase, magnitude = _signal(
-        total, head.m0[inside], head.r1_per_s[inside], head.r2star_per_s[inside], brain, position,
-        params, generator,
-    )  # fmt: skip
-    labels = head.labels[inside].contiguous()
-    return Scan(phase, magnitude, chi[inside].contiguous(), total, local, brain, labels)
-
-
-def _shim(field: Tensor, brain: Tensor, position_mm: Tensor) -> Tensor:
-    """Return the best combination of the harmonic shims up to second order."""
-    x, y, z = position_mm / 100
-    one = torch.ones_like(x)
-    shims = (one, x, y, z, x * y, x * z, y * z, x * x - y * y, 2 * z * z - x * x - y * y)
-    # in double precision, so that the rounding of threaded sums does not reach the result
-    columns = torch.stack([s[brain] for s in shims], dim=1).double()
-    solution = torch.linalg.lstsq(columns, field[brain][:, None].double()).solution
-    weights = solution[:, 0].to(field.dtype)
-    return sum(w * s for w, s in zip(weights, shims, strict=True))
+    mask = merge(whole.brain[placement.inside].float(), parts) > 0.5
+    if not mask.any():
+        raise ValueError(
+            f"The field of view of {shape} voxels holds no brain; the affine must place it near "
+            "the scanner's origin"
+        )
+    local_source = whole.brain.clone()
+    local_source[placement.inside] = repeat(mask, parts)
+    total, local = field_of_head(whole.chi_ppm, local_source, placement.grid)
+    position = scanner_position_mm(placement.shape, placement.affine, device)
+    total = total + second_order_shim(total, whole.brain, position)
+    total, local, head = (
+        total[placement.inside],
+        local[placement.inside],
+        Head(**{f: getattr(whole, f)[placement.inside] for f in Head.__dataclass_fields__}),
+    )
+    position = position[(slice(None), *placement.inside)]
+    signal = _signal(total, head, position, params, parts, seed)
+    noise = torch.Generator().manual_seed(seed + 104729)
+    for echo in signal:
+        draw = torch.randn(2, *shape, generator=noise).to(device) / params.snr
+        echo += torch.complex(draw[0], draw[1])
+    return Scan(
+        phase_rad=signal.angle(),
+        magnitude=signal.abs(),
+        chi_ppm=merge(head.chi_ppm, parts) * mask,
+        total_field_ppm=merge(total, parts),
+        local_field_ppm=merge(local, parts),
+        brain=mask,
+        labels=most_frequent(head.labels, parts),
+    )
 
 
 def _signal(
     field_ppm: Tensor,
-    m0: Tensor,
-    r1: Tensor,
-    r2star: Tensor,
-    brain: Tensor,
+    head: Head,
     position_mm: Tensor,
     params: ScanParams,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
+    parts: Parts,
+    seed: int,
+) -> Tensor:
+    """Return the complex signal without noise, shape (E, X, Y, Z)."""
+    sensitivity, offset = _receiver(position_mm, seed)
+    size = sensitivity * _steady_state(head, params)
+    size = size / size[head.brain].mean()
+    # R2* of brain tissue from 3 to 7 T grows about like this
+    r2star = head.r2star_per_s * (params.b0_tesla / _TABLE_TESLA) ** 0.7
+    field_hz = hz_per_ppm(params.b0_tesla) * field_ppm
+    frequency = field_hz + hz_per_ppm(params.b0_tesla) * head.shift_ppm
+    n = field_ppm.shape[0]
+    readout = ((torch.arange(n, device=field_ppm.device) + 0.5) / n - 0.4)[:, None, None]
+    echoes = []
+    for number, time in enumerate(params.echo_times_s):
+        polarity = 0.5 if number % 2 else -0.5
+        turn = 2 * math.pi * time
+        phase = turn * frequency + offset + polarity * params.alternating_rad * readout
+        amplitude = size * torch.exp(-time * r2star) * dephasing(field_hz, time)
+        real, imaginary = (merge(amplitude * part, parts) for part in (phase.cos(), phase.sin()))
+        echoes.append(torch.complex(real, imaginary))
+    return torch.stack(echoes)
+
+
+def dephasing(field_hz: Tensor, time_s: float) -> Tensor:
+    """Return what the field's variation across each voxel leaves of the signal.
+
+    The mean of the phase factor over a voxel across which the field is linear, which is a sinc
+    for each axis: beyond a turn per voxel it changes sign, as the signal of a scanner does.
+    """
+    left = torch.ones_like(field_hz)
+    for step in torch.gradient(field_hz):
+        left *= torch.sinc(time_s * step)
+    return left
+
+
+def _steady_state(head: Head, params: ScanParams) -> Tensor:
+    """Return the spoiled gradient-echo signal at echo time zero."""
     flip = math.radians(params.flip_angle_deg)
+    r1 = head.r1_per_s * (params.b0_tesla / _TABLE_TESLA) ** -0.35
     e1 = torch.exp(-params.repetition_time_s * r1)
-    steady = m0 * math.sin(flip) * (1 - e1) / (1 - math.cos(flip) * e1)
-    steady = steady / steady[brain].mean()
+    return head.m0 * math.sin(flip) * (1 - e1) / (1 - math.cos(flip) * e1)
+
+
+def _receiver(position_mm: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the sensitivity and phase (rad) of the combined receive coils.
+
+    The phase spans several turns over a head and has no part that a constant and a slope explain.
+    """
+    g = torch.Generator().manual_seed(seed + 15485863)
+    shape = position_mm.shape[1:]
+    points = position_mm.reshape(3, -1).T
     x, y, z = position_mm / 100
-    a = torch.randn(6, generator=generator)
-    offset = 2 * (a[0] * x + a[1] * y + a[2] * z) + a[3] * x * y + a[4] * y * z + 2 * z * z + a[5]
-    omega = rad_per_s_per_ppm(params.b0_tesla) * field_ppm
-    phases, magnitudes = [], []
-    for echo, time in enumerate(params.echo_times_s):
-        alternating = (1 if echo % 2 else -1) * params.alternating_rad * (x + 0.3) / 2
-        signal = torch.polar(
-            steady * torch.exp(-time * r2star), omega * time + offset + alternating
-        )
-        noise = torch.randn(2, *signal.shape, generator=generator) / params.snr
-        signal = signal + torch.complex(noise[0], noise[1])
-        phases.append(torch.angle(signal))
-        magnitudes.append(signal.abs())
-    return torch.stack(phases), torch.stack(magnitudes)
+    far = x * x + y * y + z * z
+    ripple, swirl = Waves.random(220.0, 8, g), Waves.random(150.0, 8, g)
+    sensitivity = (1 + 0.35 * far) * (1 + 0.08 * ripple(points).reshape(shape))
+    slope = 4.0 * torch.nn.functional.normalize(torch.randn(3, generator=g), dim=0)
+    curves = torch.randn(2, generator=g)
+    offset = float(slope[0]) * x + float(slope[1]) * y + float(slope[2]) * z + 2.0 * far
+    offset = offset + float(curves[0]) * x * y + float(curves[1]) * y * z
+    return sensitivity, offset + 0.6 * swirl(points).reshape(shape)
