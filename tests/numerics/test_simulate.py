@@ -251,3 +251,18 @@ def test_a_field_of_view_without_brain_is_refused():
     affine[:3, 3] = 120.0
     with pytest.raises(ValueError, match="holds no brain"):
         simulate_scan((16, 16, 16), affine)
+
+
+def test_field_is_that_of_an_outside_simulator():
+    outside = pytest.importorskip("qsm_forward", reason="qsm-forward is not installed")
+    shape, voxel_mm = (40, 48, 24), (2.0, 2.0, 4.0)  # it is wrong for unequal in-plane voxels
+    affine = tilted_affine(shape, voxel_mm, 20)
+    head = simulate_head(shape, affine, seed=1)
+    grid = Grid.from_affine(shape, affine)
+    chi = torch.where(head.brain, head.chi_ppm, 0.0)
+    air = TISSUES["air"].chi_ppm
+    ours, _ = field_of_head(chi + air, head.brain, grid)
+    theirs = outside.generate_field(chi.numpy(), voxel_size=voxel_mm, B0_dir=grid.b0_dir)
+    difference = (ours - torch.from_numpy(theirs))[head.brain]
+    assert ours[head.brain].std() > 0.005
+    assert difference.std() < 0.03 * ours[head.brain].std()

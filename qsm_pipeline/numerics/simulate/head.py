@@ -21,6 +21,7 @@ _CHUNK = 1 << 16
 _BORDER_MM = 0.25  # tissues do not end more sharply than this
 _POINT_SPREAD = 0.35  # SD in voxels: a box has 0.29, an image from a box in k-space about 0.5
 _NEAR_MM = 3.0
+_GROOVE_MM = 2.0
 _IRON = frozenset(("caudate", "putamen", "pallidum", "red nucleus", "nigra", "dentate"))
 
 
@@ -163,8 +164,7 @@ def _paint(
     canvas = whole.at(near)
     for tissue, distance in skull.surroundings(p, inner, skin, anatomy):
         canvas.paint(tissue, occupancy(distance, blur_mm))
-    fluid = occupancy(inner, blur_mm)
-    canvas.paint("csf", fluid)
+    canvas.paint("csf", occupancy(inner, blur_mm))
     canvas.paint("white matter", occupancy(brain_parts.cord(p), blur_mm))
     in_brain[near] = hull.brain < 0
     inside = (hull.brain < _NEAR_MM).nonzero()[:, 0]
@@ -172,9 +172,10 @@ def _paint(
         part = canvas.at(inside)
         _paint_brain(part, some(p, inside), hull.at(inside), anatomy, blur_mm)
         canvas.put(inside, part)
-    # no vein outside the skull's inside; those of the dura run in the fluid around the brain
+    # no vein outside the skull; those of the dura press a groove into the bone
+    open_to_veins = occupancy(inner - _GROOVE_MM, blur_mm)
     for tissue, share in tubes.items():
-        canvas.paint(tissue, share[near] * fluid, label_at=0.35)
+        canvas.paint(tissue, share[near] * open_to_veins, label_at=0.35)
     _add_texture(canvas, p, anatomy)
     whole.put(near, canvas)
     return whole, in_brain

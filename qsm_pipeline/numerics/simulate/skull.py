@@ -18,7 +18,7 @@ HEAD_BOX_MM = ((-98.0, 98.0), (-132.0, 124.0), (-152.0, 100.0))
 def intracranial(points: Tensor, brain: Hull) -> Tensor:
     """Return the distance to the inside of the skull, filled with fluid around the brain."""
     near = union(union(brain.cerebrum, brain.cerebellum, 14.0), brain.stem, 16.0)
-    return union(near, cord(points), 6.0) - 3.0
+    return union(near, cord(points), 6.0) - 1.8
 
 
 def surroundings(
