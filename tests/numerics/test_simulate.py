@@ -21,8 +21,8 @@ from qsm_pipeline.numerics.simulate.fields import (
     second_order_shim,
     shim_coils,
 )
-from qsm_pipeline.numerics.simulate.scan import dephasing
 from qsm_pipeline.numerics.simulate.shapes import ellipsoid, occupancy
+from qsm_pipeline.numerics.simulate.signal import dephasing
 from qsm_pipeline.numerics.simulate.subvoxels import merge
 from qsm_pipeline.numerics.simulate.veins import paint_tubes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -52,6 +52,10 @@ class Head:
     shift_ppm: Tensor
     labels: Tensor
     brain: Tensor
+
+    def crop(self, box: tuple[slice, slice, slice]) -> Head:
+        """Return the maps in a box."""
+        return Head(*(getattr(self, field.name)[box] for field in fields(self)))
 
 
 def simulate_head(
