@@ -16,7 +16,7 @@ from nipype.pipeline.engine import Node, Workflow
 from qsm_pipeline.exceptions import ConfigError
 from qsm_pipeline.resources import Resources
 from qsm_pipeline.workflows.failures import Failure, read_crash_file
-from qsm_pipeline.workflows.plugin import ProcessPerNodePlugin, quiet_nipype
+from qsm_pipeline.workflows.plugin import ProcessPerNodePlugin
 
 LOGGER = logging.getLogger(__name__)
 PLUGINS = ("MultiProc", "Linear", "SLURM", "SGE", "PBS", "LSF", "OAR", "Condor")
@@ -67,7 +67,6 @@ def run_workflow(
     Outcome
     """
     os.environ.setdefault("LOGNAME", "qsm-pipeline")  # nipype's cluster plugins insist on it
-    quiet_nipype(logging.getLogger().level)
     _configure(workflow, crash_dir, stop_on_first_crash)
     work_dir = Path(workflow.base_dir)
     before = set(crash_dir.glob("crash-*"))
@@ -119,6 +118,7 @@ def _configure(workflow: Workflow, crash_dir: Path, stop_on_first_crash: bool) -
         "crashfile_format": "txt",
         "stop_on_first_crash": str(stop_on_first_crash).lower(),
         "check_version": "false",
+        "create_report": "false",
         "hash_method": "timestamp",
         "poll_sleep_duration": "0.2",
         "remove_unnecessary_outputs": "false",

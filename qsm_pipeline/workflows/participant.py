@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 import time
@@ -22,6 +23,7 @@ from qsm_pipeline.resources import Resources
 from qsm_pipeline.workflows.checks import check_folders, check_methods, validate_bids
 from qsm_pipeline.workflows.engine import check_plugin, run_workflow
 from qsm_pipeline.workflows.pages import write_pages
+from qsm_pipeline.workflows.plugin import quiet_nipype
 from qsm_pipeline.workflows.run import METHOD_DEFAULTS, init_run_wf, node_name
 from qsm_pipeline.workflows.settings import read_mapping, to_toml
 from qsm_pipeline.workflows.summary import Summary
@@ -97,6 +99,7 @@ def run_participants(
     settings = {
         k: v for k, v in locals().items() if k not in ("bids_dir", "out_dir", "echo", "methods")
     }
+    quiet_nipype(logging.getLogger().level)
     bids_dir, out_dir = Path(bids_dir).resolve(), Path(out_dir).resolve()
     work_dir = Path(work_dir or out_dir / "work").resolve()
     check_folders(bids_dir, out_dir, work_dir)

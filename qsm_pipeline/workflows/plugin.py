@@ -101,11 +101,11 @@ class ProcessPerNodePlugin(MultiProcPlugin):
 
 
 def quiet_nipype(level: int) -> None:
-    """Give the loggers that nipype sets up on import one level and no handler of their own."""
+    """Let nipype log what it does, but not print each traceback: the crash files have them."""
     for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
         logger = logging.getLogger(name)
-        logger.handlers.clear()
-        logger.setLevel(level)
+        logger.handlers.clear()  # it makes its own when it is imported
+        logger.setLevel(level if level < logging.WARNING else logging.CRITICAL)
 
 
 def _work(pipe: Connection, node: Node, updatehash: bool, taskid: int, level: int) -> None:

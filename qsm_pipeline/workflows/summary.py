@@ -26,6 +26,7 @@ class Summary:
         self.found = found
         self._echo = echo
         self._problems: dict[str, list[str]] = {}
+        self._unwritten = 0
 
     def list_found(self, *, dry_run: bool) -> None:
         """Print what was left out and, before nothing is run, what would be."""
@@ -46,17 +47,15 @@ class Summary:
         names = {node_name(run): run.prefix for run in self.found.runs}
         for failure in outcome.failures:
             crash_file = f" ({failure.crash_file})" if failure.crash_file else ""
-            self._fail(
-                names.get(failure.run, failure.run), f"in {failure.node}: {failure.message}",
-                crash_file,
-            )  # fmt: skip
+            where = f"in {failure.node}: " if failure.node else ""
+            self._fail(names.get(failure.run, "all"), where + failure.message, crash_file)
         for run in self.found.runs:
             if run.prefix in self._problems:
                 continue
             if f"{workflow}.{node_name(run)}.write" in outcome.finished:
                 self._echo(f"done {run.prefix}")
             else:
-                self._fail(run.prefix, "was not run to its end, because another one failed")
+                self._fail(run.prefix, "was not run to its end after another failure")
 
     def note_missing_maps(self, out_dir: Path) -> None:
         """Take in which runs have no map in the output folder."""
@@ -68,7 +67,8 @@ class Summary:
     def note_page(self, page: Path, error: str = "") -> None:
         """Take in that the page of a participant was written, or why not."""
         if error:
-            self._fail(page.stem, error)
+            self._unwritten += 1
+            self._echo(f"FAILED page {error}")
         else:
             self._echo(f"report {page}")
 
@@ -81,15 +81,18 @@ class Summary:
 
     def close(self, out_dir: Path) -> bool:
         """Print the last line and return whether anything failed or was left out."""
-        failed, skipped = len(self._problems), len(self.found.skipped)
-        if failed or skipped:
-            self._echo(
-                f"exit status 1: {failed} of {len(self.found.runs)} run(s) failed and {skipped} "
-                f"left out, see above; maps in {out_dir}, crash files in {out_dir / 'logs'}"
-            )
+        failed = sum(run.prefix in self._problems for run in self.found.runs)
+        counts = {
+            f"of {len(self.found.runs)} run(s) failed": failed,
+            "left out": len(self.found.skipped),
+            "page(s) not written": self._unwritten,
+        }
+        reasons = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+        if reasons:
+            self._echo(f"exit status 1: {reasons}, see above; maps in {out_dir}")
         else:
             self._echo(f"maps in {out_dir}")
-        return bool(failed or skipped)
+        return bool(reasons)
 
     def _runs_of(self, subject: str) -> list[GreRun]:
         return [run for run in self.found.runs if run.subject == subject]
