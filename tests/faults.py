@@ -139,13 +139,13 @@ def make_dataset(folder: Path, labels: tuple[str, ...]) -> Path:
         raw, shape=(42, 50, 38), voxel_size_mm=(4.5, 4.5, 4.5),
         params=ScanParams(echo_times_s=(0.004, 0.009, 0.014)),
     )  # fmt: skip
-    first = raw / "sub-01" / "anat"
+    model = (raw / "sub-01").rename(folder / "model") / "anat"
     for label in labels:
         copy = raw / f"sub-{label}" / "anat"
         copy.mkdir(parents=True)
-        for path in first.iterdir():
+        for path in model.iterdir():
             shutil.copy(path, copy / path.name.replace("sub-01", f"sub-{label}"))
-    shutil.rmtree(raw / "sub-01")
+    shutil.rmtree(model.parent)
     return raw
 
 
@@ -291,7 +291,11 @@ def _shown(line: str, folder: Path) -> str:
 
 
 RUNS = (
-    ("read-only output folder", "mode 555, by a process without privileges", run_with_read_only_output),
+    (
+        "read-only output folder",
+        "mode 555, by a process without privileges",
+        run_with_read_only_output,
+    ),
     ("full disk", "output folder on a tmpfs of 400 KiB", run_on_full_disk),
     ("full disk, work folder", "files limited to 256 KiB (RLIMIT_FSIZE)", run_with_file_limit),
     ("killed worker", "SIGKILL to the process of one node", run_with_killed_node),

@@ -130,6 +130,7 @@ def test_gpu_that_is_not_there(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow  # region growing is compiled again
 def test_home_and_package_that_cannot_be_written(tmp_path):
     """Numba's cache, nipype and matplotlib all look for a place to write."""
     try:

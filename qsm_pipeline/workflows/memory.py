@@ -9,10 +9,24 @@ from nibabel.filebasedimages import ImageFileError
 
 from qsm_pipeline.bids.run import GreRun
 
-LIBRARIES_GB = 0.5
+_LIBRARIES_GB = 0.3
+_NETWORK_GB = 0.6
+"""What deepbet needs on top, whatever the size of the image."""
 _UNREADABLE_GB = 0.01
 """Size where the first file cannot be read; the node that reads it will say so."""
-_FACTORS: dict[str, tuple[float, float]] = {}
+_VOLUMES = {
+    "read": (4, 4),
+    "mask": (15, 0),
+    "correct": (8, 8),
+    "unwrap": (8, 4),
+    "fit": (4, 4),
+    "relaxation": (4, 4),
+    "background": (25, 0),
+    "invert": (25, 1),
+    "reference": (5, 0),
+    "write": (5, 0),
+}
+"""Volumes at once, and for each echo; measured, see the log of ``-vv``."""
 
 
 def volume_size_gb(run: GreRun) -> float:
@@ -37,5 +51,6 @@ def node_memory_gb(node: str, volume_gb: float, echoes: int) -> float:
     echoes : int
         Number of echoes.
     """
-    volumes, volumes_per_echo = _FACTORS.get(node, (0, 0))
-    return LIBRARIES_GB + volume_gb * (volumes + volumes_per_echo * echoes)
+    volumes, volumes_per_echo = _VOLUMES[node]
+    libraries_gb = _LIBRARIES_GB + (_NETWORK_GB if node == "mask" else 0)
+    return libraries_gb + volume_gb * (volumes + volumes_per_echo * echoes)

@@ -127,6 +127,7 @@ def run_participants(
         workflow = init_participants_wf(
             runs=found.runs, out_dir=out_dir, work_dir=work_dir, resources=resources, **methods
         )
+        _note_memory(workflow, resources.mem_gb, echo)
         if write_graph:
             _write_graph(workflow, found.runs[0], out_dir / "logs", echo)
         outcome = run_workflow(
@@ -205,6 +206,15 @@ def _prepare_output(
         write_atomic(out_dir / "logs" / "config.toml", (header + to_toml(settings)).encode())
     except OSError as error:
         raise OutputError(f"{error.filename} cannot be written: {error.strerror}") from None
+
+
+def _note_memory(workflow: Workflow, mem_gb: float, echo: Echo) -> None:
+    needed = max(workflow.get_node(name).mem_gb for name in workflow.list_node_names())
+    if needed > mem_gb:
+        echo(
+            f"note: a node may need {needed:.1f} GB, more than the {mem_gb:.1f} GB that may be "
+            "used; it runs alone"
+        )
 
 
 def _write_graph(workflow: Workflow, run: GreRun, folder: Path, echo: Echo) -> None:

@@ -11,9 +11,7 @@ from qsm_pipeline.cli.main import main
 from qsm_pipeline.workflows.run import METHOD_DEFAULTS
 from qsm_pipeline.workflows.settings import to_toml
 
-OPTIONS = {
-    p.name: p for p in main.params if isinstance(p, click.Option) and p.name not in NO_KEYS
-}
+OPTIONS = {p.name: p for p in main.params if isinstance(p, click.Option) and p.name not in NO_KEYS}
 
 
 def _example(option, folder):

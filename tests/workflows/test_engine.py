@@ -1,6 +1,8 @@
 """A killed node, a crash and a full disk, on workflows of a few plain functions."""
 
+import itertools
 import time
+from pathlib import Path
 
 import pytest
 from nipype.interfaces.utility import Function
@@ -63,7 +65,7 @@ def _run_wf(name, *functions, x=1):
     nodes = [Node(Function(["x"], ["x"], f), name=f.__name__[1:]) for f in functions]
     nodes[0].inputs.x = x
     workflow.add_nodes(nodes[:1])
-    for before, after in zip(nodes, nodes[1:], strict=False):
+    for before, after in itertools.pairwise(nodes):
         workflow.connect(before, "x", after, "x")
     return workflow
 
@@ -89,7 +91,7 @@ def test_only_the_run_of_a_killed_node_fails(tmp_path, nprocs):
     assert "the process of node die was killed (SIGKILL)" in message
     assert "memory" in message
     assert outcome.finished == {"qsm.b.slow", "qsm.b.add", "qsm.c.add", "qsm.c.slow"}
-    crash = open(outcome.failures[0].crash_file).read()
+    crash = Path(outcome.failures[0].crash_file).read_text()
     assert crash.startswith("Node: qsm.a.die")
 
 
@@ -111,7 +113,7 @@ def test_each_failure_is_one_sentence(tmp_path, function, message, plugin):
     outcome = _execute(tmp_path, _run_wf("a", function), _run_wf("b", _add), plugin=plugin)
     assert [(f.run, f.message) for f in outcome.failures] == [("a", message)]
     assert outcome.finished >= {"qsm.b.add"}
-    assert "Traceback" in open(outcome.failures[0].crash_file).read()
+    assert "Traceback" in Path(outcome.failures[0].crash_file).read_text()
 
 
 def test_stop_on_first_crash_ends_what_runs(tmp_path):
