@@ -1,5 +1,6 @@
 """Dipole inversion."""
 
+from qsm_pipeline.numerics.inversion.nltv import NltvParams, nltv
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.tikhonov import TikhonovParams, tikhonov
 from qsm_pipeline.numerics.inversion.tkd import TkdParams, tkd
@@ -10,6 +11,7 @@ METHODS = {
     "tkd": Method(tkd, TkdParams),
     "tikhonov": Method(tikhonov, TikhonovParams),
     "tv": Method(tv, TvParams, fills_gaps=True),
+    "nltv": Method(nltv, NltvParams, fills_gaps=True),
 }
 
 __all__ = ["METHODS", "InversionProblem"]
