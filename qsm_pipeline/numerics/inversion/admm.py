@@ -41,11 +41,11 @@ class AdmmParams:
     """
 
     regularisation: float = 1e-4
-    noise_exponent: float = 0.5
+    noise_exponent: float = 1.0
     noise_floor_ppm: float = 5e-4
     outside: float = 0.01
     gradient_step: float = 100.0
-    data_step: float = 0.1
+    data_step: float = 0.05
     tolerance: float = 1e-3
     max_iterations: int = 30
     margin_mm: float = 16.0

@@ -5,7 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.inversion.spectral import cyclic_gradient, cyclic_gradient_adjoint
+from qsm_pipeline.numerics.inversion.spectral import (
+    cyclic_gradient,
+    cyclic_gradient_adjoint,
+    vector_length,
+)
 
 
 class SplitGradient:
@@ -44,16 +48,8 @@ class SplitGradient:
         dual += gradient
         # What is cut off is the new dual variable, and the target of the next map is the kept
         # part less that.
-        cut = (self._threshold / _length(dual)).clamp_(max=1)
+        cut = (self._threshold / vector_length(dual)).clamp_(max=1)
         for axis in range(3):
             torch.mul(dual[axis], 1 - 2 * cut, out=gradient[axis])
             dual[axis].mul_(cut)
         return cyclic_gradient_adjoint(gradient, self._inverse_voxel)
-
-
-def _length(vectors: Tensor) -> Tensor:
-    """Return the Euclidean length of vectors along the first axis, at least 1e-12."""
-    squared = vectors[0].square()
-    for component in vectors[1:]:
-        squared.addcmul_(component, component)
-    return squared.sqrt_().clamp_(min=1e-12)

@@ -101,3 +101,16 @@ def cyclic_gradient_adjoint(g: Tensor, inverse_voxel: tuple[float, ...]) -> Tens
         total.narrow(axis, 0, 1).add_(part.narrow(axis, n - 1, 1), alpha=inverse)
         total.sub_(part, alpha=inverse)
     return total
+
+
+def vector_length(vectors: Tensor) -> Tensor:
+    """Return the Euclidean length of vectors along the first axis, at least 1e-12."""
+    squared = vectors[0].square()
+    for component in vectors[1:]:
+        squared.addcmul_(component, component)
+    return squared.sqrt_().clamp_(min=1e-12)
+
+
+def gradient_length(x: Tensor, inverse_voxel: tuple[float, ...]) -> Tensor:
+    """Return the length of the periodic forward differences, shape (X, Y, Z)."""
+    return vector_length(cyclic_gradient(x, inverse_voxel, x.new_empty((3, *x.shape))))
