@@ -29,9 +29,7 @@ def main() -> None:
     print("| method    | grid    | noise ppm | NRMSE % | XSIM  | slope | CPU s  |")
     print("|-----------|---------|-----------|---------|-------|-------|--------|")
     for name in args.grids or ("axial", "oblique"):
-        phantom = textured_phantom(
-            oblique=name == "oblique", step_mm=args.step_mm, seed=args.seed
-        )
+        phantom = textured_phantom(oblique=name == "oblique", step_mm=args.step_mm, seed=args.seed)
         for noise in args.noise_ppm:
             problem = measured(phantom, noise, args.seed)
             for method in args.methods:

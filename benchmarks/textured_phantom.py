@@ -107,7 +107,7 @@ def measured(phantom: Phantom, noise_ppm: float, seed: int = 0) -> InversionProb
 
 
 def _anatomy(seed: int) -> tuple[Tensor, ...]:
-    """Return chi, M0, R2*, labels and brain at 1 mm, of the shared head or else a simulated one."""
+    """Return chi, M0, R2*, labels and brain at 1 mm, of the shared head or a simulated one."""
     if SHARED_HEAD.is_dir():
         names = ("ChiModelMIX", "M0", "R2star", "SegmentedModel", "BrainMask")
         chi, m0, r2star, labels, brain = (
@@ -149,7 +149,9 @@ def _sample(volumes: Tensor, grid: Grid, rotation: np.ndarray, shift: tuple, mod
     position = position @ torch.as_tensor(rotation.T, dtype=torch.float32)
     half = torch.tensor([(n - 1) / 2 for n in volumes.shape[1:]])
     points = (position / half).flip(-1)  # grid_sample wants the last axis first
-    return torch.nn.functional.grid_sample(volumes[None], points[None], mode, align_corners=True)[0]
+    return torch.nn.functional.grid_sample(volumes[None], points[None], mode, align_corners=True)[
+        0
+    ]
 
 
 def _rotation(degrees: tuple[float, float, float]) -> np.ndarray:

@@ -98,9 +98,7 @@ class TotalVariationAdmm:
         threshold = box.discount(problem, params.outside) / params.gradient_step
         if edge_weights is not None:
             threshold = threshold * edge_weights
-        self._inverse = 1 / (
-            self._rho * box.laplacian() + params.data_step * box.dipole.square()
-        )
+        self._inverse = 1 / (self._rho * box.laplacian() + params.data_step * box.dipole.square())
         self._inverse[0, 0, 0] = 0  # the mean is not measured
         # start from the closed form of the same penalties, with no field where there is no weight
         known = box.field_ppm * (data.precision > 0)

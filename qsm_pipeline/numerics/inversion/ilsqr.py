@@ -48,15 +48,13 @@ class IlsqrParams:
 
     def __post_init__(self) -> None:
         if not 0 < self.cone_threshold < 1 / 3 or not self.tolerance > 0:
-            raise ValueError(
-                f"Expected 0 < cone_threshold < 1/3 and tolerance > 0, got {self}"
-            )
+            raise ValueError(f"Expected 0 < cone_threshold < 1/3 and tolerance > 0, got {self}")
         if min(self.least_squares_iterations, self.streak_iterations) < 1:
             raise ValueError(f"Expected at least one iteration, got {self}")
         flat, steep = self.flat_fraction, self.steep_fraction
         if not (0 < flat < 1 and 0 < steep < 1 and flat + steep <= 1):
             raise ValueError(
-                f"Expected flat_fraction and steep_fraction in (0, 1), at most 1 together, got {self}"
+                f"Expected flat_fraction and steep_fraction above 0, together at most 1, got {self}"
             )
 
 

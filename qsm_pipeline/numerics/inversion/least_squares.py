@@ -9,7 +9,12 @@ from qsm_pipeline.numerics.solvers import conjugate_gradient
 
 
 def least_squares(
-    box: SpectralBox, weights: Tensor, dipole: Tensor, tolerance: float, max_iterations: int
+    box: SpectralBox,
+    weights: Tensor,
+    dipole: Tensor,
+    tolerance: float,
+    max_iterations: int,
+    preconditioner: Tensor | None = None,
 ) -> Tensor:
     r"""Minimise :math:`\|W(D\chi-f)\|^2`; few iterations leave out what is hardly measured.
 
@@ -25,6 +30,8 @@ def least_squares(
         Relative residual of the normal equations at which to stop.
     max_iterations : int
         Largest number of iterations.
+    preconditioner : torch.Tensor, half spectrum, optional
+        Approximate inverse of the normal equations, not negative.
 
     Returns
     -------
@@ -38,4 +45,11 @@ def least_squares(
         return box.back(box.forward(field.mul_(precision)).mul_(dipole))
 
     rhs = box.back(box.forward(box.field_ppm * precision).mul_(dipole))
-    return conjugate_gradient(normal, rhs, tolerance=tolerance, max_iterations=max_iterations)
+
+    def precondition(x: Tensor) -> Tensor:
+        return box.back(box.forward(x).mul_(preconditioner))
+
+    return conjugate_gradient(
+        normal, rhs, tolerance=tolerance, max_iterations=max_iterations,
+        preconditioner=None if preconditioner is None else precondition,
+    )  # fmt: skip

@@ -37,9 +37,9 @@ class RtsParams:
         Padding around the mask.
     """
 
-    threshold: float = 0.1
-    least_squares_iterations: int = 6
-    shrinkage: float = 0.3
+    threshold: float = 0.15
+    least_squares_iterations: int = 3
+    shrinkage: float = 1.0
     tolerance: float = 1e-2
     max_iterations: int = 15
     outside: float = 0.01
@@ -76,9 +76,10 @@ def rts(problem: InversionProblem, params: RtsParams | None = None) -> Tensor:
     params = params or RtsParams()
     box = SpectralBox(problem, params.margin_mm)
     well_conditioned = box.dipole.abs() > params.threshold
+    inverse_square = torch.where(well_conditioned, box.dipole.square().reciprocal(), 0.0)
     chi = least_squares(
         box, box.weights(problem), box.dipole * well_conditioned, 0.0,
-        params.least_squares_iterations,
+        params.least_squares_iterations, inverse_square,
     )  # fmt: skip
     measured = box.forward(chi)
     steepness = gradient_length(chi, box.inverse_voxel)[box.mask].square().mean().sqrt()

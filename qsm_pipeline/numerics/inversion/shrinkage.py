@@ -36,7 +36,7 @@ class SplitGradient:
         self._gradient = torch.empty_like(self._dual)
 
     def pull(self, chi_ppm: Tensor) -> Tensor:
-        """Shorten the gradients (isotropically), and return the divergence that the next map needs.
+        """Shorten the gradients (isotropically) and return what the next map needs of them.
 
         Returns
         -------
