@@ -54,7 +54,7 @@ class IlsqrParams:
         flat, steep = self.flat_fraction, self.steep_fraction
         if not (0 < flat < 1 and 0 < steep < 1 and flat + steep <= 1):
             raise ValueError(
-                f"Expected flat_fraction and steep_fraction above 0, together at most 1, got {self}"
+                f"Expected flat_fraction and steep_fraction above 0, at most 1 together: {self}"
             )
 
 
