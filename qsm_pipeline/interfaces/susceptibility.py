@@ -105,6 +105,7 @@ class InvertDipole(NumericInterface):
             magnitude=load_tensor(magnitude, device=inputs.device)[0] if magnitude else None,
             noise_ppm=self._get("noise_ppm"),
             rad_per_ppm=rad_per_s_per_ppm(inputs.b0_tesla) * sum(times) / len(times),
+            residual_background=True,
         )
         chi = method.function(problem, method.params(**inputs.params))
         like = inputs.local_field
