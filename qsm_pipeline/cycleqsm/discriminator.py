@@ -1,4 +1,4 @@
-"""A 3D PatchGAN: is this a real susceptibility map?"""
+"""A 3D PatchGAN that tells real susceptibility maps from generated ones."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,8 @@ from qsm_pipeline.cycleqsm.unet import SpaceToDepthUNet
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.tv import TvParams, tv
+
+Evaluate = Callable[[SpaceToDepthUNet, Tensor, Tensor], Tensor]
 
 GEOMETRY = 9
 """Numbers that describe the geometry of a sample to the network."""
@@ -194,19 +196,24 @@ class Generator(nn.Module):
         )
         return tv(InversionProblem(field, mask, grid, weights=weights), params)
 
-    def forward(self, prepared: Prepared) -> Tensor:
-        """Return susceptibility in ppm, shape (B, 1, X, Y, Z), zero outside the mask."""
+    def forward(self, prepared: Prepared, evaluate: Evaluate | None = None) -> Tensor:
+        """Return susceptibility in ppm, shape (B, 1, X, Y, Z), zero outside the mask.
+
+        ``evaluate(network, channels, geometry)`` may run the networks in another way, for example
+        in tiles.
+        """
         p = prepared
+        evaluate = evaluate or (lambda network, *inputs: network(*inputs))
         x = p.start
         step = self.config.data_step + p.noise.square()
         for network in self.networks:
             if self.config.start == "none":
-                x = x + network(torch.cat([p.field, p.mask], 1), p.geometry).float()
+                x = x + evaluate(network, torch.cat([p.field, p.mask], 1), p.geometry).float()
             else:
                 residual = p.weights.square() * (p.field - p.dipole.field(x))
                 correction = p.dipole.tikhonov(residual, step) * p.mask
                 channels = [x, correction, p.field, residual, p.noise * p.mask]
-                change = network(torch.cat(channels, 1), p.geometry).float()
+                change = evaluate(network, torch.cat(channels, 1), p.geometry).float()
                 x = x + 0.5 * correction + change
             x = x * p.mask
         return x * p.scale_ppm

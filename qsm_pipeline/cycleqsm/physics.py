@@ -56,7 +56,7 @@ class BatchDipole:
         return self._filter(chi_ppm, self.kernel)
 
     def tikhonov(self, field_ppm: Tensor, regularisation: Tensor | float) -> Tensor:
-        """Return the closed-form inverse :math:`D/(D^2+\\lambda)` of a field, (B, 1, X, Y, Z)."""
+        r"""Return the closed-form inverse :math:`D/(D^2+\lambda)`, shape (B, 1, X, Y, Z)."""
         return self._filter(field_ppm, self.kernel / (self.kernel.square() + regularisation))
 
     def _filter(self, x: Tensor, response: Tensor) -> Tensor:

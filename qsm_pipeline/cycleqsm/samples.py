@@ -48,6 +48,28 @@ class SampleConfig:
 
 
 @dataclass(frozen=True)
+class Subject:
+    """A brain made ready for cutting blocks out of it.
+
+    Parameters
+    ----------
+    volumes : torch.Tensor, shape (1, 2, X, Y, Z)
+        Susceptibility in ppm and mask, at 1 mm.
+    inside : torch.Tensor, shape (N, 3)
+        Voxels of the brain, thinned out.
+    """
+
+    volumes: Tensor
+    inside: Tensor
+
+    @classmethod
+    def of(cls, brain: RandomBrain) -> Subject:
+        """Prepare a brain."""
+        inside = brain.mask[::4, ::4, ::4].nonzero().float() * 4
+        return cls(torch.stack([brain.chi_ppm.float(), brain.mask.float()])[None], inside)
+
+
+@dataclass(frozen=True)
 class Block:
     """A block of a brain that is treated as a whole object.
 
@@ -67,7 +89,7 @@ class Block:
 
 
 def draw_block(
-    brains: Sequence[RandomBrain], config: SampleConfig, generator: torch.Generator
+    subjects: Sequence[Subject], config: SampleConfig, generator: torch.Generator
 ) -> Block:
     """Cut a block out of a random brain, at a random orientation and voxel size.
 
@@ -75,19 +97,19 @@ def draw_block(
     a whole field.
     """
     for _ in range(20):
-        block = _try_block(brains, config, generator)
+        block = _try_block(subjects, config, generator)
         if block.mask.float().mean() > 0.15 and block.chi_ppm[block.mask].std() > 0:
             return block
-    raise ValueError("No block with enough brain was found: the brains are empty")
+    raise ValueError("No block with enough brain was found: the subjects are empty")
 
 
 def _try_block(
-    brains: Sequence[RandomBrain], config: SampleConfig, generator: torch.Generator
+    subjects: Sequence[Subject], config: SampleConfig, generator: torch.Generator
 ) -> Block:
     def uniform(low: float, high: float) -> float:
         return low + (high - low) * float(torch.rand((), generator=generator))
 
-    brain = brains[int(torch.randint(len(brains), (), generator=generator))]
+    subject = subjects[int(torch.randint(len(subjects), (), generator=generator))]
     low, high = config.voxel_mm
     voxel = [math.exp(uniform(math.log(low), math.log(high)))] * 3
     if uniform(0, 1) < 0.5:  # most scans are near 1 mm
@@ -101,9 +123,8 @@ def _try_block(
     b0_dir = (math.sin(tilt) * math.cos(turn), math.sin(tilt) * math.sin(turn), math.cos(tilt))
     size = config.size
     grid = Grid((size,) * 3, tuple(voxel), b0_dir)
-    shape = brain.chi_ppm.shape
-    inside = brain.mask.nonzero()
-    centre = inside[int(torch.randint(len(inside), (), generator=generator))].float()
+    shape = subject.volumes.shape[-3:]
+    centre = subject.inside[int(torch.randint(len(subject.inside), (), generator=generator))]
     middle = torch.tensor([(n - 1) / 2 for n in shape])
     # a block that holds most of the brain is centred on the brain
     pull = min(1.0, size * min(voxel) / 150)
@@ -113,8 +134,7 @@ def _try_block(
     offsets = offsets * torch.tensor(voxel)
     points = offsets @ _rotation(config, generator).T + centre
     relative = 2 * points / (torch.tensor(shape) - 1) - 1
-    stack = torch.stack([brain.chi_ppm.float(), brain.mask.float()])[None]
-    chi, mask = grid_sample(stack, relative.flip(-1)[None], align_corners=True)[0]
+    chi, mask = grid_sample(subject.volumes, relative.flip(-1)[None], align_corners=True)[0]
     mask = mask > 0.5
     if uniform(0, 1) < 0.7:  # an edge of its own, away from the brain's
         radii = torch.tensor([uniform(0.75, 1.1) for _ in range(3)])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 
 def space_to_depth(x: Tensor) -> Tensor:
-    """Turn blocks of 2 x 2 x 2 voxels into channels: (B, C, X, Y, Z) to (B, 8 C, X/2, Y/2, Z/2)."""
+    """Turn 2 x 2 x 2 voxels into channels: (B, C, X, Y, Z) to (B, 8 C, X/2, Y/2, Z/2)."""
     b, c, nx, ny, nz = x.shape
     x = x.reshape(b, c, nx // 2, 2, ny // 2, 2, nz // 2, 2)
     return x.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, 8 * c, nx // 2, ny // 2, nz // 2)
@@ -55,18 +56,22 @@ class SpaceToDepthUNet(nn.Module):
     Notes
     -----
     No normalisation layers and no biases in the convolutions: the scale of the output follows
-    that of the input. Volumes are zero-padded to a multiple of ``stride``.
+    that of the input. Volumes are zero-padded to a multiple of ``stride``; a voxel of the output
+    depends on the input within ``reach`` voxels.
     """
 
     def __init__(self, inputs: int, widths: Sequence[int], condition: int) -> None:
         super().__init__()
         self.stride = 2 ** len(widths)
+        strides = [2 ** (level + 1) for level in range(len(widths))]
+        # two convolutions up and down each level, one at the end, and the blocks themselves
+        self.reach = 4 * sum(strides) - 2 * strides[-1] + 2 + self.stride
         self.encoders = nn.ModuleList()
         self.downs = nn.ModuleList()
         self.ups = nn.ModuleList()
         self.decoders = nn.ModuleList()
         self.encoders.append(_Block(8 * inputs, widths[0], condition))
-        for fine, coarse in zip(widths[:-1], widths[1:], strict=True):
+        for fine, coarse in pairwise(widths):
             self.downs.append(nn.Conv3d(fine, coarse, 2, stride=2, bias=False))
             self.encoders.append(_Block(coarse, coarse, condition))
             self.ups.append(nn.ConvTranspose3d(coarse, fine, 2, stride=2, bias=False))
