@@ -243,7 +243,7 @@ def without_privileges() -> list[str]:
         return []
     if shutil.which("setpriv") is None:
         raise PermissionError("root can write everywhere, and setpriv is not there to prevent it")
-    return ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 
 
 def _environment() -> dict[str, str]:
