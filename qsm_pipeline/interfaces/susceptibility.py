@@ -15,6 +15,7 @@ from qsm_pipeline.numerics.inversion import METHODS as INVERSION_METHODS
 from qsm_pipeline.numerics.inversion import InversionProblem
 from qsm_pipeline.numerics.reference import REFERENCES, subtract_reference
 from qsm_pipeline.numerics.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.weights import rim_weight
 
 
 class RemoveBackgroundInputSpec(NumericInputSpec):
@@ -93,18 +94,19 @@ class InvertDipole(NumericInterface):
         method = INVERSION_METHODS[inputs.method]
         known = load_mask(inputs.mask, device=inputs.device)
         mask = load_mask(inputs.brain, device=inputs.device) if method.fills_gaps else known
+        grid = load_grid(inputs.local_field)
+        reliable = known.float()
         if weights:
-            reliable = load_tensor(weights, device=inputs.device) * known
-        else:
-            reliable = known.float()
+            reliable = load_tensor(weights, device=inputs.device) * rim_weight(known, grid)
         problem = InversionProblem(
             local_field_ppm=load_tensor(inputs.local_field, device=inputs.device),
             mask=mask,
-            grid=load_grid(inputs.local_field),
+            grid=grid,
             weights=reliable,
             magnitude=load_tensor(magnitude, device=inputs.device)[0] if magnitude else None,
             noise_ppm=self._get("noise_ppm"),
             rad_per_ppm=rad_per_s_per_ppm(inputs.b0_tesla) * sum(times) / len(times),
+            residual_background=True,
         )
         chi = method.function(problem, method.params(**inputs.params))
         like = inputs.local_field

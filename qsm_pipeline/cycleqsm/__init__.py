@@ -1,0 +1,1 @@
+"""CycleQSM: an unsupervised, physics-informed generator from local field to susceptibility."""

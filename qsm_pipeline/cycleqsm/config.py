@@ -1,0 +1,158 @@
+"""All settings of a training, read from a TOML preset."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass, field, fields, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from qsm_pipeline.cycleqsm.generator import GeneratorConfig
+from qsm_pipeline.cycleqsm.losses import ADVERSARIAL
+from qsm_pipeline.cycleqsm.samples import SampleConfig
+
+PRESETS = ("default", "paper")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the losses.
+
+    Parameters
+    ----------
+    map_cycle, field_cycle : float
+        Cycle terms ``|x - G(Hx)|`` and ``|y - HG(y)|``.
+    gradient : float
+        Gradient difference of the map cycle.
+    adversarial : float
+        Adversarial term; 0 trains no discriminator.
+    adversarial_kind : {"lsgan", "wgan-gp"}
+        Its form.
+    gradient_penalty : float
+        Weight of the penalty of ``wgan-gp``.
+    """
+
+    map_cycle: float = 1.0
+    field_cycle: float = 0.2
+    gradient: float = 0.5
+    adversarial: float = 0.01
+    adversarial_kind: str = "lsgan"
+    gradient_penalty: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.adversarial_kind not in ADVERSARIAL:
+            raise ValueError(f"Expected {' or '.join(ADVERSARIAL)}, got {self.adversarial_kind!r}")
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Optimisation.
+
+    Parameters
+    ----------
+    steps, warmup_steps : int
+        Length of the training and of the rise of the learning rate, which then falls as a cosine.
+    learning_rate, discriminator_learning_rate : float
+        Of Adam.
+    betas : tuple of float
+        Of Adam.
+    maps, fields : int
+        Samples of each kind per step.
+    accumulate : int
+        Batches per step.
+    clip : float
+        Largest norm of the gradient.
+    ema : float
+        Decay of the average of the generator.
+    history : int
+        Size of the image history.
+    precision : {"bf16", "fp16", "fp32"}
+        Of the networks; FFTs always run in single precision.
+    """
+
+    steps: int = 20000
+    warmup_steps: int = 200
+    learning_rate: float = 1e-3
+    discriminator_learning_rate: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.99)
+    maps: int = 2
+    fields: int = 1
+    accumulate: int = 1
+    clip: float = 1.0
+    ema: float = 0.998
+    history: int = 50
+    precision: str = "bf16"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole training.
+
+    Parameters
+    ----------
+    generator : GeneratorConfig
+        Architecture.
+    sample : SampleConfig
+        Random samples.
+    loss : LossConfig
+        Losses.
+    optim : OptimConfig
+        Optimisation.
+    seed : int
+        Of everything.
+    """
+
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    seed: int = 0
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
+        """Build from nested dictionaries.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown or a value is wrong.
+        """
+        config = cls()
+        known = {f.name for f in fields(cls)}
+        for name, value in values.items():
+            if name not in known:
+                raise ValueError(f"Unknown key {name!r}; known: {', '.join(sorted(known))}")
+            if isinstance(value, dict):
+                section = getattr(config, name)
+                keys = {f.name for f in fields(section)}
+                wrong = sorted(set(value) - keys)
+                if wrong:
+                    raise ValueError(
+                        f"Unknown key {name}.{wrong[0]}; known: {', '.join(sorted(keys))}"
+                    )
+                frozen = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+                value = replace(section, **frozen)
+            config = replace(config, **{name: value})
+        return config
+
+    @classmethod
+    def load(cls, preset: str | Path) -> TrainConfig:
+        """Read a TOML file, or a preset of the package by its name.
+
+        Raises
+        ------
+        ValueError
+            If it cannot be read or holds what no training knows.
+        """
+        source = Path(preset)
+        if str(preset) in PRESETS:
+            source = Path(str(files("qsm_pipeline.cycleqsm") / "presets" / f"{preset}.toml"))
+        try:
+            return cls.from_dict(tomllib.loads(source.read_text()))
+        except (OSError, TypeError, ValueError) as error:
+            raise ValueError(f"{preset}: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return nested dictionaries of plain values."""
+        return asdict(self)

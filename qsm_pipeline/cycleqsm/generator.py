@@ -1,0 +1,219 @@
+"""The generator: local field in, susceptibility out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from qsm_pipeline.cycleqsm.noise import field_noise_ppm
+from qsm_pipeline.cycleqsm.physics import BatchDipole
+from qsm_pipeline.cycleqsm.unet import SpaceToDepthUNet
+from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.tv import TvParams, tv
+
+Evaluate = Callable[[SpaceToDepthUNet, Tensor, Tensor], Tensor]
+
+GEOMETRY = 9
+"""Numbers that describe the geometry of a sample to the network."""
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Architecture of the generator.
+
+    Parameters
+    ----------
+    start : str
+        What the first stage refines: ``none`` (the field alone goes in, as in the paper),
+        ``tikhonov`` (closed form) or ``tv`` (a few iterations of total variation).
+    stages : int
+        Networks, each of which sees what the field still disagrees with.
+    widths : tuple of int
+        Channels of each level of a network.
+    tv_iterations : int
+        Iterations of the ``tv`` start.
+    tv_weight : float
+        Its weight in multiples of the field's noise.
+    tikhonov : float
+        Regularisation of the closed-form start.
+    data_step : float
+        Smallest regularisation of the data steps; noisy data raise it.
+    margin_mm : float
+        Zero padding of the convolutions.
+    """
+
+    start: str = "tv"
+    stages: int = 2
+    widths: tuple[int, ...] = (32, 64, 128)
+    tv_iterations: int = 10
+    tv_weight: float = 0.05
+    tikhonov: float = 0.02
+    data_step: float = 0.02
+    margin_mm: float = 16.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(self.widths))
+        if self.start not in ("none", "tikhonov", "tv"):
+            raise ValueError(f"Expected a start of none, tikhonov or tv, got {self.start!r}")
+        if self.stages < 1 or not self.widths:
+            raise ValueError(f"Expected at least one stage and one level, got {self}")
+
+
+@dataclass(frozen=True)
+class FieldBatch:
+    """Local fields with all that the generator needs to know of them.
+
+    Parameters
+    ----------
+    field_ppm : torch.Tensor, shape (B, 1, X, Y, Z)
+        Local field, zero outside the mask.
+    mask : torch.Tensor, shape (B, 1, X, Y, Z), bool
+        Where susceptibility is wanted.
+    weights : torch.Tensor, shape (B, 1, X, Y, Z)
+        Reliability of the field in [0, 1]; zero outside the mask.
+    grids : tuple of Grid
+        Geometry of each sample.
+    """
+
+    field_ppm: Tensor
+    mask: Tensor
+    weights: Tensor
+    grids: tuple[Grid, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A batch in the generator's own units, with what is computed once per sample.
+
+    Parameters
+    ----------
+    field, start : torch.Tensor, shape (B, 1, X, Y, Z)
+        Field and first susceptibility over ``scale_ppm``.
+    mask, weights : torch.Tensor
+        As in `FieldBatch`, the mask as numbers.
+    noise : torch.Tensor, shape (B, 1, 1, 1, 1)
+        Noise of the field over its standard deviation.
+    scale_ppm : torch.Tensor, shape (B, 1, 1, 1, 1)
+        Standard deviation of the field in the mask.
+    geometry : torch.Tensor, shape (B, GEOMETRY)
+        See :func:`describe_geometry`.
+    dipole : BatchDipole
+        The forward model.
+    """
+
+    field: Tensor
+    start: Tensor
+    mask: Tensor
+    weights: Tensor
+    noise: Tensor
+    scale_ppm: Tensor
+    geometry: Tensor
+    dipole: BatchDipole
+
+
+def describe_geometry(grids: Sequence[Grid], device: torch.device | str | None = None) -> Tensor:
+    """Return logarithms of the voxel sizes in mm and the products of B0's components, (B, 9)."""
+    rows = []
+    for grid in grids:
+        b = torch.tensor(grid.b0_dir)
+        voxel = torch.tensor(grid.voxel_size_mm)
+        rows.append(torch.cat([voxel.log(), b.square(), b * b.roll(1)]))
+    return torch.stack(rows).to(device=device, dtype=torch.float32)
+
+
+class Generator(nn.Module):
+    """Alternate between what the field says and what a network knows of susceptibility.
+
+    Each stage compares the field with that of the current map, inverts the difference in closed
+    form, and lets a U-Net correct the sum. The output scales exactly with the field, because the
+    networks see everything divided by the field's standard deviation.
+
+    Parameters
+    ----------
+    config : GeneratorConfig
+        Architecture.
+    """
+
+    def __init__(self, config: GeneratorConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or GeneratorConfig()
+        channels = 2 if self.config.start == "none" else 5
+        self.networks = nn.ModuleList(
+            [
+                SpaceToDepthUNet(channels, self.config.widths, GEOMETRY)
+                for _ in range(self.config.stages)
+            ]
+        )
+
+    @torch.no_grad()
+    def prepare(self, batch: FieldBatch) -> Prepared:
+        """Scale a batch and compute its closed-form or TV start; nothing here is trained."""
+        mask = batch.mask.to(batch.field_ppm)
+        field = batch.field_ppm * mask
+        count = mask.sum((-3, -2, -1), keepdim=True).clamp(min=1)
+        mean = field.sum((-3, -2, -1), keepdim=True) / count
+        variance = ((field - mean) * mask).square().sum((-3, -2, -1), keepdim=True) / count
+        scale = variance.sqrt()
+        scale = torch.where(scale > 0, scale, 1.0)
+        field = field / scale
+        noise = torch.tensor(
+            [
+                field_noise_ppm(f[0] * (w[0] > 0), w[0] > 0.5, grid)
+                for f, w, grid in zip(field, batch.weights, batch.grids, strict=True)
+            ],
+            device=field.device,
+        )[:, None, None, None, None]
+        margin = self.config.margin_mm
+        dipole = BatchDipole(batch.grids, margin_mm=margin, device=field.device)
+        start = torch.zeros_like(field)
+        if self.config.start == "tikhonov":
+            start = dipole.tikhonov(field * batch.weights.square(), self.config.tikhonov) * mask
+        elif self.config.start == "tv":
+            start = torch.stack(
+                [self._tv(*sample)[None] for sample in zip(
+                    field[:, 0], batch.mask[:, 0], batch.weights[:, 0], batch.grids,
+                    noise.flatten().tolist(), strict=True,
+                )]
+            )  # fmt: skip
+        geometry = describe_geometry(batch.grids, field.device)
+        return Prepared(field, start, mask, batch.weights, noise, scale, geometry, dipole)
+
+    def _tv(
+        self, field: Tensor, mask: Tensor, weights: Tensor, grid: Grid, noise: float
+    ) -> Tensor:
+        params = TvParams(
+            regularisation=self.config.tv_weight * max(noise, 0.01),
+            gradient_step=1.0,
+            data_step=0.1,
+            tolerance=1e-9,
+            max_iterations=self.config.tv_iterations,
+            margin_mm=self.config.margin_mm,
+            outside=1.0,
+        )
+        return tv(InversionProblem(field, mask, grid, weights=weights), params)
+
+    def forward(self, prepared: Prepared, evaluate: Evaluate | None = None) -> Tensor:
+        """Return susceptibility in ppm, shape (B, 1, X, Y, Z), zero outside the mask.
+
+        ``evaluate(network, channels, geometry)`` may run the networks in another way, for example
+        in tiles.
+        """
+        p = prepared
+        evaluate = evaluate or (lambda network, *inputs: network(*inputs))
+        x = p.start
+        step = self.config.data_step + p.noise.square()
+        for network in self.networks:
+            if self.config.start == "none":
+                x = x + evaluate(network, torch.cat([p.field, p.mask], 1), p.geometry).float()
+            else:
+                residual = p.weights.square() * (p.field - p.dipole.field(x))
+                correction = p.dipole.tikhonov(residual, step) * p.mask
+                channels = [x, correction, p.field, residual, p.noise * p.mask]
+                change = evaluate(network, torch.cat(channels, 1), p.geometry).float()
+                x = x + 0.5 * correction + change
+            x = x * p.mask
+        return x * p.scale_ppm

@@ -1,0 +1,175 @@
+"""The trained generator on a whole volume: susceptibility and how far to trust it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool3d
+
+from qsm_pipeline.cycleqsm.generator import Evaluate, FieldBatch, Generator, Prepared
+from qsm_pipeline.cycleqsm.tiles import in_tiles
+from qsm_pipeline.cycleqsm.unet import SpaceToDepthUNet
+from qsm_pipeline.numerics.bounding_box import BoundingBox
+from qsm_pipeline.numerics.grid import Grid
+
+LOGGER = logging.getLogger(__name__)
+
+BYTES_PER_VOXEL = 400
+"""Memory of the networks on a whole volume, measured."""
+TILE = 96
+"""Edge of a tile without its overlap."""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What the generator says.
+
+    Parameters
+    ----------
+    chi_ppm : torch.Tensor, shape (X, Y, Z)
+        Susceptibility, zero outside the mask; its mean is arbitrary.
+    uncertainty_ppm : torch.Tensor, shape (X, Y, Z), optional
+        Expected error, zero outside the mask.
+    """
+
+    chi_ppm: Tensor
+    uncertainty_ppm: Tensor | None
+
+
+@torch.inference_mode()
+def reconstruct(
+    generator: Generator,
+    field_ppm: Tensor,
+    mask: Tensor,
+    grid: Grid,
+    weights: Tensor | None = None,
+    *,
+    memory_gb: float | None = None,
+    uncertainty: bool = False,
+) -> Reconstruction:
+    """Invert a local field.
+
+    Parameters
+    ----------
+    generator : Generator
+        Trained.
+    field_ppm : torch.Tensor, shape (X, Y, Z)
+        Local field, on the generator's device.
+    mask : torch.Tensor, shape (X, Y, Z), bool
+        Where susceptibility is wanted.
+    grid : Grid
+        Geometry.
+    weights : torch.Tensor, shape (X, Y, Z), optional
+        Reliability of the field in [0, 1]; 0 where it is not known. The mask by default.
+    memory_gb : float, optional
+        Memory for the networks, that of the GPU by default; beyond it they run in tiles.
+    uncertainty : bool
+        Also estimate the error, which takes the networks a second pass.
+
+    Returns
+    -------
+    Reconstruction
+        The map, and its error if asked for.
+
+    Raises
+    ------
+    ValueError
+        If the mask is empty.
+    """
+    box = BoundingBox.of(mask, grid)
+    order = _order(box.inner)
+    turned = Grid(
+        tuple(box.inner.shape[a] for a in order),
+        tuple(box.inner.voxel_size_mm[a] for a in order),
+        tuple(box.inner.b0_dir[a] for a in order),
+    )
+
+    def turn(x: Tensor) -> Tensor:
+        return box.cut(x).permute(order)[None, None].contiguous()
+
+    reliable = mask.to(field_ppm) if weights is None else weights * mask
+    batch = FieldBatch(turn(field_ppm.float()), turn(mask), turn(reliable), (turned,))
+    prepared = generator.prepare(batch)
+    passes = [_run(generator, prepared, memory_gb)]
+    if uncertainty:
+        passes.append(_run(generator, _inverted(prepared), memory_gb).flip((-3, -2, -1)))
+    chi = torch.stack(passes).mean(0)
+    back = [order.index(axis) for axis in range(3)]
+
+    def restore(x: Tensor) -> Tensor:
+        return box.paste(x[0, 0].permute(back).contiguous()) * mask
+
+    error = _expected_error(generator, prepared, chi, passes) if uncertainty else None
+    return Reconstruction(restore(chi), None if error is None else restore(error))
+
+
+def _order(grid: Grid) -> list[int]:
+    """Return the axes with the one nearest to B0 last, as in training."""
+    last = max(range(3), key=lambda axis: abs(grid.b0_dir[axis]))
+    return [axis for axis in range(3) if axis != last] + [last]
+
+
+def _inverted(p: Prepared) -> Prepared:
+    """Return the sample inverted through its centre, which is the same to the dipole."""
+    turned = {
+        name: getattr(p, name).flip((-3, -2, -1)) for name in ("field", "start", "mask", "weights")
+    }
+    return replace(p, **turned)
+
+
+def _run(generator: Generator, prepared: Prepared, memory_gb: float | None) -> Tensor:
+    device = prepared.field.device
+    if memory_gb is None and device.type == "cuda":
+        memory_gb = torch.cuda.mem_get_info(device)[0] / 2**30
+    needed = BYTES_PER_VOXEL * prepared.field.numel() / 2**30
+    if memory_gb is not None and needed > memory_gb:
+        LOGGER.warning("The networks need %.1f GiB of %.1f: using tiles", needed, memory_gb)
+        return _apply(generator, prepared, _tiled)
+    try:
+        return _apply(generator, prepared, None)
+    except torch.OutOfMemoryError:
+        LOGGER.warning("The GPU's memory is not enough for the whole volume: using tiles")
+        torch.cuda.empty_cache()
+        return _apply(generator, prepared, _tiled)
+
+
+def _tiled(network: SpaceToDepthUNet, x: Tensor, geometry: Tensor) -> Tensor:
+    return in_tiles(network, x, geometry, TILE)
+
+
+def _apply(generator: Generator, prepared: Prepared, evaluate: Evaluate | None) -> Tensor:
+    device = prepared.field.device
+    fast = fast_precision(device)
+    with torch.autocast(device.type, fast or torch.bfloat16, enabled=fast is not None):
+        return generator(prepared, evaluate)
+
+
+def fast_precision(device: torch.device) -> torch.dtype | None:
+    """Return the 16-bit type that a device computes faster with, if any."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    probes: list[Callable[[], bool]] = [
+        getattr(torch.cpu, name, lambda: False)
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    ]
+    if device.type == "cpu" and any(probe() for probe in probes):
+        return torch.bfloat16
+    return None
+
+
+def _expected_error(
+    generator: Generator, prepared: Prepared, chi_ppm: Tensor, passes: list[Tensor]
+) -> Tensor:
+    """Return the local root mean square of what two passes and the field disagree about."""
+    p = prepared
+    difference = (passes[0] - passes[1]) / 2
+    residual = p.weights.square() * (p.field * p.scale_ppm - p.dipole.field(chi_ppm))
+    step = generator.config.data_step + p.noise.square()
+    unexplained = p.dipole.tikhonov(residual, step) * p.mask
+    energy = difference.square() + unexplained.square()
+    local = avg_pool3d(energy * p.mask, 5, stride=1, padding=2)
+    return (local / avg_pool3d(p.mask, 5, stride=1, padding=2).clamp(min=1e-3)).sqrt() * p.mask

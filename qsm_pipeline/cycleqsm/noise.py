@@ -1,0 +1,68 @@
+"""Noise of a local field, from the part of k-space that no susceptibility can explain."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool3d
+
+from qsm_pipeline.numerics.fourier import frequencies, rfft3
+from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.kernels import dipole_kernel
+
+CONE = 0.06
+"""Where ``|D|`` is smaller, the field is noise."""
+SMALLEST_FREQUENCY = 0.5
+"""As a fraction of the Nyquist frequency; below it the edge of the mask leaks into the cone."""
+
+
+def field_noise_ppm(field_ppm: Tensor, mask: Tensor, grid: Grid) -> float:
+    """Estimate the standard deviation of white noise in a local field.
+
+    Parameters
+    ----------
+    field_ppm : torch.Tensor, shape (X, Y, Z)
+        Local field.
+    mask : torch.Tensor, shape (X, Y, Z), bool
+        Where it is valid.
+    grid : Grid
+        Geometry.
+
+    Returns
+    -------
+    float
+        In ppm; proportional to the field. 0 for a mask too small to tell.
+
+    Notes
+    -----
+    Inside the cone of the dipole kernel's zeros the spectrum of the field holds noise alone. The
+    mask is tapered at its edge, and the median makes single strong sources harmless.
+    """
+    window = _taper(mask.to(field_ppm))
+    energy = float(window.square().sum())
+    if energy < 64:
+        return 0.0
+    spectrum = rfft3(field_ppm * window)
+    axes = frequencies(grid.shape, grid.voxel_size_mm, device=field_ppm.device)
+    relative = [2 * k.abs() * v for k, v in zip(axes, grid.voxel_size_mm, strict=True)]
+    radius = sum(r.square() for r in relative).sqrt()  # type: ignore[union-attr]
+    kernel = dipole_kernel(grid, device=field_ppm.device)
+    cone = (kernel.abs() < CONE) & (radius > SMALLEST_FREQUENCY)
+    power = (spectrum.real.square() + spectrum.imag.square())[cone]
+    if not power.numel():
+        return 0.0
+    return math.sqrt(float(power.median()) / math.log(2) / energy)  # power is exponential
+
+
+def _taper(mask: Tensor, width: int = 4) -> Tensor:
+    """Return a window that falls smoothly to zero at the edge of the mask."""
+    window = mask[None, None]
+    size = 2 * width + 1
+    for axis in range(3):
+        kernel, pad = [1, 1, 1], [0, 0, 0]
+        kernel[axis], pad[axis] = size, width
+        window = avg_pool3d(window, kernel, stride=1, padding=pad)
+    window = (2 * window[0, 0] - 1).clamp(min=0) * mask
+    return torch.sin(0.5 * math.pi * window).square()

@@ -1,0 +1,225 @@
+"""Training samples: blocks of random brains, and the fields that would be measured of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from qsm_pipeline.cycleqsm.anatomy import RandomBrain
+from qsm_pipeline.cycleqsm.physics import BatchDipole
+from qsm_pipeline.cycleqsm.textures import smooth_noise
+from qsm_pipeline.numerics.grid import Grid
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """What is drawn at random.
+
+    Parameters
+    ----------
+    size : int
+        Voxels along each axis of a block.
+    voxel_mm : tuple of float
+        Smallest and largest voxel edge.
+    isotropic : float
+        Probability of cubic voxels.
+    tilt_deg : float
+        Largest angle between B0 and the last axis.
+    noise_ppm : tuple of float
+        Smallest and largest noise of the field.
+    background : float
+        Probability that a field holds a residue of background.
+    lesions : float
+        Probability of lesions and other odd objects.
+    """
+
+    size: int = 48
+    voxel_mm: tuple[float, float] = (0.6, 2.5)
+    isotropic: float = 0.6
+    tilt_deg: float = 30.0
+    noise_ppm: tuple[float, float] = (0.0005, 0.005)
+    background: float = 0.2
+    lesions: float = 0.3
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A brain made ready for cutting blocks out of it.
+
+    Parameters
+    ----------
+    volumes : torch.Tensor, shape (1, 2, X, Y, Z)
+        Susceptibility in ppm and mask, at 1 mm.
+    inside : torch.Tensor, shape (N, 3)
+        Voxels of the brain, thinned out.
+    """
+
+    volumes: Tensor
+    inside: Tensor
+
+    @classmethod
+    def of(cls, brain: RandomBrain) -> Subject:
+        """Prepare a brain."""
+        inside = brain.mask[::4, ::4, ::4].nonzero().float() * 4
+        return cls(torch.stack([brain.chi_ppm.float(), brain.mask.float()])[None], inside)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of a brain that is treated as a whole object.
+
+    Parameters
+    ----------
+    chi_ppm : torch.Tensor, shape (X, Y, Z)
+        Susceptibility, zero outside the mask.
+    mask : torch.Tensor, shape (X, Y, Z), bool
+        The object; nothing outside it has a field.
+    grid : Grid
+        Geometry.
+    """
+
+    chi_ppm: Tensor
+    mask: Tensor
+    grid: Grid
+
+
+def draw_block(
+    subjects: Sequence[Subject], config: SampleConfig, generator: torch.Generator
+) -> Block:
+    """Cut a block out of a random brain, at a random orientation and voxel size.
+
+    The field of the block alone is then exact for it: no source is missing, unlike in a patch of
+    a whole field.
+    """
+    for _ in range(20):
+        block = _try_block(subjects, config, generator)
+        if block.mask.float().mean() > 0.15 and block.chi_ppm[block.mask].std() > 0:
+            return block
+    raise ValueError("No block with enough brain was found: the subjects are empty")
+
+
+def _try_block(
+    subjects: Sequence[Subject], config: SampleConfig, generator: torch.Generator
+) -> Block:
+    def uniform(low: float, high: float) -> float:
+        return low + (high - low) * float(torch.rand((), generator=generator))
+
+    subject = subjects[int(torch.randint(len(subjects), (), generator=generator))]
+    low, high = config.voxel_mm
+    voxel = [math.exp(uniform(math.log(low), math.log(high)))] * 3
+    if uniform(0, 1) < 0.5:  # most scans are near 1 mm
+        voxel = [uniform(max(low, 0.75), min(high, 1.25))] * 3
+    if uniform(0, 1) > config.isotropic:
+        thick = uniform(1.2, 2.5)
+        voxel[int(torch.randint(3, (), generator=generator))] *= thick
+        voxel = [min(max(v, low), high) for v in voxel]
+    tilt = math.radians(uniform(0, config.tilt_deg))
+    turn = uniform(0, 2 * math.pi)
+    b0_dir = (math.sin(tilt) * math.cos(turn), math.sin(tilt) * math.sin(turn), math.cos(tilt))
+    size = config.size
+    grid = Grid((size,) * 3, tuple(voxel), b0_dir)
+    shape = subject.volumes.shape[-3:]
+    centre = subject.inside[int(torch.randint(len(subject.inside), (), generator=generator))]
+    middle = torch.tensor([(n - 1) / 2 for n in shape])
+    # a block that holds most of the brain is centred on the brain
+    pull = min(1.0, size * min(voxel) / 150)
+    centre = centre * (1 - pull) + middle * pull
+    axis = torch.arange(size) - (size - 1) / 2
+    offsets = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1)
+    offsets = offsets * torch.tensor(voxel)
+    points = offsets @ _rotation(config, generator).T + centre
+    relative = 2 * points / (torch.tensor(shape) - 1) - 1
+    chi, mask = grid_sample(subject.volumes, relative.flip(-1)[None], align_corners=True)[0]
+    mask = mask > 0.5
+    if uniform(0, 1) < 0.7:  # an edge of its own, away from the brain's
+        radii = torch.tensor([uniform(0.75, 1.1) for _ in range(3)])
+        level = (2 * offsets / (size * torch.tensor(voxel)) / radii).square().sum(-1).sqrt()
+        mask &= level + 0.1 * smooth_noise(grid.shape, 20.0, generator) < 1
+    if uniform(0, 1) < config.lesions:
+        chi = _add_lesions(chi, generator)
+    if uniform(0, 1) < 0.3:
+        chi = _blur(chi, uniform(0.2, 0.7))
+    return Block(chi * mask * uniform(0.5, 1.5), mask, grid)
+
+
+def _rotation(config: SampleConfig, generator: torch.Generator) -> Tensor:
+    """Return a rotation by up to the largest tilt, after random flips and a swap in plane."""
+    angles = (2 * torch.rand(3, generator=generator) - 1) * math.radians(config.tilt_deg)
+    skew = torch.zeros(3, 3)
+    skew[0, 1], skew[0, 2], skew[1, 2] = angles
+    rotation = torch.linalg.matrix_exp(skew - skew.T)
+    signs = torch.randint(0, 2, (3,), generator=generator) * 2.0 - 1
+    order = [1, 0, 2] if torch.rand((), generator=generator) < 0.5 else [0, 1, 2]
+    return rotation[:, order] * signs
+
+
+def _add_lesions(chi: Tensor, generator: torch.Generator) -> Tensor:
+    count = int(torch.randint(1, 6, (), generator=generator))
+    axes = [torch.arange(n, dtype=torch.float32) for n in chi.shape]
+    for _ in range(count):
+        centre = torch.rand(3, generator=generator) * torch.tensor(chi.shape)
+        radius = 1 + 7 * torch.rand(3, generator=generator).square()
+        squared = sum(
+            ((a - c) / r).square().reshape([-1 if i == axis else 1 for i in range(3)])
+            for axis, (a, c, r) in enumerate(zip(axes, centre, radius, strict=True))
+        )
+        inside = torch.sigmoid((1 - squared.sqrt()) * 4)
+        strength = float(torch.rand((), generator=generator)) ** 2
+        level = strength * (0.8 if torch.rand((), generator=generator) < 0.7 else -0.8)
+        chi = chi * (1 - inside) + inside * level
+    return chi
+
+
+def _blur(x: Tensor, sigma: float) -> Tensor:
+    side = math.exp(-0.5 / sigma**2)
+    for axis in range(3):
+        x = (x + side * (x.roll(1, axis) + x.roll(-1, axis))) / (1 + 2 * side)
+    return x
+
+
+@dataclass(frozen=True)
+class MeasuredField:
+    """What a scan of a block would give.
+
+    Parameters
+    ----------
+    field_ppm : torch.Tensor, shape (X, Y, Z)
+        Local field with noise, zero outside the mask.
+    weights : torch.Tensor, shape (X, Y, Z)
+        Reliability in [0, 1].
+    """
+
+    field_ppm: Tensor
+    weights: Tensor
+
+
+def measure(block: Block, config: SampleConfig, generator: torch.Generator) -> MeasuredField:
+    """Simulate the local field of a block: dipole, background residue, noise, gaps."""
+
+    def uniform(low: float, high: float) -> float:
+        return low + (high - low) * float(torch.rand((), generator=generator))
+
+    dipole = BatchDipole([block.grid])
+    shape = block.grid.shape
+    sources = block.chi_ppm
+    if uniform(0, 1) < config.background:
+        outside = smooth_noise(shape, uniform(8, 30), generator) * ~block.mask
+        leak = dipole.field(outside[None, None])[0, 0]
+        local = dipole.field(sources[None, None])[0, 0]
+        ratio = local[block.mask].std() / leak[block.mask].std().clamp(min=1e-12)
+        sources = sources + outside * uniform(0, 0.4) * ratio
+    field = dipole.field(sources[None, None])[0, 0]
+    weights = torch.ones(shape)
+    if uniform(0, 1) < 0.5:  # precision follows the signal
+        weights = (0.8 + 0.3 * smooth_noise(shape, 20.0, generator)).clamp(0.15, 1)
+    if uniform(0, 1) < 0.3:  # voxels whose phase could not be trusted
+        weights = weights * (smooth_noise(shape, 12.0, generator) < uniform(1.5, 3))
+    noise = math.exp(uniform(*[math.log(v) for v in config.noise_ppm]))
+    noisy = torch.randn(shape, generator=generator) * noise / weights.clamp(min=0.1)
+    weights = weights * block.mask
+    return MeasuredField((field + noisy) * (weights > 0), weights)

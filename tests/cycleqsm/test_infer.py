@@ -1,0 +1,134 @@
+"""The generator on whole volumes: tiles, scale, orientation, files."""
+
+import hashlib
+
+import pytest
+import torch
+from grids import GRIDS
+
+from qsm_pipeline.cycleqsm import infer, weights
+from qsm_pipeline.cycleqsm.generator import Generator, GeneratorConfig
+from qsm_pipeline.cycleqsm.infer import reconstruct
+from qsm_pipeline.cycleqsm.tiles import in_tiles
+from qsm_pipeline.cycleqsm.unet import SpaceToDepthUNet
+from qsm_pipeline.cycleqsm.weights import load_generator, save_generator
+from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.operators import DipoleOperator
+
+SMALL = {"widths": (4, 8), "stages": 2, "tv_iterations": 3}
+
+
+def _generator(start="tv"):
+    torch.manual_seed(0)
+    generator = Generator(GeneratorConfig(start=start, **SMALL))
+    for network in generator.networks:  # a fresh network changes nothing
+        torch.nn.init.normal_(network.head.weight, std=0.05)
+    return generator.eval()
+
+
+def _measured(grid):
+    axes = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in grid.shape), indexing="ij")
+    mask = sum(a.square() for a in axes) < 0.8
+    chi = torch.randn(grid.shape, generator=torch.Generator().manual_seed(1)) * 0.05 * mask
+    return DipoleOperator(grid)(chi) * mask, mask
+
+
+@pytest.fixture(autouse=True)
+def _single_precision(monkeypatch):
+    monkeypatch.setattr(infer, "fast_precision", lambda device: None)
+
+
+@pytest.mark.parametrize("shape", [(40, 33, 50), (24, 96, 17)])
+def test_tiles_equal_the_whole_volume(shape):
+    torch.manual_seed(0)
+    network = SpaceToDepthUNet(2, (4, 8), 9)
+    torch.nn.init.normal_(network.head.weight, std=0.1)
+    torch.nn.init.normal_(network.encoders[0].gain.weight, std=0.1)
+    x, geometry = torch.randn(1, 2, *shape), torch.randn(1, 9)
+    with torch.inference_mode():
+        whole = network(x, geometry)
+        tiled = in_tiles(network, x, geometry, 8)
+    assert (tiled - whole).norm() < 1e-5 * whole.norm()
+
+
+def test_reach_is_the_receptive_field_and_not_much_more():
+    torch.manual_seed(0)
+    network = SpaceToDepthUNet(1, (4, 8), 9)
+    torch.nn.init.normal_(network.head.weight, std=0.1)
+    x = torch.randn(1, 1, 96, 8, 8, requires_grad=True)
+    network(x, torch.zeros(1, 9))[0, 0, 48].sum().backward()
+    seen = x.grad[0, 0].abs().sum((1, 2)).nonzero()
+    assert int(seen.min()) >= 48 - network.reach
+    assert int(seen.max()) <= 48 + network.reach
+    assert int(seen.max()) - int(seen.min()) > network.reach
+
+
+def test_small_memory_means_tiles_and_the_same_map(caplog, monkeypatch):
+    monkeypatch.setattr(infer, "TILE", 8)
+    grid = GRIDS["oblique"]
+    field, mask = _measured(grid)
+    whole = reconstruct(_generator(), field, mask, grid)
+    tiled = reconstruct(_generator(), field, mask, grid, memory_gb=1e-6)
+    assert "using tiles" in caplog.text
+    assert (tiled.chi_ppm - whole.chi_ppm).norm() < 1e-4 * whole.chi_ppm.norm()
+
+
+@pytest.mark.parametrize("start", ["none", "tikhonov", "tv"])
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
+def test_scales_exactly_with_the_field_and_is_masked(start, grid):
+    field, mask = _measured(grid)
+    generator = _generator(start)
+    once = reconstruct(generator, field, mask, grid, uncertainty=True)
+    thrice = reconstruct(generator, 3 * field, mask, grid, uncertainty=True)
+    assert (thrice.chi_ppm - 3 * once.chi_ppm).norm() < 1e-4 * thrice.chi_ppm.norm()
+    assert (once.chi_ppm[~mask] == 0).all()
+    assert (once.uncertainty_ppm[~mask] == 0).all()
+    assert (once.uncertainty_ppm[mask] > 0).all()
+    assert once.chi_ppm.shape == grid.shape
+
+
+def test_any_slice_orientation_gives_the_same_map():
+    grid = Grid((24, 30, 20), (1.0, 1.2, 1.5), (0.1, 0.3, 0.94))
+    field, mask = _measured(grid)
+    generator = _generator()
+    axial = reconstruct(generator, field, mask, grid).chi_ppm
+    order = (2, 0, 1)  # B0 along the first axis: a sagittal slab
+    turned = Grid(
+        tuple(grid.shape[a] for a in order),
+        tuple(grid.voxel_size_mm[a] for a in order),
+        tuple(grid.b0_dir[a] for a in order),
+    )
+    other = reconstruct(generator, field.permute(order), mask.permute(order), turned).chi_ppm
+    assert (other - axial.permute(order)).norm() < 1e-3 * axial.norm()
+
+
+def test_zero_field_and_empty_mask():
+    grid = GRIDS["non-cubic"]
+    field, mask = _measured(grid)
+    assert (reconstruct(_generator(), 0 * field, mask, grid).chi_ppm == 0).all()
+    with pytest.raises(ValueError, match="empty"):
+        reconstruct(_generator(), field, mask & False, grid)
+
+
+def test_weights_survive_the_file_and_nothing_else_is_taken(tmp_path, monkeypatch):
+    path = tmp_path / "generator.safetensors"
+    generator = _generator()
+    save_generator(generator, path)
+    loaded = load_generator(path)
+    assert loaded.config == generator.config
+    for name, tensor in loaded.state_dict().items():
+        assert torch.equal(tensor, generator.state_dict()[name])
+    pickled = tmp_path / "pickle.safetensors"
+    torch.save({"weights": torch.zeros(3)}, pickled)
+    with pytest.raises(ValueError, match=r"pickle\.safetensors is no generator"):
+        load_generator(pickled)
+    with pytest.raises(ValueError, match="no generator"):
+        load_generator(tmp_path / "absent.safetensors")
+    # the generator of the package is checked by its hash
+    monkeypatch.setattr(weights, "shipped_path", lambda name=None: path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setitem(weights.SHA256, weights.SHIPPED, digest)
+    load_generator()
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(ValueError, match="SHA-256"):
+        load_generator()
