@@ -102,7 +102,8 @@ def main(scans: tuple, masks: tuple, inversions: tuple, background: str) -> None
                     out = root / f"out-{mask}-{inversion}"
                     pattern = f"{root}/{{prefix}}_mask.nii.gz" if mask == "true" else ""
                     run_participants(
-                        bids_dir=root / "raw", out_dir=out, echo=lambda line: click.echo(line, err=True),
+                        bids_dir=root / "raw", out_dir=out,
+                        echo=lambda line: click.echo(line, err=True),
                         skip_bids_validation=True, work_dir=root / f"work-{mask}",
                         mask_pattern=pattern, inversion=inversion, background=background,
                         nprocs=1,
