@@ -311,6 +311,7 @@ if __name__ == "__main__":
         "Written by `python tests/faults.py`, which provokes each of them for real with\n"
         "`qsm-pipeline` on a small simulated data set; `tests/test_faults.py` checks them. The\n"
         "participants of the first rows were run together with one that is sound, which was\n"
-        "mapped. A status of 1: a run failed or was left out; 2: nothing was run.\n\n"
+        "mapped. A status of 1 means that a run failed or was left out, 2 that nothing was\n"
+        "run.\n\n"
         "| fault | provoked by | printed | exit status |\n|---|---|---|---|\n" + rows
     )

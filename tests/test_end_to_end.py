@@ -124,25 +124,6 @@ def test_wrong_calls_end_in_one_sentence(simulated, tmp_path, arguments, words):
     assert "Traceback" not in result.output
 
 
-def test_a_killed_worker_ends_the_run(tmp_path):
-    from nipype.interfaces.utility import Function
-    from nipype.pipeline.engine import Node, Workflow
-
-    from qsm_pipeline.workflows.engine import run_workflow
-
-    def die():
-        import os
-
-        os.kill(os.getpid(), 9)
-
-    workflow = Workflow("killed", base_dir=str(tmp_path))
-    workflow.add_nodes([Node(Function([], ["out"], die), name="victim")])
-    failures = run_workflow(workflow, tmp_path / "logs", nprocs=2, mem_gb=2.0)
-    assert len(failures) == 1
-    assert failures[0].node == "victim"
-    assert "worker process died" in failures[0].message
-
-
 def test_invalid_bids_is_refused_without_the_environment_on_the_path(
     simulated, tmp_path, monkeypatch
 ):

@@ -38,9 +38,10 @@ def test_single_subject(raw, tmp_path):
 
 
 def test_cohort(raw, tmp_path):
+    quick = "skip_bids_validation = true\nnprocs = 2\nomp_nthreads = 1\n"
     for name, inversion in (("a", "tkd"), ("b", "tikhonov")):
         text = (FOLDER / "fast.toml").read_text().replace('"tkd"', f'"{inversion}"')
-        (tmp_path / f"{name}.toml").write_text(f"skip_bids_validation = true\nnprocs = 2\n{text}")
+        (tmp_path / f"{name}.toml").write_text(quick + text)
     settings = [tmp_path / "a.toml", tmp_path / "b.toml"]
     result = _run("cohort.py", raw, tmp_path / "out", *settings)
     assert result.exit_code == 0, result.output
