@@ -83,6 +83,10 @@ def report(scan: AnatomyScan, protocol: Protocol, out: Path) -> dict[str, float]
     }
 
 
+def _aside(line: str) -> None:
+    click.echo(line, err=True)
+
+
 @click.command()
 @click.option("--scan", "scans", multiple=True, default=("axial", "oblique"))
 @click.option("--mask", "masks", multiple=True, default=("deepbet", "true"))
@@ -102,8 +106,7 @@ def main(scans: tuple, masks: tuple, inversions: tuple, background: str) -> None
                     out = root / f"out-{mask}-{inversion}"
                     pattern = f"{root}/{{prefix}}_mask.nii.gz" if mask == "true" else ""
                     run_participants(
-                        bids_dir=root / "raw", out_dir=out,
-                        echo=lambda line: click.echo(line, err=True),
+                        bids_dir=root / "raw", out_dir=out, echo=_aside,
                         skip_bids_validation=True, work_dir=root / f"work-{mask}",
                         mask_pattern=pattern, inversion=inversion, background=background,
                         nprocs=1,
