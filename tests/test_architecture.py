@@ -24,7 +24,16 @@ FORBIDDEN = {
         "qsm_pipeline.reports", "qsm_pipeline.cli",
     },
     "interfaces": {"qsm_pipeline.workflows", "qsm_pipeline.cli", "qsm_pipeline.config"},
-    "workflows": {"qsm_pipeline.cli"},
+    "workflows": {"qsm_pipeline.cli", "qsm_pipeline.training"},
+    "cycleqsm": {
+        "nibabel", "nipype", "bids", "click", "matplotlib",
+        "qsm_pipeline.bids", "qsm_pipeline.interfaces", "qsm_pipeline.workflows",
+        "qsm_pipeline.reports", "qsm_pipeline.cli", "qsm_pipeline.training",
+    },
+    "training": {
+        "nipype", "click", "qsm_pipeline.interfaces", "qsm_pipeline.workflows",
+        "qsm_pipeline.reports", "qsm_pipeline.cli",
+    },
 }  # fmt: skip
 
 

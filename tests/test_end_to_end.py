@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from qsm_pipeline.bids.simulated_dataset import write_simulated_dataset
 from qsm_pipeline.cli import options
 from qsm_pipeline.cli.main import main
+from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND
-from qsm_pipeline.numerics.inversion import METHODS as INVERSION
 from qsm_pipeline.numerics.unwrap import METHODS as UNWRAP
 
 SHAPE, VOXEL = (76, 92, 68), (2.4, 2.4, 2.4)
@@ -46,7 +46,7 @@ def _run(*arguments):
 def test_names_in_help_are_those_of_the_registries():
     assert set(options.UNWRAP) == set(UNWRAP)
     assert set(options.BACKGROUND) == set(BACKGROUND)
-    assert set(options.INVERSION) == set(INVERSION)
+    assert set(options.INVERSION) == set(INVERSIONS)
 
 
 @pytest.mark.slow

@@ -166,7 +166,8 @@ def open_image(path: str) -> nib.Nifti1Image:
     return image
 
 
-def _values(image: nib.Nifti1Image) -> np.ndarray:
+def read_values(image: nib.Nifti1Image) -> np.ndarray:
+    """Return the values as float32; raise `BIDSInputError` naming the file if that fails."""
     path = image.get_filename()
     try:
         return np.asarray(image.dataobj, dtype=np.float32)
@@ -185,7 +186,7 @@ def _read_part(paths: tuple[str, ...], n_echoes: int) -> _Part:
                 f"{paths[0]} has shape {shape}, expected 3 spatial axes and {n_echoes} echoes, "
                 "one for each EchoTime"
             )
-        return _Part(images, np.ascontiguousarray(np.moveaxis(_values(images[0]), 3, 0)))
+        return _Part(images, np.ascontiguousarray(np.moveaxis(read_values(images[0]), 3, 0)))
     for image in images:
         shape = image.shape
         if len(shape) > 3 and any(n != 1 for n in shape[3:]):
@@ -205,7 +206,7 @@ def _read_part(paths: tuple[str, ...], n_echoes: int) -> _Part:
             )
     stack = np.empty((len(images), *images[0].shape[:3]), np.float32)
     for echo, image in enumerate(images):
-        stack[echo] = _values(image).reshape(stack.shape[1:])
+        stack[echo] = read_values(image).reshape(stack.shape[1:])
     return _Part(images, stack)
 
 
@@ -217,7 +218,7 @@ def _check_geometry(parts: dict[str, _Part], leading: str) -> None:
         raise BIDSInputError(f"{first.get_filename()}: {err}; correct its header") from err
     for part in parts.values():
         for image in part.images:
-            _check_same_space(image, first, BIDSInputError)
+            check_same_space(image, first, BIDSInputError)
         if len(part.values) != len(parts[leading].values):
             raise BIDSInputError(
                 f"{part.images[0].get_filename()} holds {len(part.values)} echoes, expected "
@@ -225,9 +226,10 @@ def _check_geometry(parts: dict[str, _Part], leading: str) -> None:
             )
 
 
-def _check_same_space(
+def check_same_space(
     image: nib.Nifti1Image, first: nib.Nifti1Image, error: type[Exception]
 ) -> None:
+    """Raise ``error`` if two images differ in shape or place."""
     if image.shape[:3] != first.shape[:3]:
         raise error(
             f"{image.get_filename()} has shape {image.shape[:3]}, but {first.shape[:3]} in "
@@ -347,8 +349,8 @@ def _repair_slice_signs(
 
 def _read_mask(path: str, first: nib.Nifti1Image) -> np.ndarray:
     image = open_image(path)
-    _check_same_space(image, first, MaskError)
-    mask = np.nan_to_num(_values(image).reshape(first.shape[:3])) > 0.5
+    check_same_space(image, first, MaskError)
+    mask = np.nan_to_num(read_values(image).reshape(first.shape[:3])) > 0.5
     if not mask.any():
         raise MaskError(f"{path} is empty: no voxel is above 0.5")
     return mask

@@ -12,7 +12,7 @@ from qsm_pipeline.cycleqsm.generator import GeneratorConfig
 from qsm_pipeline.cycleqsm.losses import ADVERSARIAL
 from qsm_pipeline.cycleqsm.samples import SampleConfig
 
-PRESETS = ("default", "paper")
+PRESETS = ("default", "paper", "finetune")
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,22 @@ class OptimConfig:
 
 
 @dataclass(frozen=True)
+class ValidationConfig:
+    """How a training is watched.
+
+    Parameters
+    ----------
+    every : int
+        Steps between validations.
+    voxel_mm : float
+        Voxel edge of the validation volumes.
+    """
+
+    every: int = 500
+    voxel_mm: float = 1.5
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A whole training.
 
@@ -99,6 +115,8 @@ class TrainConfig:
         Losses.
     optim : OptimConfig
         Optimisation.
+    validation : ValidationConfig
+        Validation.
     seed : int
         Of everything.
     """
@@ -107,6 +125,7 @@ class TrainConfig:
     sample: SampleConfig = field(default_factory=SampleConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
     seed: int = 0
 
     @classmethod

@@ -15,6 +15,7 @@ from qsm_pipeline.cycleqsm.config import TrainConfig
 from qsm_pipeline.cycleqsm.discriminator import PatchDiscriminator
 from qsm_pipeline.cycleqsm.generator import Generator
 from qsm_pipeline.cycleqsm.history import ImageHistory
+from qsm_pipeline.cycleqsm.parallel import gather_objects, rank
 
 
 class TrainState:
@@ -44,7 +45,9 @@ class TrainState:
             self.discriminator.parameters(), optim.discriminator_learning_rate, betas=(0.5, 0.99)
         )
         self.history = ImageHistory(optim.history)
-        self.random = torch.Generator().manual_seed(config.seed)
+        self.random = torch.Generator().manual_seed(config.seed + rank())
+        scaled = optim.precision == "fp16"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
         self.step = 0
 
     def set_learning_rate(self) -> float:
@@ -58,7 +61,10 @@ class TrainState:
         return rate
 
     def state_dict(self) -> dict[str, Any]:
-        """Return tensors and plain values only, so that loading executes no code."""
+        """Return tensors and plain values only, so that loading executes no code.
+
+        All processes of a training must call this together.
+        """
         return {
             "config": self.config.to_dict(),
             "generator": self.generator.state_dict(),
@@ -66,27 +72,42 @@ class TrainState:
             "average": self.average.state_dict(),
             "generator_optimiser": self.generator_optimiser.state_dict(),
             "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
-            "history": self.history.samples,
-            "random": self.random.get_state(),
+            "scaler": self.scaler.state_dict(),
             "step": self.step,
+            "processes": gather_objects(
+                {"history": self.history.samples, "random": self.random.get_state()}
+            ),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where :meth:`state_dict` was taken."""
+        """Continue where :meth:`state_dict` was taken.
+
+        Raises
+        ------
+        ValueError
+            If it is of a training with other settings; only the number of steps may differ.
+        """
+        _compare(state["config"], self.config.to_dict())
+        if rank() >= len(state["processes"]):
+            raise ValueError(f"it is of {len(state['processes'])} processes; start as many")
         self.generator.load_state_dict(state["generator"])
         self.discriminator.load_state_dict(state["discriminator"])
         self.average.load_state_dict(state["average"])
         self.generator_optimiser.load_state_dict(state["generator_optimiser"])
         self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
-        self.history.samples = list(state["history"])
-        self.random.set_state(state["random"].cpu())
+        self.scaler.load_state_dict(state["scaler"])
+        own = state["processes"][rank()]
+        self.history.samples = list(own["history"])
+        self.random.set_state(own["random"].cpu())
         self.step = state["step"]
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, never a half one under its final name."""
-        partial = path.with_suffix(".partial")
-        torch.save(self.state_dict(), partial)
-        os.replace(partial, path)
+        state = self.state_dict()
+        if rank() == 0:
+            partial = path.with_suffix(".partial")
+            torch.save(state, partial)
+            os.replace(partial, path)
 
     def load(self, path: Path) -> None:
         """Read a checkpoint.
@@ -102,3 +123,13 @@ class TrainState:
         except Exception as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{path} is no checkpoint of this training: {reason}") from error
+
+
+def _compare(saved: dict[str, Any], wanted: dict[str, Any], name: str = "") -> None:
+    for key in sorted(set(saved) | set(wanted)):
+        place = f"{name}{key}"
+        before, now = saved.get(key), wanted.get(key)
+        if isinstance(before, dict) and isinstance(now, dict):
+            _compare(before, now, f"{place}.")
+        elif before != now and place != "optim.steps":
+            raise ValueError(f"it has {place} = {before}, expected {now}")

@@ -19,6 +19,7 @@ from qsm_pipeline.cycleqsm.losses import (
     map_cycle,
     masked_std,
 )
+from qsm_pipeline.cycleqsm.parallel import average_gradients
 from qsm_pipeline.cycleqsm.physics import BatchDipole
 from qsm_pipeline.cycleqsm.samples import Block, MeasuredField
 from qsm_pipeline.cycleqsm.state import TrainState
@@ -82,17 +83,20 @@ def train_step(state: TrainState, batches: Sequence[TrainBatch]) -> dict[str, fl
     fakes = []
     for batch in batches:
         loss, parts, fake = _generator_loss(state, batch)
-        (loss / len(batches)).backward()
+        state.scaler.scale(loss / len(batches)).backward()
         fakes.append(fake)
         for name, value in parts.items():
             metrics[name] = metrics.get(name, 0.0) + float(value) / len(batches)
+    average_gradients(state.generator)
+    state.scaler.unscale_(state.generator_optimiser)
     norm = torch.nn.utils.clip_grad_norm_(state.generator.parameters(), state.config.optim.clip)
     metrics["gradient_norm"] = float(norm)
-    if torch.isfinite(norm):
-        state.generator_optimiser.step()
+    if torch.isfinite(norm):  # else the maps may be unusable for the discriminator too
+        state.scaler.step(state.generator_optimiser)
         state.average.update_parameters(state.generator)
-    if state.config.loss.adversarial:
-        metrics["discriminator"] = _train_discriminator(state, batches, fakes)
+        if state.config.loss.adversarial and state.config.optim.fields:
+            metrics["discriminator"] = _train_discriminator(state, batches, fakes)
+    state.scaler.update()
     state.step += 1
     return metrics
 
@@ -148,7 +152,8 @@ def _train_discriminator(
     total = 0.0
     for batch, new in zip(batches, fakes, strict=True):
         old = state.history.exchange(new, state.random)
-        count = len(old)
+        count = min(len(old), len(batch.chi_ppm))
+        old = old[:count]
         mask = batch.fields.mask[:count].to(batch.chi_ppm)
         real = torch.cat([_standardised(batch.chi_ppm[:count], mask), mask], dim=1)
         with autocast(state.device, state.config.optim.precision):
@@ -159,9 +164,10 @@ def _train_discriminator(
             loss = loss + weights.gradient_penalty * gradient_penalty(
                 lambda x: state.discriminator(x[:, :1], x[:, 1:]), real, old, share
             )
-        (loss / len(batches)).backward()
+        state.scaler.scale(loss / len(batches)).backward()
         total += float(loss.detach()) / len(batches)
-    state.discriminator_optimiser.step()
+    average_gradients(state.discriminator)
+    state.scaler.step(state.discriminator_optimiser)
     return total
 
 

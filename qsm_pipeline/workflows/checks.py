@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from qsm_pipeline.exceptions import ConfigError, OutputError
+from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
-from qsm_pipeline.numerics.inversion import METHODS as INVERSION_METHODS
 from qsm_pipeline.workflows.run import METHOD_DEFAULTS
 
 
@@ -65,7 +65,7 @@ def check_methods(methods: Mapping[str, Any]) -> None:
     for key in methods:
         if key not in METHOD_DEFAULTS:
             raise ConfigError(f"{key!r} is no setting; known: {', '.join(METHOD_DEFAULTS)}")
-    for stage, registry in (("background", BACKGROUND_METHODS), ("inversion", INVERSION_METHODS)):
+    for stage, registry in (("background", BACKGROUND_METHODS), ("inversion", INVERSIONS)):
         name = methods[stage]
         if name not in registry:
             raise ConfigError(f"{stage} is {name!r}, expected one of {', '.join(registry)}")

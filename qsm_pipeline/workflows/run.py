@@ -13,10 +13,10 @@ from nipype.pipeline.engine import Node, Workflow
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.interfaces.derivatives import WriteDerivatives
 from qsm_pipeline.interfaces.field import CorrectPhase, FitField, FitRelaxation, UnwrapPhase
+from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.interfaces.prepare import MaskBrain, ReadRun
 from qsm_pipeline.interfaces.susceptibility import InvertDipole, Reference, RemoveBackground
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
-from qsm_pipeline.numerics.inversion import METHODS as INVERSION_METHODS
 from qsm_pipeline.workflows.memory import node_memory_gb, volume_size_gb
 
 
@@ -104,7 +104,7 @@ def init_run_wf(
         "BackgroundRemoval": background,
         "BackgroundParameters": asdict(BACKGROUND_METHODS[background].params(**background_params)),
         "Inversion": inversion,
-        "InversionParameters": asdict(INVERSION_METHODS[inversion].params(**inversion_params)),
+        "InversionParameters": asdict(INVERSIONS[inversion].params(**inversion_params)),
     }
     write = node(
         WriteDerivatives, "write", out_dir=str(out_dir), run=run.to_dict(), parameters=parameters
@@ -132,7 +132,7 @@ def init_run_wf(
         (correct, write, [("facts", "phase_facts")]),
         (fit, write, [("total_field", "total_field")]),
         (remove, write, [("local_field", "local_field")]),
-        (invert, write, [("mask", "qsm_mask")]),
+        (invert, write, [("mask", "qsm_mask"), ("uncertainty", "uncertainty")]),
         (zero, write, [("chi", "chi"), ("facts", "reference_facts")]),
     ])  # fmt: skip
     if several:

@@ -1,0 +1,208 @@
+"""``cycleqsm``: train, adapt, apply, score and export the generator."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qsm_pipeline import __version__
+from qsm_pipeline.exceptions import QSMPipelineError
+
+STOPPED = 143
+"""Exit status of a training that was asked to stop and has left a checkpoint."""
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_OUT = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"show_default": True})
+@click.version_option(__version__, prog_name="cycleqsm")
+def main() -> None:
+    """Train CycleQSM and use it outside the pipeline."""
+
+
+def _told(command: Callable[..., None]) -> Callable[..., None]:
+    """End with one sentence where the user can help."""
+
+    @functools.wraps(command)
+    def told(**arguments: Any) -> None:
+        try:
+            command(**arguments)
+        except QSMPipelineError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(1)
+
+    return told
+
+
+def _training_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what ``train`` and ``finetune`` have in common."""
+    for option in reversed(
+        (
+            click.option("--out", type=_OUT, required=True, help="Checkpoint, logs, generator."),
+            click.option(
+                "--data", type=_OUT, default="cycleqsm-brains", help="Pool of random brains."
+            ),
+            click.option("--pool-seed", type=click.IntRange(0), default=0, help="Of that pool."),
+            click.option("--maps", type=_FOLDER, help="Derivatives with maps, not random brains."),
+            click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out."),
+            click.option("--device", default="auto", help="auto or a torch device."),
+            click.option("--steps", type=click.IntRange(1), help="Instead of the preset's."),
+            click.option(
+                "--workers", type=click.IntRange(0), default=0, help="Processes that draw samples."
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.argument("data_dir", type=_OUT)
+@click.option("--brains", type=click.IntRange(2, 1000), default=60)
+@click.option("--seed", type=click.IntRange(0), default=0, help="Another gives other brains.")
+@_told
+def prepare(data_dir: Path, brains: int, seed: int) -> None:
+    """Make the pool of random brains in DATA_DIR; those that exist are kept."""
+    from qsm_pipeline.training.pool import VALIDATION, make_pool
+
+    make_pool(data_dir, (*range(brains), *VALIDATION), seed, click.echo)
+
+
+@main.command()
+@click.argument("preset")
+@click.option("--fields", type=_FOLDER, help="Derivatives with fields, not simulated ones.")
+@_training_options
+@_told
+def train(preset: str, **arguments: Any) -> None:
+    """Train a generator as PRESET says: default, paper, or a TOML file."""
+    from qsm_pipeline.training.loop import train as run
+
+    _finish(run(*_settings(preset, arguments), echo=click.echo))
+
+
+@main.command()
+@click.option("--fields", type=_FOLDER, required=True, help="Derivatives with the site's fields.")
+@click.option("--weights", type=_FILE, help="A generator other than the package's.")
+@click.option("--preset", default="finetune", help="Preset or TOML file.")
+@_training_options
+@_told
+def finetune(preset: str, weights: Path | None, **arguments: Any) -> None:
+    """Adapt a trained generator to a site's own fields, which need no labels."""
+    from qsm_pipeline.training.finetune import finetune as run
+
+    _finish(run(*_settings(preset, arguments), weights=weights, echo=click.echo))
+
+
+def _settings(preset: str, arguments: dict[str, Any]) -> tuple[Any, Any, Any]:
+    from dataclasses import replace
+
+    from qsm_pipeline.cycleqsm.config import TrainConfig
+    from qsm_pipeline.exceptions import ConfigError
+    from qsm_pipeline.training.data import Sources
+    from qsm_pipeline.training.loop import RunOptions
+
+    try:
+        config = TrainConfig.load(preset)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if arguments["steps"]:
+        config = replace(config, optim=replace(config.optim, steps=arguments["steps"]))
+    sources = Sources(
+        arguments["data"],
+        pool_seed=arguments["pool_seed"],
+        fields=arguments["fields"],
+        maps=arguments["maps"],
+    )
+    names = ("out", "device", "resume", "workers")
+    return config, sources, RunOptions(**{name: arguments[name] for name in names})
+
+
+def _finish(done: bool) -> None:
+    if not done:
+        click.echo("Stopped; --resume goes on from here.", err=True)
+        sys.exit(STOPPED)
+
+
+@main.command()
+@click.argument("field", type=_FILE)
+@click.option("--mask", type=_FILE, required=True, help="Where the field is valid.")
+@click.option("-o", "--out", type=_OUT, required=True, help="The map, .nii.gz.")
+@click.option("--weights", type=_FILE, help="A generator other than the package's.")
+@click.option("--device", default="auto", help="auto or a torch device.")
+@click.option(
+    "--units",
+    type=click.Choice(("ppm", "hz", "rad/s"), case_sensitive=False),
+    help="Of the field.  [default: Units in the JSON file beside it]",
+)
+@click.option("--b0", type=click.FloatRange(0, min_open=True), help="Field strength in tesla.")
+@_told
+def predict(
+    field: Path,
+    mask: Path,
+    out: Path,
+    weights: Path | None,
+    device: str,
+    units: str | None,
+    b0: float | None,
+) -> None:
+    """Invert the local field in FIELD to susceptibility in ppm."""
+    from qsm_pipeline.training.predict import predict as run
+
+    run(field, mask, out, weights=weights, device=device, units=units or "", b0_tesla=b0)
+
+
+def _named(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
+    maps = {}
+    for value in values:
+        name, equals, path = value.partition("=")
+        if not equals or not name or name in (*maps, "truth") or not Path(path).is_file():
+            raise click.BadParameter(
+                f"expected NAME=FILE with a name of its own and a file that exists, got {value!r}"
+            )
+        maps[name] = Path(path)
+    return maps
+
+
+@main.command()
+@click.argument("truth", type=_FILE)
+@click.argument("maps", nargs=-1, required=True, callback=_named, metavar="NAME=MAP...")
+@click.option("--mask", type=_FILE, required=True)
+@click.option("--seg", type=_FILE, help="Regions, labelled as QSM-CI does.")
+@click.option(
+    "-o", "--out", type=_OUT, default="evaluation", help="Table and figure without extension."
+)
+@_told
+def evaluate(truth: Path, maps: dict[str, Path], mask: Path, seg: Path | None, out: Path) -> None:
+    """Score maps against TRUTH with QSM-CI's metrics, side by side."""
+    from qsm_pipeline.training.evaluate import evaluate as run
+
+    click.echo(run(truth, mask, maps, out, seg), nl=False)
+
+
+@main.command()
+@click.argument("out", type=_OUT)
+@click.option("--weights", type=_FILE, help="A generator other than the package's.")
+@_told
+def export(out: Path, weights: Path | None) -> None:
+    """Write the networks as ONNX, one file for each stage, checked against torch."""
+    from qsm_pipeline.cycleqsm.weights import load_generator
+    from qsm_pipeline.exceptions import ConfigError
+    from qsm_pipeline.training.export import export as run
+
+    try:
+        generator = load_generator(weights)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    for path in run(generator, out):
+        click.echo(path)
+
+
+if __name__ == "__main__":
+    main()

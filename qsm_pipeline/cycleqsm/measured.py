@@ -1,0 +1,162 @@
+"""Training samples from measured volumes: blocks of whole fields, subjects from whole maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+
+from qsm_pipeline.cycleqsm.anatomy import RandomBrain
+from qsm_pipeline.cycleqsm.physics import BatchDipole
+from qsm_pipeline.cycleqsm.samples import Block, MeasuredField, SampleConfig, Subject
+from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.tikhonov import tikhonov
+
+BORDER = 2
+"""Voxels inside the faces of a block whose field does not count in the field cycle."""
+
+
+@dataclass(frozen=True)
+class MeasuredVolume:
+    """A whole measured field with an estimate of what made it.
+
+    Parameters
+    ----------
+    field_ppm : torch.Tensor, shape (X, Y, Z)
+        Local field, zero outside the mask; the axis nearest to B0 is the last.
+    mask : torch.Tensor, shape (X, Y, Z), bool
+        Where it is valid.
+    chi_ppm : torch.Tensor, shape (X, Y, Z)
+        Closed-form estimate of the susceptibility.
+    unexplained_ppm : torch.Tensor, shape (X, Y, Z)
+        The field less that of the estimate.
+    grid : Grid
+        Geometry.
+    """
+
+    field_ppm: Tensor
+    mask: Tensor
+    chi_ppm: Tensor
+    unexplained_ppm: Tensor
+    grid: Grid
+
+    @classmethod
+    def of(cls, field_ppm: Tensor, mask: Tensor, grid: Grid) -> MeasuredVolume:
+        """Prepare a field for cutting blocks out of it.
+
+        Parameters
+        ----------
+        field_ppm : torch.Tensor, shape (X, Y, Z)
+            Local field in any orientation.
+        mask : torch.Tensor, shape (X, Y, Z), bool
+            Where it is valid.
+        grid : Grid
+            Geometry.
+        """
+        last = max(range(3), key=lambda axis: abs(grid.b0_dir[axis]))
+        order = [axis for axis in range(3) if axis != last] + [last]
+        grid = _permuted(grid, order)
+        mask = mask.permute(order).contiguous()
+        field = field_ppm.permute(order).float() * mask
+        chi = tikhonov(InversionProblem(field, mask, grid)) * mask
+        explained = BatchDipole([grid]).field(chi[None, None])[0, 0]
+        return cls(field, mask, chi, (field - explained) * mask, grid)
+
+
+def draw_measured(
+    volumes: Sequence[MeasuredVolume], config: SampleConfig, generator: torch.Generator
+) -> tuple[Block, MeasuredField]:
+    """Cut a block out of a measured field and make it an object of its own.
+
+    Parameters
+    ----------
+    volumes : sequence of MeasuredVolume
+        Whole fields.
+    config : SampleConfig
+        Size of the block.
+    generator : torch.Generator
+        Decides volume, place and flips.
+
+    Returns
+    -------
+    Block
+        Without a map: nobody knows it.
+    MeasuredField
+        Field of the sources in the block.
+
+    Notes
+    -----
+    A patch of a field also holds the field of the sources outside the patch. What those do is
+    taken from the closed-form inversion of the whole volume and subtracted, so that the dipole
+    convolution of the block explains its field. The estimate is good enough for this because
+    whatever a field cannot tell about susceptibility does not make a field elsewhere either.
+    Directly at the faces of the block it is worst, and there the weights are zero.
+    """
+    volume = volumes[int(torch.randint(len(volumes), (), generator=generator))]
+    shape, size = volume.mask.shape, config.size
+    for _ in range(20):
+        starts = [
+            int(torch.randint(min(0, n - size), max(0, n - size) + 1, (), generator=generator))
+            for n in shape
+        ]
+        mask = _cut(volume.mask, starts, size)
+        if mask.float().mean() > 0.15:
+            break
+    else:
+        raise ValueError(
+            f"No block of {size} voxels with enough mask was found in a volume of {tuple(shape)}"
+        )
+    grid = Grid((size,) * 3, volume.grid.voxel_size_mm, volume.grid.b0_dir)
+    inside = _cut(volume.chi_ppm, starts, size)
+    own = BatchDipole([grid]).field(inside[None, None])[0, 0]
+    field = (_cut(volume.unexplained_ppm, starts, size) + own) * mask
+    weights = mask.float()
+    for axis, (start, n) in enumerate(zip(starts, shape, strict=True)):
+        if start > 0:  # there is brain beyond this face
+            weights.narrow(axis, 0, BORDER).zero_()
+        if start + size < n:
+            weights.narrow(axis, size - BORDER, BORDER).zero_()
+    flips = [axis for axis in range(3) if torch.rand((), generator=generator) < 0.5]
+    b0 = tuple(-b if axis in flips else b for axis, b in enumerate(grid.b0_dir))
+    grid = Grid(grid.shape, grid.voxel_size_mm, b0)
+    mask, field, weights = (x.flip(flips) for x in (mask, field, weights))
+    return Block(torch.zeros_like(field), mask, grid), MeasuredField(
+        field * (weights > 0), weights
+    )
+
+
+def measured_subject(chi_ppm: Tensor, mask: Tensor, grid: Grid) -> Subject:
+    """Make a subject of a measured map, at 1 mm as `draw_block` expects.
+
+    Parameters
+    ----------
+    chi_ppm : torch.Tensor, shape (X, Y, Z)
+        Susceptibility in any orientation.
+    mask : torch.Tensor, shape (X, Y, Z), bool
+        Where it is valid.
+    grid : Grid
+        Geometry.
+    """
+    size = [max(1, round(n * v)) for n, v in zip(grid.shape, grid.voxel_size_mm, strict=True)]
+    stack = torch.stack([chi_ppm.float() * mask, mask.float()])[None]
+    chi, inside = interpolate(stack, size=size, mode="trilinear")[0]
+    return Subject.of(RandomBrain(chi * (inside > 0.5), inside > 0.5))
+
+
+def _permuted(grid: Grid, order: Sequence[int]) -> Grid:
+    parts = (grid.shape, grid.voxel_size_mm, grid.b0_dir)
+    return Grid(*(tuple(part[axis] for axis in order) for part in parts))
+
+
+def _cut(x: Tensor, starts: Sequence[int], size: int) -> Tensor:
+    """Return the cube that starts at ``starts``, zero where it reaches beyond the volume."""
+    widths: list[int] = []
+    for axis, start in enumerate(starts):
+        low, high = max(0, start), min(x.shape[axis], start + size)
+        widths = [low - start, start + size - high, *widths]
+        x = x.narrow(axis, low, high - low)
+    return pad(x, widths)

@@ -1,0 +1,1 @@
+"""What the command ``cycleqsm`` does: files in, files out."""

@@ -1,0 +1,228 @@
+"""A training from its first step, or its last checkpoint, to the generator it leaves."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from qsm_pipeline.cycleqsm.config import TrainConfig
+from qsm_pipeline.cycleqsm.generator import Generator
+from qsm_pipeline.cycleqsm.parallel import rank, sum_over_processes, world_size
+from qsm_pipeline.cycleqsm.state import TrainState
+from qsm_pipeline.cycleqsm.train_step import train_step
+from qsm_pipeline.cycleqsm.weights import save_generator
+from qsm_pipeline.exceptions import ConfigError
+from qsm_pipeline.training.data import Sources, open_batches, stream, wait_for_others
+from qsm_pipeline.training.device import processes
+from qsm_pipeline.training.logs import Logs
+from qsm_pipeline.training.pool import VALIDATION, load_brain, make_pool
+from qsm_pipeline.training.validation import Case, make_cases, validate
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a training runs; none of it changes what comes out.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        Folder of the checkpoint, logs and the generator.
+    device : str
+        ``auto`` or a torch device.
+    resume : bool
+        Go on from the checkpoint in ``out``.
+    workers : int
+        Processes that draw batches ahead; 0 draws them in between.
+    checkpoint_s : float
+        Seconds between checkpoints.
+    log_every : int
+        Steps that one row of the table averages.
+    """
+
+    out: Path
+    device: str = "auto"
+    resume: bool = False
+    workers: int = 0
+    checkpoint_s: float = 180.0
+    log_every: int = 25
+
+
+def train(
+    config: TrainConfig,
+    sources: Sources,
+    options: RunOptions,
+    start: Generator | None = None,
+    echo: Callable[[str], None] = lambda text: None,
+) -> bool:
+    """Train a generator.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Everything that decides the result.
+    sources : Sources
+        Data.
+    options : RunOptions
+        Where and on what it runs.
+    start : Generator, optional
+        Adapt this one instead of a fresh one.
+    echo : callable, optional
+        Told what happens.
+
+    Returns
+    -------
+    bool
+        Whether the training came to its end; False if SIGTERM or SIGINT stopped it after a
+        checkpoint.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds a training and ``resume`` is not set, or the other way round, or its
+        checkpoint does not fit.
+    """
+    with processes(options.device) as device:
+        state = _open_state(config, options, device, start)
+        batches = open_batches(config, sources, echo)
+        cases = _cases(config, sources, echo) if rank() == 0 else {}
+        logs = Logs(options.out, state.step) if rank() == 0 else None
+        wait_for_others()
+        with _stop_signals() as asked:
+            batch_stream = stream(batches, state.step, config.optim.steps, device, options.workers)
+            done = _run(state, batch_stream, options, logs, cases, asked)
+        state.save(_checkpoint(options.out))
+        if logs is not None:
+            if done:
+                save_generator(_average(state), options.out / "generator.safetensors")
+            logs.close()
+    return done
+
+
+def _run(
+    state: TrainState,
+    batch_stream: Iterator[list],
+    options: RunOptions,
+    logs: Logs | None,
+    cases: dict[str, Case],
+    asked: list[int],
+) -> bool:
+    """Take the steps that are left; return False if asked to stop."""
+    total = state.config.optim.steps
+    saved = time.monotonic()
+    sums: dict[str, float] = {}
+    count = 0
+    with tqdm(total=total, initial=state.step, unit="step", disable=logs is None) as bar:
+        for batches in batch_stream:
+            for key, value in train_step(state, batches).items():
+                sums[key] = sums.get(key, 0.0) + value
+            count += 1
+            bar.update()
+            if count == options.log_every or state.step == total:
+                means = _mean_over_processes(sums, count, state.device)
+                if logs is not None:
+                    logs.numbers("training", state.step, means)
+                    bar.set_postfix({key: f"{means[key]:.3f}" for key in ("map_cycle",)})
+                sums, count = {}, 0
+            if logs is not None and _validates(state):
+                _validate(state, logs, cases)
+            late = time.monotonic() - saved > options.checkpoint_s
+            stop, save = _agreed((bool(asked), late), state.device)
+            if stop:
+                return False
+            if save:
+                state.save(_checkpoint(options.out))
+                saved = time.monotonic()
+    return True
+
+
+def _validates(state: TrainState) -> bool:
+    """Return whether it is time: early twice, then regularly, and at the end."""
+    every = state.config.validation.every
+    early = (every // 10, every // 4)
+    return not state.step % every or state.step in (*early, state.config.optim.steps)
+
+
+def _validate(state: TrainState, logs: Logs, cases: dict[str, Case]) -> None:
+    scores: dict[str, float] = {}
+    for name, case in cases.items():
+        chi, own = validate(_average(state), case)
+        scores |= {f"{name} {key}": value for key, value in own.items()}
+        logs.image(name, state.step, {"truth": case.chi_ppm, "generator": chi})
+    logs.numbers("validation", state.step, scores)
+
+
+def _average(state: TrainState) -> Generator:
+    """Return the moving average of the generator."""
+    average = state.average.module
+    assert isinstance(average, Generator)
+    return average
+
+
+def _open_state(
+    config: TrainConfig, options: RunOptions, device: torch.device, start: Generator | None
+) -> TrainState:
+    checkpoint = _checkpoint(options.out)
+    if checkpoint.exists() and not options.resume:
+        raise ConfigError(
+            f"{options.out} holds a training; give --resume to go on with it or another --out"
+        )
+    if options.resume and not checkpoint.exists():
+        raise ConfigError(f"{checkpoint} does not exist, so there is nothing to resume")
+    options.out.mkdir(parents=True, exist_ok=True)
+    wait_for_others()
+    state = TrainState(config, device)
+    if options.resume:
+        try:
+            state.load(checkpoint)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+    elif start is not None:
+        networks: tuple[nn.Module, ...] = (state.generator, state.average.module)
+        for network in networks:
+            network.load_state_dict(start.state_dict())
+    return state
+
+
+def _cases(config: TrainConfig, sources: Sources, echo: Callable[[str], None]) -> dict[str, Case]:
+    make_pool(sources.pool, VALIDATION, sources.pool_seed, echo)
+    brains = [load_brain(sources.pool, n, sources.pool_seed) for n in VALIDATION]
+    return make_cases(brains, config.validation.voxel_mm)
+
+
+def _checkpoint(out: Path) -> Path:
+    return out / "checkpoint.pt"
+
+
+def _mean_over_processes(
+    sums: dict[str, float], count: int, device: torch.device
+) -> dict[str, float]:
+    keys = sorted(sums)
+    totals = sum_over_processes(torch.tensor([sums[key] for key in keys], device=device))
+    return dict(zip(keys, (totals / (count * world_size())).tolist(), strict=True))
+
+
+def _agreed(wishes: tuple[bool, ...], device: torch.device) -> list[bool]:
+    """Return for each wish whether some process has it, so that all do the same."""
+    votes = torch.tensor([float(wish) for wish in wishes], device=device)
+    return [vote > 0 for vote in sum_over_processes(votes).tolist()]
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT instead of dying of them."""
+    asked: list[int] = []
+    signals = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(s, lambda number, frame: asked.append(number)) for s in signals]
+    try:
+        yield asked
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)

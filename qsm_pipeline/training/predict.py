@@ -1,0 +1,76 @@
+"""One local field to one susceptibility map, as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qsm_pipeline.bids.derivatives import software_versions, write_image, write_json
+from qsm_pipeline.bids.maps import ppm_per_unit, read_mask, read_volume, sidecar_beside
+from qsm_pipeline.cycleqsm.infer import reconstruct
+from qsm_pipeline.cycleqsm.weights import SHIPPED, load_generator
+from qsm_pipeline.exceptions import ConfigError
+from qsm_pipeline.training.loop import find_device
+
+
+def predict(
+    field: Path,
+    mask: Path,
+    out: Path,
+    *,
+    weights: Path | None = None,
+    device: str = "auto",
+    units: str = "",
+    b0_tesla: float | None = None,
+) -> None:
+    """Write the susceptibility map of a local field, and its JSON sidecar.
+
+    Parameters
+    ----------
+    field, mask, out : pathlib.Path
+        NIfTI files; ``out`` ends in ``.nii.gz``.
+    weights : pathlib.Path, optional
+        The generator; that of the package by default.
+    device : str
+        ``auto`` or a torch device.
+    units : str
+        ``ppm``, ``hz`` or ``rad/s``; by default what the sidecar of the field says.
+    b0_tesla : float, optional
+        Field strength for the last two; by default that of the sidecar.
+
+    Raises
+    ------
+    BIDSInputError
+        If the files do not fit, or the units are not known.
+    ConfigError
+        If the generator, the device or the name of the output cannot be used.
+    OutputError
+        If the map cannot be written.
+    """
+    if not out.name.endswith(".nii.gz"):
+        raise ConfigError(f"{out}: expected a name that ends in .nii.gz")
+    volume = read_volume(field)
+    inside = torch.from_numpy(read_mask(mask, volume))
+    factor = ppm_per_unit(field, sidecar_beside(field), units, b0_tesla)
+    place = find_device(device)
+    try:
+        generator = load_generator(weights, place)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    values = torch.from_numpy(volume.values * factor).to(place)
+    made = reconstruct(generator, values, inside.to(place), volume.grid)
+    metadata: dict[str, Any] = {
+        "Description": "Magnetic susceptibility.",
+        "Units": "ppm",
+        "SkullStripped": True,
+        "SusceptibilityReference": "none",
+        "Sources": [path.absolute().as_uri() for path in (field, mask)],
+        "Generator": weights.name if weights else SHIPPED,
+        "PpmPerFieldUnit": factor,
+        "B0Direction": list(volume.grid.b0_dir),
+        "Software": software_versions(),
+    }
+    write_json(out.with_name(out.name.removesuffix(".nii.gz") + ".json"), metadata)
+    write_image(out, made.chi_ppm.cpu().numpy(), volume.image.header)
