@@ -76,7 +76,7 @@ def test_presets_can_be_trained(preset):
 def test_mistakes_in_settings_are_named(tmp_path, text, named):
     path = tmp_path / "custom.toml"
     path.write_text(text)
-    with pytest.raises(ValueError, match="custom.toml") as error:
+    with pytest.raises(ValueError, match=r"custom\.toml") as error:
         TrainConfig.load(path)
     assert named in str(error.value)
 
