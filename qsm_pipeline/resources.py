@@ -1,42 +1,181 @@
-"""Cores and memory that this process is really allowed to use."""
+"""Cores, memory and device that this process is really allowed to use."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+from qsm_pipeline.exceptions import ConfigError
+
+_V2, _CPU, _MEMORY = "", "cpu", "memory"
+"""Controllers as /proc/self/cgroup names them; the second version has one tree for all."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the nodes may use together.
+
+    Parameters
+    ----------
+    nprocs : int
+        Cores.
+    omp_nthreads : int
+        Threads of one node, at most ``nprocs``.
+    mem_gb : float
+        Memory in GiB.
+    device : str
+        torch device.
+    """
+
+    nprocs: int
+    omp_nthreads: int
+    mem_gb: float
+    device: str
+
+    @classmethod
+    def resolve(
+        cls,
+        nprocs: int | None = None,
+        omp_nthreads: int | None = None,
+        mem_gb: float | None = None,
+        device: str = "auto",
+    ) -> Resources:
+        """Fill in what was not asked for with what the process may use.
+
+        Raises
+        ------
+        ConfigError
+            If a node would have more threads than there are cores, or the device is not there.
+        """
+        nprocs = nprocs or usable_cores()
+        omp_nthreads = omp_nthreads or min(4, nprocs)
+        if omp_nthreads > nprocs:
+            raise ConfigError(
+                f"--omp-nthreads is {omp_nthreads}, more than the {nprocs} core(s) of --nprocs"
+            )
+        return cls(nprocs, omp_nthreads, mem_gb or usable_memory_gb(), usable_device(device))
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """Return the cores granted by affinity, the cgroup's quota and Slurm, at least 1."""
+    """Return the cores granted by affinity, every cgroup above this process and Slurm, at least 1.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        Of the file system.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     limits = [float(cores or 1)]
-    quota = _words(root / "sys/fs/cgroup/cpu.max")
-    if len(quota) == 2 and quota[0] != "max":
-        limits.append(float(quota[0]) / float(quota[1]))
-    old_quota = _words(root / "sys/fs/cgroup/cpu/cpu.cfs_quota_us")
-    old_period = _words(root / "sys/fs/cgroup/cpu/cpu.cfs_period_us")
-    if old_quota and old_period and float(old_quota[0]) > 0:
-        limits.append(float(old_quota[0]) / float(old_period[0]))
-    slurm = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    if slurm.isdigit():
-        limits.append(float(slurm))
+    for folder in _cgroups(root, _V2):
+        quota = _words(folder / "cpu.max")
+        if len(quota) == 2 and quota[0] != "max":
+            limits.append(float(quota[0]) / float(quota[1]))
+    for folder in _cgroups(root, _CPU):
+        old_quota, period = (
+            _words(folder / "cpu.cfs_quota_us"),
+            _words(folder / "cpu.cfs_period_us"),
+        )
+        if old_quota and period and float(old_quota[0]) > 0:
+            limits.append(float(old_quota[0]) / float(period[0]))
+    limits += [
+        float(number)
+        for number in (_slurm("SLURM_CPUS_PER_TASK"), _slurm("SLURM_CPUS_ON_NODE"))
+        if number
+    ]
     return max(1, int(min(limits)))
 
 
 def usable_memory_gb(root: Path = Path("/")) -> float:
-    """Return the memory granted by the machine, the cgroup and Slurm, in GiB."""
-    limits = []
-    for line in _lines(root / "proc/meminfo"):
-        if line.startswith("MemAvailable:"):
-            limits.append(float(line.split()[1]) / 2**20)
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        value = _words(root / "sys/fs/cgroup" / name)
+    """Return the memory granted by the machine, every cgroup above this process and Slurm, in GiB.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        Of the file system.
+    """
+    limits = [
+        float(line.split()[1]) / 2**20
+        for line in _lines(root / "proc/meminfo")
+        if line.startswith("MemAvailable:")
+    ]
+    files = [folder / "memory.max" for folder in _cgroups(root, _V2)]
+    files += [folder / "memory.limit_in_bytes" for folder in _cgroups(root, _MEMORY)]
+    for file in files:
+        value = _words(file)
         if value and value[0].isdigit():
             limits.append(float(value[0]) / 2**30)
-    slurm = os.environ.get("SLURM_MEM_PER_NODE", "")
-    if slurm.isdigit() and int(slurm) > 0:
-        limits.append(float(slurm) / 1024)
+    if per_node := _slurm("SLURM_MEM_PER_NODE"):  # Slurm counts in MiB
+        limits.append(per_node / 1024)
+    elif per_core := _slurm("SLURM_MEM_PER_CPU"):
+        cores = _slurm("SLURM_CPUS_ON_NODE") or _slurm("SLURM_CPUS_PER_TASK") or 1
+        limits.append(per_core * cores / 1024)
     return min(limits, default=4.0)
+
+
+def usable_device(device: str = "auto") -> str:
+    """Return the torch device to use.
+
+    Parameters
+    ----------
+    device : str
+        ``auto`` for CUDA where there is a GPU, else ``cpu``, ``cuda`` or ``cuda:<number>``.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ConfigError
+        If it is something else or not there.
+    """
+    import torch
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return "cuda" if gpus else "cpu"
+    if device == "cpu":
+        return device
+    kind, colon, number = device.partition(":")
+    if kind != "cuda" or (colon and not number.isdigit()):
+        raise ConfigError(f"--device is {device!r}, expected auto, cpu, cuda or cuda:<number>")
+    if not gpus:
+        why = "no GPU is visible" if torch.version.cuda else "this torch was built without CUDA"
+        raise ConfigError(f"--device {device} cannot be used because {why}; use --device cpu")
+    if colon and int(number) >= gpus:
+        raise ConfigError(
+            f"--device {device} is not there: the {gpus} visible GPU(s) count from cuda:0"
+        )
+    return device
+
+
+def _cgroups(root: Path, controller: str) -> Iterator[Path]:
+    """Yield the folder of this process in the tree of a controller, and those above it.
+
+    A container often sees only its own part of the tree, under a path that does not exist there;
+    its limits are then those of the root, which is always the last.
+    """
+    mounted = root / "sys/fs/cgroup"
+    for line in _lines(root / "proc/self/cgroup"):
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controller not in controllers.split(","):
+            continue
+        if controller:
+            tops = {mounted / controllers, mounted / controller}
+        else:
+            tops = {mounted, mounted / "unified"}
+        parts = [part for part in Path(path).parts if part not in ("/", "..")]
+        for top in tops:
+            yield from (top.joinpath(*parts[:n]) for n in range(len(parts), -1, -1))
+
+
+def _slurm(name: str) -> int:
+    """Return a number that Slurm put into the environment, 0 if it is not there."""
+    text = os.environ.get(name, "")
+    return int(text) if text.isdigit() else 0
 
 
 def _lines(path: Path) -> list[str]:

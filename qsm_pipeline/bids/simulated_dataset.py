@@ -10,6 +10,7 @@ import numpy as np
 
 from qsm_pipeline.bids.derivatives import write_json
 from qsm_pipeline.bids.naming import build_name
+from qsm_pipeline.bids.vendor_encoding import ENCODERS
 from qsm_pipeline.numerics.simulate import Scan, ScanParams, simulate_scan
 
 
@@ -27,7 +28,7 @@ def tilted_affine(
     )
     matrix = rotation * np.asarray(voxel_size_mm)
     centre = matrix @ ((np.asarray(shape) - 1) / 2)
-    return nib.affines.from_matvec(matrix, np.array([0.0, 0.0, -8.0]) - centre)
+    return nib.affines.from_matvec(matrix, np.array([0.0, 0.0, -4.0]) - centre)
 
 
 def write_simulated_dataset(
@@ -38,10 +39,13 @@ def write_simulated_dataset(
     voxel_size_mm: tuple[float, float, float] = (1.3, 1.3, 1.3),
     tilt_deg: float = 0.0,
     session: str = "",
+    vendor: str = "siemens",
+    single_file: bool = False,
     params: ScanParams | None = None,
+    n_lesions: int = 0,
     seed: int = 0,
 ) -> list[Scan]:
-    """Write ``subjects`` simulated participants with Siemens-like integer phase.
+    """Write ``subjects`` simulated participants as one maker's scanner would store them.
 
     Parameters
     ----------
@@ -53,8 +57,14 @@ def write_simulated_dataset(
         Matrix, voxel size in mm and tilt of the slices in degrees.
     session : str
         Session label, none if empty.
+    vendor : str
+        Key of `qsm_pipeline.bids.vendor_encoding.ENCODERS`.
+    single_file : bool
+        All echoes in one 4D file, which BIDS allows for ``T2starw`` but not for ``MEGRE``.
     params : ScanParams, optional
         Sequence.
+    n_lesions : int
+        Microbleeds and calcifications of each participant.
     seed : int
         Seed of the first participant.
 
@@ -81,36 +91,52 @@ def write_simulated_dataset(
     )
     scans = []
     for number in range(subjects):
-        scan = simulate_scan(shape, affine, params, seed=seed + number)
+        scan = simulate_scan(shape, affine, params, seed=seed + number, n_lesions=n_lesions)
         scans.append(scan)
         entities = {"sub": f"{number + 1:02d}"} | ({"ses": session} if session else {})
         folder = (
             bids_dir / f"sub-{entities['sub']}" / (f"ses-{session}" if session else "") / "anat"
         )
         folder.mkdir(parents=True, exist_ok=True)
-        _write_echoes(folder, entities, scan, params, affine)
+        _write_echoes(folder, entities, scan, params, affine, vendor, single_file)
     return scans
 
 
 def _write_echoes(
-    folder: Path, entities: dict[str, str], scan: Scan, params: ScanParams, affine: np.ndarray
+    folder: Path,
+    entities: dict[str, str],
+    scan: Scan,
+    params: ScanParams,
+    affine: np.ndarray,
+    vendor: str,
+    single_file: bool,
 ) -> None:
-    header = nib.Nifti1Image(np.zeros(scan.brain.shape, np.int16), affine).header
-    header.set_xyzt_units("mm", "sec")
-    for echo, time in enumerate(params.echo_times_s):
-        phase = np.clip(np.round(scan.phase_rad[echo].numpy() / np.pi * 4096), -4096, 4094)
-        magnitude = np.round(scan.magnitude[echo].numpy() * 500).clip(0, 32767)
-        for part, values in (("mag", magnitude), ("phase", phase)):
-            names = {**entities, "echo": str(echo + 1), "part": part}
-            meta: dict[str, object] = {
-                "EchoTime": time,
-                "MagneticFieldStrength": params.b0_tesla,
-                "Manufacturer": "Siemens",
-                "RepetitionTime": params.repetition_time_s,
-                "FlipAngle": params.flip_angle_deg,
-            }
-            if part == "phase":
-                meta["Units"] = "arbitrary"
-            image = nib.Nifti1Image(values.astype(np.int16), affine, header)
-            nib.save(image, folder / build_name(names, "MEGRE"))
-            write_json(folder / build_name(names, "MEGRE", ".json"), meta)
+    maker, encode = ENCODERS[vendor]
+    echoes = [
+        encode(phase.numpy(), magnitude.numpy())
+        for phase, magnitude in zip(scan.phase_rad, scan.magnitude, strict=True)
+    ]
+    common: dict[str, object] = {
+        "MagneticFieldStrength": params.b0_tesla,
+        "Manufacturer": maker,
+        "RepetitionTime": params.repetition_time_s,
+        "FlipAngle": params.flip_angle_deg,
+    }
+    if params.alternating_rad:
+        common["BipolarReadout"] = True
+    for part, first in echoes[0].items():
+        meta = common | ({"Units": "arbitrary"} if part == "phase" else {})
+        stored = [echo[part].values for echo in echoes]
+        if single_file:
+            files = [({}, "T2starw", params.echo_times_s, np.stack(stored, axis=-1))]
+        else:
+            times = enumerate(params.echo_times_s)
+            files = [({"echo": str(i + 1)}, "MEGRE", t, stored[i]) for i, t in times]
+        for echo, suffix, time, values in files:
+            image = nib.Nifti1Image(values, affine)
+            image.header.set_xyzt_units("mm", "sec")
+            image.header.set_dim_info(slice=2)
+            image.header.set_slope_inter(first.slope, first.intercept)
+            names = {**entities, **echo, "part": part}
+            nib.save(image, folder / build_name(names, suffix))
+            write_json(folder / build_name(names, suffix, ".json"), {"EchoTime": time, **meta})

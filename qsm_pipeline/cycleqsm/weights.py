@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from qsm_pipeline.cycleqsm.generator import Generator, GeneratorConfig
 
 SHIPPED = "cycleqsm-1"
-SHA256 = {"cycleqsm-1": ""}
+SHA256 = {"cycleqsm-1": "decb6b02d49270ed0768f32aca94d8dfc4c2637e8a5a9c903edaba4630f819aa"}
 """Hashes of the generators in the package."""
 
 

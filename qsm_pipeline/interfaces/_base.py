@@ -18,6 +18,7 @@ class NumericInputSpec(BaseInterfaceInputSpec):
     """Inputs of every node that runs tensors."""
 
     device = traits.Str("cpu", usedefault=True, nohash=True, desc="torch device")
+    use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="takes a GPU slot of nipype")
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads for torch")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qsm_pipeline.exceptions import OutputError
 from qsm_pipeline.numerics.grid import Grid
 
 
@@ -46,7 +47,13 @@ def save_tensor(data: Tensor, like: str | Path, path: str | Path) -> str:
 def save_array(
     array: np.ndarray, affine: np.ndarray, header: nib.Nifti1Header, path: str | Path
 ) -> str:
-    """Save an array with an affine and header; see :func:`save_tensor`."""
+    """Save an array with an affine and header; see :func:`save_tensor`.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written, above all because the disk is full.
+    """
     array = array.astype(np.uint8 if array.dtype == bool else np.float32, copy=False)
     if array.ndim == 4:
         array = np.moveaxis(array, 0, -1)
@@ -54,5 +61,8 @@ def save_array(
     header.set_data_dtype(array.dtype)
     header.set_slope_inter(1, 0)
     header["cal_min"] = header["cal_max"] = 0
-    nib.save(nib.Nifti1Image(array, affine, header), path)
+    try:
+        nib.save(nib.Nifti1Image(array, affine, header), path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
     return str(path)

@@ -34,6 +34,7 @@ class WriteDerivativesInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):
     phase_facts = traits.Dict(usedefault=True)
     reference_facts = traits.Dict(usedefault=True)
     chi = File(exists=True)
+    uncertainty = File(desc="ppm")
     brain_mask = File(exists=True)
     qsm_mask = File(exists=True)
     total_field = File(exists=True, desc="ppm")
@@ -64,7 +65,7 @@ class WriteDerivatives(SimpleInterface):
         written = []
         for quantity, spec in OUTPUTS.items():
             source = getattr(inputs, quantity)
-            if not isdefined(source):
+            if not isdefined(source) or not source:
                 continue
             image = nib.load(source)
             values = np.asanyarray(image.dataobj)

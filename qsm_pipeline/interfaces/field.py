@@ -20,7 +20,7 @@ from qsm_pipeline.numerics.relaxation import fit_relaxation
 from qsm_pipeline.numerics.trust import trusted_mask
 from qsm_pipeline.numerics.units import rad_per_s_per_ppm
 from qsm_pipeline.numerics.unwrap import METHODS, UnwrapProblem
-from qsm_pipeline.numerics.weights import reliability
+from qsm_pipeline.numerics.weights import reliability, steepness_weight
 
 
 class _EchoesInputSpec(NumericInputSpec):
@@ -144,12 +144,13 @@ class FitField(NumericInterface):
             start = fit.total_field_ppm * rad_per_s_per_ppm(inputs.b0_tesla)
             fit = nonlinear_field_fit(unwrapped, magnitude, mask, times, inputs.b0_tesla, start)
         weights, noise_ppm = reliability(fit.field_noise_ppm, fit.relative_residual, mask)
-        trusted = trusted_mask(fit.total_field_ppm, mask, times[0], inputs.b0_tesla)
+        trusted = trusted_mask(fit.total_field_ppm, mask, times[0], inputs.b0_tesla, weights)
         if not trusted.any():
             raise ValueError(
                 "No voxel of the mask has usable phase: all neighbours differ by more than a "
                 "quarter turn; check that the images are phase and the mask is the brain"
             )
+        weights = weights * steepness_weight(fit.total_field_ppm, trusted)
         like = inputs.unwrapped
         return {
             "total_field": save_tensor(fit.total_field_ppm, like, folder / "total_field.nii"),

@@ -7,14 +7,16 @@ from typing import Any
 
 from nipype.interfaces.base import File, TraitedSpec, traits
 
+from qsm_pipeline.cycleqsm.infer import Reconstruction
 from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface
 from qsm_pipeline.interfaces._volumes import load_grid, load_mask, load_tensor, save_tensor
+from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
 from qsm_pipeline.numerics.background import BackgroundProblem
-from qsm_pipeline.numerics.inversion import METHODS as INVERSION_METHODS
 from qsm_pipeline.numerics.inversion import InversionProblem
 from qsm_pipeline.numerics.reference import REFERENCES, subtract_reference
 from qsm_pipeline.numerics.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.weights import rim_weight
 
 
 class RemoveBackgroundInputSpec(NumericInputSpec):
@@ -69,7 +71,7 @@ class InvertDipoleInputSpec(NumericInputSpec):
     noise_ppm = traits.Float(desc="standard deviation where the weight is 1")
     echo_times_s = traits.List(traits.Float, mandatory=True)
     b0_tesla = traits.Float(mandatory=True)
-    method = traits.Enum(*INVERSION_METHODS, usedefault=True)
+    method = traits.Enum("tv", *INVERSIONS, usedefault=True)
     params = traits.Dict(usedefault=True)
 
 
@@ -78,6 +80,7 @@ class InvertDipoleOutputSpec(TraitedSpec):
 
     chi = File(exists=True, desc="ppm, not referenced")
     mask = File(exists=True, desc="where it is valid")
+    uncertainty = File(exists=True, desc="expected error in ppm, where the method knows it")
 
 
 class InvertDipole(NumericInterface):
@@ -90,28 +93,35 @@ class InvertDipole(NumericInterface):
         inputs = self.inputs
         weights, magnitude = self._get("weights"), self._get("magnitude")
         times = inputs.echo_times_s
-        method = INVERSION_METHODS[inputs.method]
+        method = INVERSIONS[inputs.method]
         known = load_mask(inputs.mask, device=inputs.device)
         mask = load_mask(inputs.brain, device=inputs.device) if method.fills_gaps else known
+        grid = load_grid(inputs.local_field)
+        reliable = known.float()
         if weights:
-            reliable = load_tensor(weights, device=inputs.device) * known
-        else:
-            reliable = known.float()
+            reliable = load_tensor(weights, device=inputs.device) * rim_weight(known, grid)
         problem = InversionProblem(
             local_field_ppm=load_tensor(inputs.local_field, device=inputs.device),
             mask=mask,
-            grid=load_grid(inputs.local_field),
+            grid=grid,
             weights=reliable,
             magnitude=load_tensor(magnitude, device=inputs.device)[0] if magnitude else None,
             noise_ppm=self._get("noise_ppm"),
             rad_per_ppm=rad_per_s_per_ppm(inputs.b0_tesla) * sum(times) / len(times),
+            residual_background=True,
         )
-        chi = method.function(problem, method.params(**inputs.params))
+        result = method.function(problem, method.params(**inputs.params))
+        if not isinstance(result, Reconstruction):
+            result = Reconstruction(result, None)
         like = inputs.local_field
-        return {
-            "chi": save_tensor(chi, like, folder / "chi.nii"),
+        saved = {
+            "chi": save_tensor(result.chi_ppm, like, folder / "chi.nii"),
             "mask": save_tensor(mask, like, folder / "mask.nii"),
         }
+        if result.uncertainty_ppm is not None:
+            path = folder / "uncertainty.nii"
+            saved["uncertainty"] = save_tensor(result.uncertainty_ppm, like, path)
+        return saved
 
 
 class ReferenceInputSpec(NumericInputSpec):

@@ -9,6 +9,10 @@ from torch import Tensor
 
 from qsm_pipeline.numerics.units import rad_per_s_per_ppm
 
+DEPHASED_RESIDUAL = 0.2
+"""Late echoes that a line explains worse are left out. Where the field is steep within a voxel its
+signal dephases, and the phase of what is left is no longer that of the mean field."""
+
 
 @dataclass(frozen=True)
 class FieldFit:
@@ -22,7 +26,8 @@ class FieldFit:
         Standard deviation of the field in ppm, from the magnitudes and the residual of the whole
         mask; infinite where there is no signal, zero outside the mask.
     relative_residual : torch.Tensor, shape (X, Y, Z)
-        Root of the signal energy that the fit does not explain, as a fraction; 0 for one echo.
+        Root of the signal energy that the fit does not explain, as a fraction, over the echoes
+        that it used; 0 for one echo.
     """
 
     total_field_ppm: Tensor
@@ -40,6 +45,8 @@ def weighted_field_fit(
     """Fit a line through the origin to unwrapped phase, weighted by its precision.
 
     The weights are those of maximum likelihood for phase noise that is inverse to the magnitude.
+    Voxels whose late echoes do not lie on the line are fitted again without them, down to two
+    echoes.
 
     Parameters
     ----------
@@ -60,14 +67,42 @@ def weighted_field_fit(
         The field with its noise.
     """
     times = torch.tensor(echo_times_s, dtype=unwrapped_rad.dtype, device=unwrapped_rad.device)
-    numerator = torch.zeros_like(unwrapped_rad[0])
+    frequency = _line(unwrapped_rad, magnitude, times) * mask
+    fit = _with_noise(frequency, None, unwrapped_rad, magnitude, mask, times, b0_tesla)
+    for echoes in range(len(times) - 1, 1, -1):
+        bent = (fit.relative_residual > DEPHASED_RESIDUAL).nonzero(as_tuple=True)
+        if not len(bent[0]):
+            break
+        _drop_echo(
+            fit, bent, unwrapped_rad[:, *bent], magnitude[:, *bent], times, echoes, b0_tesla
+        )
+    return fit
+
+
+def _drop_echo(
+    fit: FieldFit, where: tuple[Tensor, ...], phase: Tensor, magnitude: Tensor, times: Tensor,
+    echoes: int, b0_tesla: float,
+) -> None:  # fmt: skip
+    """Fit some voxels of ``fit``, in place, to so many echoes instead of one more."""
+    information = (magnitude * times[:, None]).square().cumsum(0)
+    times, phase, magnitude = times[:echoes], phase[:echoes], magnitude[:echoes]
+    frequency = _line(phase, magnitude, times)
+    misfit = magnitude.square() * 4 * torch.sin((phase - frequency * times[:, None]) / 2).square()
+    energy = magnitude.square().sum(0).clamp(min=1e-30)
+    fit.total_field_ppm[where] = frequency / rad_per_s_per_ppm(b0_tesla)
+    fit.relative_residual[where] = (misfit.sum(0) / energy).sqrt()
+    fit.field_noise_ppm[where] *= (information[echoes] / information[echoes - 1]).sqrt()
+
+
+def _line(phase: Tensor, magnitude: Tensor, times: Tensor) -> Tensor:
+    """Return the slope in rad/s of the weighted line through the origin; 0 without signal."""
+    numerator = torch.zeros_like(phase[0])
     denominator = torch.zeros_like(numerator)
-    for time, phase, mag in zip(times, unwrapped_rad, magnitude, strict=True):
+    for time, ph, mag in zip(times, phase, magnitude, strict=True):
         precision = mag.square()
-        numerator += precision * time * phase
+        numerator += precision * time * ph
         denominator += precision * time.square()
-    frequency = torch.where(denominator > 0, numerator / denominator, 0.0) * mask
-    return _with_noise(frequency, None, unwrapped_rad, magnitude, mask, times, b0_tesla)
+    return torch.where(denominator > 0, numerator / denominator, 0.0)
 
 
 def nonlinear_field_fit(

@@ -38,24 +38,35 @@ def conjugate_gradient(
     -------
     torch.Tensor
         The solution; zero when ``rhs`` is zero.
+
+    Notes
+    -----
+    The iterates are held in double precision and only the operator works in that of ``rhs``:
+    rounded to single, the directions lose their conjugacy and the result depends on the scale of
+    the data and on the number of threads.
     """
-    x = torch.zeros_like(rhs) if start is None else start.clone()
-    residual = rhs.clone() if start is None else rhs - operator(x)
+    single = rhs.dtype
+
+    def apply(function: Callable[[Tensor], Tensor], vector: Tensor) -> Tensor:
+        return function(vector.to(single)).double()
+
+    x = torch.zeros_like(rhs).double() if start is None else start.double()
+    residual = rhs.double() if start is None else rhs - apply(operator, x)
     bound = tolerance * float(torch.linalg.vector_norm(rhs))
-    direction = torch.zeros_like(rhs)
+    direction = torch.zeros_like(residual)
     previous = 1.0
     for _ in range(max_iterations):
         if float(torch.linalg.vector_norm(residual)) <= bound:
             break
-        scaled = residual if preconditioner is None else preconditioner(residual)
+        scaled = residual if preconditioner is None else apply(preconditioner, residual)
         rho = float(torch.sum(residual * scaled))
-        direction.mul_(rho / previous).add_(scaled)
-        image = operator(direction)
+        direction = direction.mul_(rho / previous).add_(scaled)
+        image = apply(operator, direction)
         curvature = float(torch.sum(direction * image))
         if curvature <= 0:  # null space reached, to rounding
             break
         step = rho / curvature
-        x.add_(direction, alpha=step)
-        residual.sub_(image, alpha=step)
+        x = x.add(direction, alpha=step)
+        residual = residual.sub(image, alpha=step)
         previous = rho
-    return x
+    return x.to(single)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from qsm_pipeline.numerics.parts import largest_parts
 from qsm_pipeline.numerics.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.weights import steepest_step
 
 MAX_STEP_RAD = 0.5 * math.pi
 """Steeper steps between neighbours are on the way to being aliased: no unwrapping can then know
@@ -16,7 +19,11 @@ how many turns lie between them."""
 
 
 def trusted_mask(
-    total_field_ppm: Tensor, mask: Tensor, first_echo_time_s: float, b0_tesla: float
+    total_field_ppm: Tensor,
+    mask: Tensor,
+    first_echo_time_s: float,
+    b0_tesla: float,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Return the part of the mask that is free of steep phase and hangs together.
 
@@ -33,6 +40,9 @@ def trusted_mask(
         Time over which the phase of the unwrapped echo evolved.
     b0_tesla : float
         Field strength.
+    weights : torch.Tensor, shape (X, Y, Z), optional
+        Reliability; voxels of weight zero that reach the mask's surface are dropped too. Those
+        within the brain stay, since a hole would become a surface for background removal.
 
     Returns
     -------
@@ -41,13 +51,16 @@ def trusted_mask(
         neighbour's by more than :data:`MAX_STEP_RAD`.
     """
     limit_ppm = MAX_STEP_RAD / (rad_per_s_per_ppm(b0_tesla) * first_echo_time_s)
-    steep = torch.zeros_like(mask)
-    for axis in range(3):
-        n = mask.shape[axis]
-        low, high = (0, n - 1), (1, n - 1)
-        edge = torch.diff(total_field_ppm, dim=axis).abs() > limit_ppm
-        edge &= mask.narrow(axis, *low) & mask.narrow(axis, *high)
-        steep.narrow(axis, *low).logical_or_(edge)
-        steep.narrow(axis, *high).logical_or_(edge)
-    hanging_together = largest_parts((mask & ~steep).cpu().numpy())
-    return torch.from_numpy(hanging_together).to(mask.device)
+    good = mask & (steepest_step(total_field_ppm, mask) <= limit_ppm)
+    if weights is not None:
+        good &= ~_reaching_surface(mask & (weights == 0), mask)
+    return torch.from_numpy(largest_parts(good.cpu().numpy())).to(mask.device)
+
+
+def _reaching_surface(part: Tensor, mask: Tensor) -> Tensor:
+    """Return the voxels of ``part`` that hang together with the outside of the mask."""
+    outside = np.pad((~mask).cpu().numpy(), 1, constant_values=True)
+    allowed = outside | np.pad(part.cpu().numpy(), 1)
+    labels, _ = ndimage.label(allowed)
+    reached = (labels == labels[0, 0, 0])[1:-1, 1:-1, 1:-1]
+    return torch.from_numpy(reached).to(mask.device) & part

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool3d
+
+from qsm_pipeline.numerics.grid import Grid
 
 MAX_RELATIVE_RESIDUAL = 0.3
 """Voxels whose signal the fit explains worse get no weight (doi:10.1002/mrm.30006)."""
+
+STEEP_PPM = 0.2
+"""A field that changes by this much from voxel to voxel is believed half as much."""
+
+RIM_MM = 4.0
+"""Depth under the surface from which the local field counts fully."""
 
 
 def reliability(
@@ -39,3 +48,65 @@ def reliability(
         return mask.to(field_noise_ppm.dtype), 0.0
     weights = (best / field_noise_ppm.clamp(min=best)) * mask
     return torch.where(relative_residual > MAX_RELATIVE_RESIDUAL, 0.0, weights), best
+
+
+def steepest_step(field_ppm: Tensor, mask: Tensor) -> Tensor:
+    """Return the largest difference between a voxel and its neighbours in the mask.
+
+    Parameters
+    ----------
+    field_ppm : torch.Tensor, shape (X, Y, Z)
+        Field.
+    mask : torch.Tensor, shape (X, Y, Z), bool
+        Where it is known.
+
+    Returns
+    -------
+    torch.Tensor, shape (X, Y, Z)
+        In ppm, not negative; zero outside the mask.
+    """
+    steepest = torch.zeros_like(field_ppm)
+    for axis in range(3):
+        n = mask.shape[axis]
+        sides = ((0, n - 1), (1, n - 1))
+        both = mask.narrow(axis, *sides[0]) & mask.narrow(axis, *sides[1])
+        step = torch.diff(field_ppm, dim=axis).abs() * both
+        for side in sides:
+            here = steepest.narrow(axis, *side)
+            here.copy_(torch.maximum(here, step))
+    return steepest
+
+
+def steepness_weight(total_field_ppm: Tensor, mask: Tensor) -> Tensor:
+    """Return how well voxels of this size can sample the field: from 1 (smooth) to 0 (steep).
+
+    Next to air the mean field of a voxel is neither what its signal shows nor what the dipole
+    model of its neighbours gives. Shapes as in :func:`steepest_step`.
+    """
+    return 1 / (1 + (steepest_step(total_field_ppm, mask) / STEEP_PPM).square()) * mask
+
+
+def rim_weight(mask: Tensor, grid: Grid) -> Tensor:
+    """Return a ramp from the mask's surface, near 0, to 1 at a depth of :data:`RIM_MM`.
+
+    Near the surface the local field cannot be told from the background, whichever way it was
+    removed.
+
+    Parameters
+    ----------
+    mask : torch.Tensor, shape (X, Y, Z), bool
+        Where the local field is known.
+    grid : Grid
+        Geometry.
+
+    Returns
+    -------
+    torch.Tensor, shape (X, Y, Z)
+        Weights in [0, 1]; zero outside the mask.
+    """
+    share = mask.to(torch.float32)[None, None]
+    for axis, voxel in enumerate(grid.voxel_size_mm):
+        reach = round(RIM_MM / voxel)
+        along = [reach if a == axis else 0 for a in range(3)]
+        share = avg_pool3d(share, [2 * r + 1 for r in along], stride=1, padding=along)
+    return (2 * share[0, 0] - 1).clamp(0, 1) * mask

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
+import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from qsm_pipeline.bids.naming import output_path
@@ -19,6 +20,7 @@ _FIGURES = (
     ("total_field", "Total field", (-150.0, 150.0), "Hz"),
     ("local_field", "Local field", (-8.0, 8.0), "Hz"),
     ("chi", "Susceptibility", (-0.1, 0.1), "ppm"),
+    ("uncertainty", "Expected error of the susceptibility", (0.0, 0.05), "ppm"),
     ("r2star", "R2*", (0.0, 60.0), "1/s"),
 )
 
@@ -56,14 +58,14 @@ def render_page(
 def _section(run: GreRun, out_dir: Path) -> dict[str, Any]:
     mask_path = out_dir / output_path(run.entities, "brain_mask")
     mask = nib.load(mask_path) if mask_path.is_file() else None
-    figures = []
+    figures = _wrapped_phase(run)
     for quantity, caption, window, unit in _FIGURES:
         path = out_dir / output_path(run.entities, quantity)
         if path.is_file():
             contour = mask if quantity == "fieldmap_magnitude" else None
             picture = three_planes(nib.load(path), window=window, unit=unit, contour=contour)
             figures.append({"caption": caption, "picture": picture})
-    facts: dict[str, Any] = {
+    facts: dict[str, Any] = _geometry(mask) | {
         "Echo times (ms)": ", ".join(f"{1000 * t:.2f}" for t in run.echo_times_s),
         "Field strength (T)": f"{run.b0_tesla:g}",
     }
@@ -77,3 +79,29 @@ def _section(run: GreRun, out_dir: Path) -> dict[str, Any]:
             if key in data:
                 facts[key] = data[key]
     return {"title": run.prefix, "facts": facts, "figures": figures}
+
+
+def _wrapped_phase(run: GreRun) -> list[dict[str, str]]:
+    """Draw the raw phase of the first echo, in the units of its file."""
+    if not run.phase or not Path(run.phase[0]).is_file():
+        return []
+    image = nib.load(run.phase[0])
+    try:
+        first = image.slicer[..., 0] if image.ndim == 4 else image
+        picture = three_planes(first)
+    except (OSError, EOFError, ValueError):  # the run's own problem names the file
+        return []
+    return [{"caption": "Wrapped phase of the first echo, as stored", "picture": picture}]
+
+
+def _geometry(mask: nib.Nifti1Image | None) -> dict[str, str]:
+    """Return voxel size and tilt, where there is an image to read them from."""
+    if mask is None:
+        return {}
+    cosines = mask.affine[:3, :3] / np.linalg.norm(mask.affine[:3, :3], axis=0)
+    tilt_deg = np.degrees(np.arccos(np.clip(np.abs(cosines[2]).max(), 0, 1)))
+    voxel = " x ".join(f"{v:.2f}" for v in mask.header.get_zooms()[:3])
+    return {
+        "Voxel size (mm)": voxel,
+        "Angle of B0 to the nearest axis (degrees)": f"{tilt_deg:.1f}",
+    }

@@ -4,69 +4,49 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nipype import config as nipype_config
-from nipype.pipeline.engine import Workflow
-from nipype.pipeline.plugins import MultiProcPlugin
+from nipype.pipeline import plugins
+from nipype.pipeline.engine import Node, Workflow
+
+from qsm_pipeline.exceptions import ConfigError
+from qsm_pipeline.resources import Resources
+from qsm_pipeline.workflows.failures import Failure, read_crash_file
+from qsm_pipeline.workflows.plugin import ProcessPerNodePlugin
 
 LOGGER = logging.getLogger(__name__)
+PLUGINS = ("MultiProc", "Linear", "SLURM", "SGE", "PBS", "LSF", "OAR", "Condor")
+"""Plugins of nipype that come back when their nodes have ended."""
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A node that failed.
+class Outcome:
+    """How a workflow ended.
 
     Parameters
     ----------
-    run : str
-        Name of the run's workflow.
-    node : str
-        Name of the node in it.
-    message : str
-        Last line of its error.
-    crash_file : str
-        The whole error as text.
+    failures : tuple of Failure
+        Nodes that failed; those that only waited for them are not listed.
+    finished : frozenset of str
+        Full names of the nodes that ended well.
     """
 
-    run: str
-    node: str
-    message: str
-    crash_file: str
-
-
-class SafeMultiProcPlugin(MultiProcPlugin):
-    """nipype's MultiProc, except that a killed worker is an error instead of an endless wait."""
-
-    def _get_result(self, taskid: int) -> Any:
-        result = super()._get_result(taskid)
-        if result is not None:
-            return result
-        future = self._task_obj.get(taskid)
-        if future is None or not future.done() or future.exception() is None:
-            return None
-        reason = type(future.exception()).__name__
-        return {
-            "result": None,
-            "taskid": taskid,
-            "traceback": [
-                f"RuntimeError: the worker process died ({reason}), as a rule killed for using "
-                "too much memory; give --mem-gb or fewer --nprocs\n"
-            ],
-        }
+    failures: tuple[Failure, ...]
+    finished: frozenset[str]
 
 
 def run_workflow(
     workflow: Workflow,
     crash_dir: Path,
+    resources: Resources,
     *,
-    nprocs: int,
-    mem_gb: float,
     stop_on_first_crash: bool = False,
-    plugin: dict[str, Any] | None = None,
-) -> list[Failure]:
+    plugin: Mapping[str, Any] | None = None,
+) -> Outcome:
     """Run a workflow to its end, whatever fails on the way.
 
     Parameters
@@ -75,72 +55,90 @@ def run_workflow(
         With a base directory.
     crash_dir : pathlib.Path
         Where crash files go, as text.
-    nprocs : int
-        Processes at once.
-    mem_gb : float
-        Memory that nodes may claim together.
+    resources : Resources
+        What the nodes may use together.
     stop_on_first_crash : bool
-        Do not start anything after the first failure.
-    plugin : dict, optional
-        ``{"plugin": name, "plugin_args": {...}}`` of another nipype plugin.
+        Do not start anything after the first failure, and end what runs.
+    plugin : mapping, optional
+        From :func:`check_plugin`: another nipype plugin.
 
     Returns
     -------
-    list of Failure
-        Nodes that failed; those that only waited for them are not listed.
+    Outcome
     """
     os.environ.setdefault("LOGNAME", "qsm-pipeline")  # nipype's cluster plugins insist on it
-    crash_dir.mkdir(parents=True, exist_ok=True)
-    for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
-        logger = logging.getLogger(name)  # nipype sets level and handlers when it is imported
-        logger.handlers.clear()
-        logger.setLevel(logging.getLogger().level)
+    _configure(workflow, crash_dir, stop_on_first_crash)
+    work_dir = Path(workflow.base_dir)
     before = set(crash_dir.glob("crash-*"))
+    finished: set[str] = set()
+
+    def note(node: Node, status: str) -> None:
+        if status == "end":
+            finished.add(node.fullname)
+
+    runner = _runner(plugin or {}, resources, work_dir, note)
+    error = None
+    try:
+        workflow.run(plugin=runner)
+    except Exception as caught:
+        LOGGER.debug("The workflow ended with an error", exc_info=caught)
+        error = caught
+    finally:
+        if isinstance(runner, ProcessPerNodePlugin):
+            runner.stop()
+    if isinstance(runner, ProcessPerNodePlugin):
+        failures = runner.failures
+    else:
+        new = sorted(set(crash_dir.glob("crash-*")) - before)
+        failures = [read_crash_file(path, work_dir) for path in new]
+    if error is not None and not failures:
+        failures = [Failure(workflow.name, "", " ".join(str(error).split()), "")]
+    return Outcome(tuple(failures), frozenset(finished))
+
+
+def check_plugin(plugin: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
+    """Return a plugin and its arguments, as a plugin file gives them.
+
+    Raises
+    ------
+    ConfigError
+        If the plugin is unknown, does not wait for its nodes or may wait for ever.
+    """
+    name = plugin.get("plugin")
+    if name not in PLUGINS:
+        raise ConfigError(f"{file}: plugin is {name!r}, expected one of {', '.join(PLUGINS)}")
+    if not isinstance(plugin.get("plugin_args", {}), Mapping):
+        raise ConfigError(f"{file}: plugin_args must be a table of arguments")
+    return plugin
+
+
+def _configure(workflow: Workflow, crash_dir: Path, stop_on_first_crash: bool) -> None:
     settings = {
         "crashdump_dir": str(crash_dir),
         "crashfile_format": "txt",
         "stop_on_first_crash": str(stop_on_first_crash).lower(),
         "check_version": "false",
+        "create_report": "false",
         "hash_method": "timestamp",
         "poll_sleep_duration": "0.2",
         "remove_unnecessary_outputs": "false",
     }
     workflow.config["execution"] = {**workflow.config.get("execution", {}), **settings}
     nipype_config.update_config({"execution": settings, "monitoring": {"enabled": "false"}})
-    if plugin:
-        chosen, arguments = plugin["plugin"], plugin.get("plugin_args", {})
-    elif nprocs == 1:
-        chosen, arguments = "Linear", {}
-    else:
-        # a forked child of a process that has used OpenMP threads may wait for them for ever
-        arguments = {
-            "n_procs": nprocs,
-            "memory_gb": mem_gb,
-            "raise_insufficient": False,
-            "mp_context": "forkserver",
-        }
-        chosen = SafeMultiProcPlugin(plugin_args=arguments)
-    try:
-        workflow.run(plugin=chosen, plugin_args=arguments)
-    except Exception as error:
-        LOGGER.debug("The workflow ended with an error", exc_info=error)
-        failures = [_failure(path) for path in sorted(set(crash_dir.glob("crash-*")) - before)]
-        return failures or [Failure(workflow.name, "", str(error).strip().splitlines()[-1], "")]
-    return []
 
 
-def _failure(path: Path) -> Failure:
-    text = path.read_text(errors="replace")
-    node = ""
-    for line in text.splitlines():
-        if line.startswith("Node: "):
-            node = line.removeprefix("Node: ").strip()
-            break
-    text = text.split("When creating this crashfile, the results file")[0]  # nipype's own remark
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    message = lines[-1] if lines else "no message"
-    head, _, tail = message.partition(": ")
-    if tail and head.replace(".", "").isalnum():
-        message = tail
-    parts = node.split(".")
-    return Failure(parts[-2] if len(parts) > 1 else node, parts[-1], message, str(path))
+def _runner(
+    plugin: Mapping[str, Any], resources: Resources, work_dir: Path, note: Any
+) -> plugins.base.PluginBase:
+    """Return the plugin object; MultiProc by name is ours too, because nipype's own can hang."""
+    name = plugin.get("plugin", "MultiProc")
+    arguments = {**plugin.get("plugin_args", {}), "status_callback": note}
+    if name != "MultiProc":
+        return getattr(plugins, f"{name}Plugin")(plugin_args=arguments)
+    limits = {
+        "n_procs": resources.nprocs,
+        "memory_gb": resources.mem_gb,
+        "n_gpu_procs": 1,  # one node at a time on the device, whose memory is not counted
+        "raise_insufficient": False,
+    }
+    return ProcessPerNodePlugin({**limits, **arguments}, work_dir)

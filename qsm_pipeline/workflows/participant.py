@@ -1,39 +1,44 @@
-"""Run all participants: collect, build, execute, report."""
+"""Run all participants: check, collect, build, execute, report."""
 
 from __future__ import annotations
 
-import os
+import logging
+import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from nipype.pipeline.engine import Workflow
 
+from qsm_pipeline import __version__
 from qsm_pipeline.bids.collect import collect_runs
 from qsm_pipeline.bids.derivatives import write_atomic, write_dataset_files
 from qsm_pipeline.bids.layout import index
-from qsm_pipeline.bids.run import Collection
-from qsm_pipeline.exceptions import ConfigError, OutputError
-from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
-from qsm_pipeline.numerics.inversion import METHODS as INVERSION_METHODS
-from qsm_pipeline.reports.page import render_page
-from qsm_pipeline.resources import usable_cores, usable_memory_gb
-from qsm_pipeline.workflows.engine import Failure, run_workflow
-from qsm_pipeline.workflows.run import init_run_wf, node_name
+from qsm_pipeline.bids.run import Collection, GreRun
+from qsm_pipeline.exceptions import OutputError
+from qsm_pipeline.resources import Resources
+from qsm_pipeline.workflows.checks import check_folders, check_methods, validate_bids
+from qsm_pipeline.workflows.engine import check_plugin, run_workflow
+from qsm_pipeline.workflows.pages import write_pages
+from qsm_pipeline.workflows.plugin import quiet_nipype
+from qsm_pipeline.workflows.run import METHOD_DEFAULTS, init_run_wf, node_name
+from qsm_pipeline.workflows.settings import read_mapping, to_toml
+from qsm_pipeline.workflows.summary import Summary
+
+Echo = Callable[[str], None]
 
 
 def run_participants(
     *,
     bids_dir: Path,
     out_dir: Path,
-    echo: Callable[[str], None],
+    echo: Echo = print,
     participant_label: Sequence[str] = (),
     session_label: Sequence[str] = (),
-    bids_filters: Mapping[str, Any] | None = None,
+    bids_filter_file: Path | None = None,
     skip_bids_validation: bool = False,
     bids_database_dir: Path | None = None,
     derivatives: Sequence[Path] = (),
@@ -42,13 +47,17 @@ def run_participants(
     nprocs: int | None = None,
     omp_nthreads: int | None = None,
     mem_gb: float | None = None,
-    plugin: dict[str, Any] | None = None,
+    device: str = "auto",
+    nipype_plugin_file: Path | None = None,
     stop_on_first_crash: bool = False,
     write_graph: bool = False,
     dry_run: bool = False,
+    reports_only: bool = False,
     **methods: Any,
 ) -> bool:
     """Process every run of the chosen participants.
+
+    Every parameter but the first three is an option of the command and a key of its TOML file.
 
     Parameters
     ----------
@@ -56,17 +65,19 @@ def run_participants(
         Raw data set and derivatives.
     echo : callable
         Prints one line.
-    participant_label, session_label, bids_filters, derivatives, mask_pattern
+    participant_label, session_label, derivatives, mask_pattern
         See `qsm_pipeline.bids.collect.collect_runs`.
+    bids_filter_file : pathlib.Path, optional
+        The filters of `collect_runs` as JSON or TOML.
     skip_bids_validation : bool
         Do not run the validator.
     bids_database_dir, work_dir : pathlib.Path, optional
         Index to be kept; intermediate files, by default in ``out_dir``.
-    nprocs, omp_nthreads, mem_gb : optional
-        Resources, by default those that the process may use.
-    plugin : dict, optional
-        Another nipype plugin.
-    stop_on_first_crash, write_graph, dry_run : bool
+    nprocs, omp_nthreads, mem_gb, device : optional
+        See `qsm_pipeline.resources.Resources`.
+    nipype_plugin_file : pathlib.Path, optional
+        Another nipype plugin, see `qsm_pipeline.workflows.engine.check_plugin`.
+    stop_on_first_crash, write_graph, dry_run, reports_only : bool
         As the options of the command.
     **methods
         Passed to `qsm_pipeline.workflows.run.init_run_wf`.
@@ -79,133 +90,140 @@ def run_participants(
     Raises
     ------
     ConfigError
-        If folders overlap or a parameter is wrong.
+        If folders overlap, or a parameter or a file of settings is wrong.
     BIDSInputError
         If a participant does not exist.
     OutputError
         If the output folder cannot be written.
     """
-    bids_dir, out_dir = bids_dir.resolve(), out_dir.resolve()
-    work_dir = (work_dir or out_dir / "work").resolve()
-    _check_folders(bids_dir, out_dir, work_dir)
-    _check_parameters(methods)
-    if not skip_bids_validation and not dry_run:
-        _validate(bids_dir, echo)
-    layout = index(
-        bids_dir,
-        [label.removeprefix("sub-") for label in participant_label] or None,
-        bids_database_dir,
-    )
-    found = collect_runs(
-        layout, participant_label or None, session_label or None, bids_filters, mask_pattern,
-        derivatives,
+    settings = {
+        k: v for k, v in locals().items() if k not in ("bids_dir", "out_dir", "echo", "methods")
+    }
+    quiet_nipype(logging.getLogger().level)
+    bids_dir, out_dir = Path(bids_dir).resolve(), Path(out_dir).resolve()
+    work_dir = Path(work_dir or out_dir / "work").resolve()
+    check_folders(bids_dir, out_dir, work_dir)
+    methods = {**METHOD_DEFAULTS, **methods}
+    check_methods(methods)
+    resources = Resources.resolve(nprocs, omp_nthreads, mem_gb, device)
+    plugin = _plugin(nipype_plugin_file)
+    if not (skip_bids_validation or dry_run or reports_only):
+        validate_bids(bids_dir, echo)
+    found = _collect(
+        bids_dir, participant_label, session_label, bids_filter_file, bids_database_dir,
+        mask_pattern, derivatives,
     )  # fmt: skip
-    for skipped in found.skipped:
-        echo(f"skipped {skipped.what}: {skipped.reason}")
+    summary = Summary(found, echo)
+    summary.list_found(dry_run=dry_run)
     if dry_run:
-        for run in found.runs:
-            echo(f"would run {run.prefix}: {len(run.echo_times_s)} echo(es), {run.b0_tesla:g} T")
         return False
     if not found.runs:
-        echo(f"Nothing to do: no gradient-echo run with phase in {bids_dir}")
-        return True
-    cores = nprocs or usable_cores()
-    threads = omp_nthreads or min(4, cores)
+        return summary.close(out_dir)
+    start = time.monotonic()
+    if reports_only:
+        summary.note_missing_maps(out_dir)
+    else:
+        _prepare_output(bids_dir, out_dir, work_dir, settings | methods | asdict(resources))
+        workflow = init_participants_wf(
+            runs=found.runs, out_dir=out_dir, work_dir=work_dir, resources=resources, **methods
+        )
+        _note_memory(workflow, resources.mem_gb, echo)
+        if write_graph:
+            _write_graph(workflow, found.runs[0], out_dir / "logs", echo)
+        outcome = run_workflow(
+            workflow, out_dir / "logs", resources,
+            stop_on_first_crash=stop_on_first_crash, plugin=plugin,
+        )  # fmt: skip
+        summary.note_outcome(outcome, workflow.name)
+    write_pages(summary, out_dir)
+    echo(f"finished in {time.monotonic() - start:.0f} s")
+    return summary.close(out_dir)
+
+
+def init_participants_wf(
+    *, runs: Sequence[GreRun], out_dir: Path, work_dir: Path, resources: Resources, **methods: Any
+) -> Workflow:
+    """Build the workflow of several runs, which do not depend on each other.
+
+    Parameters
+    ----------
+    runs : sequence of GreRun
+        From `qsm_pipeline.bids.collect.collect_runs`.
+    out_dir, work_dir : pathlib.Path
+        Derivatives, and intermediate files. These are kept apart by version, because a new one
+        may compute something else from the same inputs.
+    resources : Resources
+        Threads and device of the nodes.
+    **methods
+        Passed to `qsm_pipeline.workflows.run.init_run_wf`.
+
+    Returns
+    -------
+    nipype.pipeline.engine.Workflow
+    """
+    workflow = Workflow("qsm_" + re.sub(r"\W", "_", __version__), base_dir=str(work_dir))
+    workflow.add_nodes(
+        [
+            init_run_wf(
+                run=run, out_dir=out_dir, device=resources.device,
+                omp_nthreads=resources.omp_nthreads, **methods,
+            )
+            for run in runs
+        ]
+    )  # fmt: skip
+    return workflow
+
+
+def _plugin(file: Path | None) -> Mapping[str, Any] | None:
+    return None if file is None else check_plugin(read_mapping(Path(file)), Path(file))
+
+
+def _collect(
+    bids_dir: Path,
+    participants: Sequence[str],
+    sessions: Sequence[str],
+    filter_file: Path | None,
+    database_dir: Path | None,
+    mask_pattern: str,
+    derivatives: Sequence[Path],
+) -> Collection:
+    filters = read_mapping(Path(filter_file)) if filter_file else None
+    labels = [label.removeprefix("sub-") for label in participants] or None
+    layout = index(bids_dir, labels, Path(database_dir) if database_dir else None)
+    return collect_runs(
+        layout, labels, sessions or None, filters, mask_pattern, [Path(d) for d in derivatives]
+    )
+
+
+def _prepare_output(
+    bids_dir: Path, out_dir: Path, work_dir: Path, settings: Mapping[str, Any]
+) -> None:
+    """Make the folders, describe the data set and write down how it is made."""
     try:
         write_dataset_files(out_dir, bids_dir)
         work_dir.mkdir(parents=True, exist_ok=True)
+        header = f"# qsm-pipeline {__version__}: {bids_dir} to {out_dir}, for --config-file\n"
+        write_atomic(out_dir / "logs" / "config.toml", (header + to_toml(settings)).encode())
     except OSError as error:
-        raise OutputError(f"{out_dir} cannot be written: {error.strerror or error}") from None
-    whole = Workflow("qsm", base_dir=str(work_dir))
-    whole.add_nodes(
-        [
-            init_run_wf(run=run, out_dir=out_dir, omp_nthreads=threads, **methods)
-            for run in found.runs
-        ]
-    )
-    if write_graph:
-        (out_dir / "logs").mkdir(exist_ok=True)
-        whole.write_graph(str(out_dir / "logs" / "graph.dot"), graph2use="colored", format="svg")
-    start = time.monotonic()
-    failures = run_workflow(
-        whole,
-        out_dir / "logs",
-        nprocs=cores,
-        mem_gb=mem_gb or usable_memory_gb(),
-        stop_on_first_crash=stop_on_first_crash,
-        plugin=plugin,
-    )
-    pages = _write_pages(found, failures, out_dir)
-    for failure in failures:
-        echo(f"FAILED {failure.run} in {failure.node}: {failure.message} ({failure.crash_file})")
-    bad = {f.run for f in failures}
-    for run in found.runs:
-        if node_name(run) not in bad:
-            echo(f"done {run.prefix}")
-    echo(f"maps in {out_dir}, reports: {', '.join(str(p) for p in pages)}")
-    echo(f"finished in {time.monotonic() - start:.0f} s")
-    return bool(failures or found.skipped)
+        raise OutputError(f"{error.filename} cannot be written: {error.strerror}") from None
 
 
-def _check_folders(bids_dir: Path, out_dir: Path, work_dir: Path) -> None:
-    if not (bids_dir / "dataset_description.json").is_file():
-        raise ConfigError(
-            f"{bids_dir} has no dataset_description.json, so it is no BIDS data set; give its root"
-        )
-    for name, folder in (("output", out_dir), ("work", work_dir)):
-        inside = folder == bids_dir or bids_dir in folder.parents
-        if inside and bids_dir / "derivatives" not in (folder, *folder.parents):
-            raise ConfigError(
-                f"The {name} folder {folder} lies in the raw data set, which is never written to; "
-                "choose one elsewhere or under its derivatives folder"
-            )
-    parent = out_dir
-    while not parent.exists():
-        parent = parent.parent
-    if not os.access(parent, os.W_OK):
-        raise OutputError(f"{parent} cannot be written to; choose another output folder")
-
-
-def _check_parameters(methods: Mapping[str, Any]) -> None:
-    for stage, registry in (("background", BACKGROUND_METHODS), ("inversion", INVERSION_METHODS)):
-        name = methods[stage]
-        try:
-            registry[name].params(**methods.get(f"{stage}_params", {}))
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"{stage}_params for {name}: {error}") from None
-
-
-def _validate(bids_dir: Path, echo: Callable[[str], None]) -> None:
-    # it and the deno that it starts lie beside this Python even if the environment is not active
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    validator = shutil.which("bids-validator-deno", path=path)
-    if validator is None:
-        echo("BIDS validation skipped: bids-validator-deno is not installed")
-        return
-    result = subprocess.run(
-        [validator, str(bids_dir), "--ignoreWarnings"],
-        capture_output=True, text=True, check=False, env=os.environ | {"PATH": path},
-    )  # fmt: skip
-    if result.returncode:
-        raise ConfigError(
-            f"{bids_dir} is not valid BIDS; see bids-validator-deno, or use "
-            f"--skip-bids-validation\n{result.stdout.strip()[-2000:]}"
+def _note_memory(workflow: Workflow, mem_gb: float, echo: Echo) -> None:
+    needed = max(workflow.get_node(name).mem_gb for name in workflow.list_node_names())
+    if needed > mem_gb:
+        echo(
+            f"note: a node may need {needed:.1f} GB, more than the {mem_gb:.1f} GB that may be "
+            "used; it runs alone"
         )
 
 
-def _write_pages(found: Collection, failures: Sequence[Failure], out_dir: Path) -> list[Path]:
-    pages = []
-    subjects = sorted(
-        {r.subject for r in found.runs} | {s.subject for s in found.skipped if s.subject}
-    )
-    for subject in subjects:
-        runs = [run for run in found.runs if run.subject == subject]
-        problems = [f"{s.what}: {s.reason}" for s in found.skipped if s.subject == subject]
-        names = {node_name(run): run.prefix for run in runs}
-        problems += [
-            f"{names[f.run]}, step {f.node}: {f.message}" for f in failures if f.run in names
-        ]
-        page = out_dir / f"sub-{subject}.html"
-        write_atomic(page, render_page(subject, runs, problems, out_dir).encode())
-        pages.append(page)
-    return pages
+def _write_graph(workflow: Workflow, run: GreRun, folder: Path, echo: Echo) -> None:
+    """Write the graph of one run, as the others are alike."""
+    drawn = shutil.which("dot") is not None
+    target = folder / "graph.dot"
+    one = workflow.get_node(node_name(run))
+    one.write_graph(str(target), graph2use="colored", format="svg" if drawn else "dot")
+    if drawn:
+        echo(f"graph of {run.prefix} in {target.with_suffix('.svg')}")
+    else:
+        echo(f"graph of {run.prefix} in {target}; to draw it, install graphviz (dot is not there)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from nipype.pipeline.engine import Node, Workflow
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.interfaces.derivatives import WriteDerivatives
 from qsm_pipeline.interfaces.field import CorrectPhase, FitField, FitRelaxation, UnwrapPhase
+from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.interfaces.prepare import MaskBrain, ReadRun
 from qsm_pipeline.interfaces.susceptibility import InvertDipole, Reference, RemoveBackground
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
-from qsm_pipeline.numerics.inversion import METHODS as INVERSION_METHODS
+from qsm_pipeline.workflows.memory import node_memory_gb, volume_size_gb
 
 
 def node_name(run: GreRun) -> str:
@@ -64,12 +66,18 @@ def init_run_wf(
     several = len(times) > 1
     background_params = dict(background_params or {})
     inversion_params = dict(inversion_params or {})
-    common: dict[str, Any] = {"device": device, "num_threads": omp_nthreads}
+    on_gpu = device.startswith("cuda")
+    common: dict[str, Any] = {
+        "device": device, "use_gpu": on_gpu, "num_threads": omp_nthreads,
+    }  # fmt: skip
+    volume_gb = volume_size_gb(run)
 
     def node(interface: Any, name: str, **inputs: Any) -> Node:
-        built = Node(interface(**inputs), name=name)
-        built.n_procs = omp_nthreads
-        return built
+        alone = name in ("read", "write") or (on_gpu and "device" in inputs)
+        return Node(
+            interface(**inputs), name=name, n_procs=1 if alone else omp_nthreads,
+            mem_gb=node_memory_gb(name, volume_gb, len(times)),
+        )  # fmt: skip
 
     read = node(ReadRun, "read", run=run.to_dict(), files=list(run.files))
     brain = node(MaskBrain, "mask", method=mask_method, label=run.prefix)
@@ -96,7 +104,7 @@ def init_run_wf(
         "BackgroundRemoval": background,
         "BackgroundParameters": asdict(BACKGROUND_METHODS[background].params(**background_params)),
         "Inversion": inversion,
-        "InversionParameters": asdict(INVERSION_METHODS[inversion].params(**inversion_params)),
+        "InversionParameters": asdict(INVERSIONS[inversion].params(**inversion_params)),
     }
     write = node(
         WriteDerivatives, "write", out_dir=str(out_dir), run=run.to_dict(), parameters=parameters
@@ -124,7 +132,7 @@ def init_run_wf(
         (correct, write, [("facts", "phase_facts")]),
         (fit, write, [("total_field", "total_field")]),
         (remove, write, [("local_field", "local_field")]),
-        (invert, write, [("mask", "qsm_mask")]),
+        (invert, write, [("mask", "qsm_mask"), ("uncertainty", "uncertainty")]),
         (zero, write, [("chi", "chi"), ("facts", "reference_facts")]),
     ])  # fmt: skip
     if several:
@@ -136,3 +144,11 @@ def init_run_wf(
             (decay, write, [("r2star", "r2star"), ("t2star", "t2star"), ("s0", "s0")]),
         ])  # fmt: skip
     return workflow
+
+
+METHOD_DEFAULTS: dict[str, Any] = {
+    name: parameter.default
+    for name, parameter in signature(init_run_wf).parameters.items()
+    if name not in ("run", "out_dir", "device", "omp_nthreads")
+}
+"""Every choice that alters the maps, with its default."""

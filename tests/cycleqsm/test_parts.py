@@ -44,15 +44,16 @@ def test_history_returns_earlier_samples_and_keeps_its_size():
 
 
 @pytest.mark.parametrize("voxel", [(1.0, 1.0, 1.0), (0.8, 1.0, 1.6)])
-@pytest.mark.parametrize("noise", [0.001, 0.004])
-def test_noise_is_found_within_fifteen_percent(voxel, noise):
+@pytest.mark.parametrize(("noise", "bound"), [(0.001, 0.15), (0.004, 0.1)])
+def test_noise_is_found(voxel, noise, bound):
+    """The edge of a small brain leaks a little into the cone, which counts where noise is low."""
     truth = brain(1, (64, 72, 60))
     grid = Grid((64, 72, 60), voxel, (0.2, 0.1, 0.95))
     generator = torch.Generator().manual_seed(0)
     field = DipoleOperator(grid)(truth.chi_ppm)
     field = (field + noise * torch.randn(grid.shape, generator=generator)) * truth.mask
     found = field_noise_ppm(field, truth.mask, grid)
-    assert found == pytest.approx(noise, rel=0.15)
+    assert found == pytest.approx(noise, rel=bound)
     assert field_noise_ppm(5 * field, truth.mask, grid) == pytest.approx(5 * found, rel=1e-4)
 
 

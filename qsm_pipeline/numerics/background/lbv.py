@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import avg_pool3d, interpolate, pad
 
 from qsm_pipeline.numerics.background.problem import BackgroundProblem, LocalField
 from qsm_pipeline.numerics.bounding_box import BoundingBox
@@ -108,14 +107,16 @@ class _Level:
         self.factors = [2 if n >= 8 and v < 1.5 * min(voxel_size_mm) else 1
                         for n, v in zip(inner.shape, voxel_size_mm, strict=True)]  # fmt: skip
         if depth < 6 and min(inner.shape) >= 8:
-            coarse_inner = (self._restrict(inner) > 0.5 * self._children).to(inner)
+            coarse_inner = (self._share(inner) > 0.5).to(inner)
             if coarse_inner.any():
                 voxel = tuple(v * f for v, f in zip(voxel_size_mm, self.factors, strict=True))
                 self.coarse = _Level(coarse_inner, voxel, depth + 1)
 
-    @property
-    def _children(self) -> int:
-        return self.factors[0] * self.factors[1] * self.factors[2]
+    def _share(self, inner: Tensor) -> Tensor:
+        """Return the share of each coarse voxel that is inside."""
+        widths = [w for n, f in zip(reversed(inner.shape), reversed(self.factors), strict=True)
+                  for w in (0, -n % f)]  # fmt: skip
+        return avg_pool3d(pad(inner, widths)[None, None], self.factors)[0, 0]
 
     def negative_laplacian(self, x: Tensor) -> Tensor:
         out = x * self.diagonal
@@ -137,20 +138,29 @@ class _Level:
                 x = x + (rhs - self.apply(x)).mul_(self.inner).mul_(damping)
             return x
         residual = (rhs - self.apply(x)).mul_(self.inner)
-        # piecewise-constant transfer underestimates the correction; about 1.8 makes up for it
-        coarse = self.coarse.cycle(self._restrict(residual) * self.coarse.inner / self._children)
-        x = x + self._prolong(coarse, x.shape).mul_(self.inner).mul_(1.8)
+        children = self.factors[0] * self.factors[1] * self.factors[2]
+        coarse = self.coarse.cycle(self.restrict(residual) * self.coarse.inner / children)
+        x = x + self.prolong(coarse, x.shape) * self.inner
         return x + (rhs - self.apply(x)).mul_(self.inner).mul_(damping)
 
-    def _restrict(self, x: Tensor) -> Tensor:
-        """Sum over the children of each coarse voxel."""
-        widths = [w for n, f in zip(reversed(x.shape), reversed(self.factors), strict=True)
-                  for w in (0, -n % f)]  # fmt: skip
-        pool = torch.nn.functional.avg_pool3d(pad(x, widths)[None, None], self.factors)
-        return pool[0, 0] * self._children
-
-    def _prolong(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+    def restrict(self, x: Tensor) -> Tensor:
+        """Return the adjoint of :meth:`prolong`."""
         for axis, factor in enumerate(self.factors):
-            if factor > 1:
-                x = x.repeat_interleave(factor, dim=axis)
-        return x[: shape[0], : shape[1], : shape[2]].contiguous()
+            if factor == 1:
+                continue
+            if x.shape[axis] % 2:
+                x = pad(x, [int(i == 5 - 2 * axis) for i in range(6)])
+            even, odd = x.unfold(axis, 2, 2).unbind(-1)
+            x = (even + odd).mul_(0.75)
+            n = x.shape[axis] - 1
+            for here, there, child in ((1, 0, odd), (0, 1, even)):
+                x.narrow(axis, here, n).add_(child.narrow(axis, there, n), alpha=0.25)
+            for end, child in ((0, even), (n, odd)):  # constant beyond the last centres
+                x.narrow(axis, end, 1).add_(child.narrow(axis, end, 1), alpha=0.25)
+        return x
+
+    def prolong(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        """Interpolate linearly between the centres of coarse voxels."""
+        scales = [float(factor) for factor in self.factors]
+        fine = interpolate(x[None, None], scale_factor=scales, mode="trilinear")[0, 0]
+        return fine[: shape[0], : shape[1], : shape[2]]

@@ -1,6 +1,10 @@
 """Dipole inversion."""
 
+from qsm_pipeline.numerics.inversion.ilsqr import IlsqrParams, ilsqr
+from qsm_pipeline.numerics.inversion.medi import MediParams, medi
+from qsm_pipeline.numerics.inversion.nltv import NltvParams, nltv
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.rts import RtsParams, rts
 from qsm_pipeline.numerics.inversion.tikhonov import TikhonovParams, tikhonov
 from qsm_pipeline.numerics.inversion.tkd import TkdParams, tkd
 from qsm_pipeline.numerics.inversion.tv import TvParams, tv
@@ -9,7 +13,11 @@ from qsm_pipeline.numerics.method import Method
 METHODS = {
     "tkd": Method(tkd, TkdParams),
     "tikhonov": Method(tikhonov, TikhonovParams),
+    "rts": Method(rts, RtsParams, fills_gaps=True),
+    "ilsqr": Method(ilsqr, IlsqrParams),
     "tv": Method(tv, TvParams, fills_gaps=True),
+    "medi": Method(medi, MediParams, fills_gaps=True),
+    "nltv": Method(nltv, NltvParams, fills_gaps=True),
 }
 
 __all__ = ["METHODS", "InversionProblem"]

@@ -29,6 +29,9 @@ class InversionProblem:
         Standard deviation of the field's noise where ``weights`` is 1.
     rad_per_ppm : float, optional
         Phase in radians of a field of 1 ppm, for methods that fit the complex signal.
+    residual_background : bool
+        Whether background removal made the field, which then still holds a little of the field
+        of sources outside the mask; False for the exact field of the sources inside.
     """
 
     local_field_ppm: Tensor
@@ -38,3 +41,4 @@ class InversionProblem:
     magnitude: Tensor | None = None
     noise_ppm: float | None = None
     rad_per_ppm: float | None = None
+    residual_background: bool = False

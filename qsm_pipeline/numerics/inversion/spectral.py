@@ -27,6 +27,8 @@ class SpectralBox:
     ----------
     shape : tuple of int
         Padded shape.
+    inverse_voxel : tuple of float
+        Inverse voxel size in 1/mm.
     mask, field_ppm, dipole : torch.Tensor
         Padded mask and field, and the kernel on the half spectrum.
     """
@@ -35,6 +37,7 @@ class SpectralBox:
         self._box = BoundingBox.of(problem.mask, problem.grid)
         grid = self._box.inner
         self.grid = grid
+        self.inverse_voxel = tuple(1 / v for v in grid.voxel_size_mm)
         self.shape = fast_shape(grid.shape, [math.ceil(margin_mm / v) for v in grid.voxel_size_mm])
         self.mask = self.pad(problem.mask)
         self.field_ppm = self.pad(problem.local_field_ppm) * self.mask
@@ -54,6 +57,12 @@ class SpectralBox:
         """Return the data weights, the mask itself where none were given."""
         mask = self.mask.to(self.field_ppm)
         return mask if problem.weights is None else self.pad(problem.weights) * mask
+
+    def discount(self, problem: InversionProblem, outside: float) -> Tensor:
+        """Return 1 in the mask; outside, less than that if there may be sources there."""
+        return torch.where(self.mask, 1.0, outside if problem.residual_background else 1.0).to(
+            self.field_ppm
+        )
 
     def laplacian(self) -> Tensor:
         """Return the negative Laplacian's kernel."""
@@ -92,3 +101,16 @@ def cyclic_gradient_adjoint(g: Tensor, inverse_voxel: tuple[float, ...]) -> Tens
         total.narrow(axis, 0, 1).add_(part.narrow(axis, n - 1, 1), alpha=inverse)
         total.sub_(part, alpha=inverse)
     return total
+
+
+def vector_length(vectors: Tensor) -> Tensor:
+    """Return the Euclidean length of vectors along the first axis, at least 1e-12."""
+    squared = vectors[0].square()
+    for component in vectors[1:]:
+        squared.addcmul_(component, component)
+    return squared.sqrt_().clamp_(min=1e-12)
+
+
+def gradient_length(x: Tensor, inverse_voxel: tuple[float, ...]) -> Tensor:
+    """Return the length of the periodic forward differences, shape (X, Y, Z)."""
+    return vector_length(cyclic_gradient(x, inverse_voxel, x.new_empty((3, *x.shape))))

@@ -17,14 +17,15 @@ class TikhonovParams:
     Parameters
     ----------
     regularisation : float
-        Weight of the penalty.
+        Weight of the penalty for a field noise of 0.001 ppm; it grows in proportion to the
+        noise where that is known.
     penalty : str
         ``identity`` for the norm of the susceptibility, ``gradient`` for that of its gradient.
     margin_mm : float
         Zero padding around the mask.
     """
 
-    regularisation: float = 0.01
+    regularisation: float = 0.004
     penalty: str = "identity"
     margin_mm: float = 16.0
 
@@ -57,7 +58,8 @@ def tikhonov(problem: InversionProblem, params: TikhonovParams | None = None) ->
     params = params or TikhonovParams()
     box = SpectralBox(problem, params.margin_mm)
     penalty = box.laplacian() if params.penalty == "gradient" else 1.0
-    denominator = box.dipole.square() + params.regularisation * penalty
+    noise = 1.0 if not problem.noise_ppm else problem.noise_ppm / 1e-3
+    denominator = box.dipole.square() + params.regularisation * noise * penalty
     denominator[0, 0, 0] = 1  # the mean is not measured
     inverse = box.dipole / denominator
     return box.unpad(box.back(box.forward(box.field_ppm) * inverse))

@@ -26,7 +26,7 @@ class TkdParams:
     """
 
     threshold: float = 0.15
-    correct_underestimation: bool = True
+    correct_underestimation: bool = False
     margin_mm: float = 16.0
 
     def __post_init__(self) -> None:

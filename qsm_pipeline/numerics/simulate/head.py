@@ -1,169 +1,209 @@
-"""A procedural head: tissue by tissue, in scanner mm, so that any grid images the same head."""
+"""The maps of a head on a grid."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from torch import Tensor
 
-LABELS = {
-    "caudate": 1, "pallidum": 2, "putamen": 3, "red nucleus": 4, "dentate": 5, "nigra": 6,
-    "thalamus": 7, "white matter": 8, "grey matter": 9, "csf": 10, "vein": 11, "fat": 12,
-    "bone": 13, "air": 14, "muscle": 15,
-}  # fmt: skip
-"""QSM-CI's label scheme."""
+from qsm_pipeline.numerics.simulate import brain as brain_parts
+from qsm_pipeline.numerics.simulate import skull
+from qsm_pipeline.numerics.simulate.anatomy import Anatomy, random_anatomy
+from qsm_pipeline.numerics.simulate.nuclei import inner_grey, nuclei, ventricles
+from qsm_pipeline.numerics.simulate.shapes import occupancy, some
+from qsm_pipeline.numerics.simulate.tissues import TISSUES
+from qsm_pipeline.numerics.simulate.veins import lesions, paint_tubes, vein_segments
 
-TISSUES = {
-    # name: chi in ppm relative to water, M0, R1 in 1/s, R2* in 1/s at 3 T
-    "caudate": (0.044, 0.82, 0.70, 20.0),
-    "pallidum": (0.131, 0.72, 0.90, 38.0),
-    "putamen": (0.038, 0.80, 0.75, 22.0),
-    "red nucleus": (0.100, 0.76, 0.85, 32.0),
-    "dentate": (0.152, 0.76, 0.80, 30.0),
-    "nigra": (0.111, 0.74, 0.90, 35.0),
-    "thalamus": (0.020, 0.78, 0.80, 20.0),
-    "white matter": (-0.030, 0.70, 1.10, 21.0),
-    "grey matter": (0.020, 0.84, 0.65, 16.0),
-    "csf": (0.019, 1.00, 0.25, 4.0),
-    "vein": (0.280, 0.80, 0.60, 45.0),
-    "fat": (0.019, 0.90, 2.70, 40.0),
-    "bone": (-2.100, 0.10, 1.00, 300.0),
-    "air": (9.200, 0.00, 1.00, 500.0),
-    "muscle": (0.000, 0.75, 0.80, 30.0),
-}
-"""Susceptibilities follow Marques et al. 2021, doi:10.1002/mrm.28716; the rest is rounded."""
-
-# name: centre on the right side (mirrored for the left) and semi-axes in mm
-_NUCLEI = {
-    "thalamus": ((10, -18, 6), (7, 13, 8)),
-    "caudate": ((14, 10, 12), (5, 11, 8)),
-    "putamen": ((26, 2, 2), (5, 14, 9)),
-    "pallidum": ((19, -2, 0), (4, 8, 6)),
-    "red nucleus": ((5, -20, -9), (3.2, 3.5, 4)),
-    "nigra": ((10, -17, -13), (5, 3, 3.5)),
-    "dentate": ((16, -58, -36), (7, 5, 4)),
-}
+_CHUNK = 1 << 16
+_BORDER_MM = 0.25  # tissues do not end more sharply than this
+_POINT_SPREAD = 0.35  # SD in voxels: a box has 0.29, an image from a box in k-space about 0.5
+_NEAR_MM = 3.0
+_GROOVE_MM = 2.0
+_IRON = frozenset(("caudate", "putamen", "pallidum", "red nucleus", "nigra", "dentate"))
 
 
 @dataclass(frozen=True)
 class Head:
-    """Maps of a head on a grid.
+    """Maps of a head on a grid, for 3 T.
 
     Parameters
     ----------
-    chi_ppm, m0, r1_per_s, r2star_per_s : torch.Tensor, shape (X, Y, Z)
-        Susceptibility relative to water, proton density from 0 to 1, relaxation rates.
+    chi_ppm : torch.Tensor, shape (X, Y, Z)
+        Susceptibility relative to water.
+    m0 : torch.Tensor, shape (X, Y, Z)
+        Proton density, 1 for water.
+    r1_per_s, r2star_per_s : torch.Tensor, shape (X, Y, Z)
+        Relaxation rates.
+    shift_ppm : torch.Tensor, shape (X, Y, Z)
+        Chemical shift, that of fat.
     labels : torch.Tensor, shape (X, Y, Z), uint8
-        See :data:`LABELS`.
+        See `qsm_pipeline.numerics.simulate.tissues.LABELS`.
     brain : torch.Tensor, shape (X, Y, Z), bool
-        Brain with its CSF.
+        Brain with the fluid of its sulci and ventricles, down to the medulla.
     """
 
     chi_ppm: Tensor
     m0: Tensor
     r1_per_s: Tensor
     r2star_per_s: Tensor
+    shift_ppm: Tensor
     labels: Tensor
     brain: Tensor
 
+    def crop(self, box: tuple[slice, slice, slice]) -> Head:
+        """Return the maps in a box."""
+        return Head(*(getattr(self, field.name)[box] for field in fields(self)))
 
-def simulate_head(position_mm: Tensor, seed: int = 0) -> Head:
-    """Evaluate the head at points of scanner space.
+
+def simulate_head(
+    shape: tuple[int, int, int],
+    affine: np.ndarray,
+    seed: int = 0,
+    *,
+    n_lesions: int = 0,
+    device: torch.device | str = "cpu",
+) -> Head:
+    """Evaluate the head of a person on a grid.
 
     Parameters
     ----------
-    position_mm : torch.Tensor, shape (3, X, Y, Z)
-        Scanner RAS+ coordinates; the brain's centre is the origin.
+    shape : tuple of int, length 3
+        Grid.
+    affine : numpy.ndarray, shape (4, 4)
+        Voxel to scanner RAS+ mm; the brain's middle is near the scanner's origin.
     seed : int
-        Decides the folding of the cortex, the veins and the texture.
+        Decides the person.
+    n_lesions : int
+        Number of microbleeds and calcifications.
+    device
+        Where to compute.
 
     Returns
     -------
     Head
-        Its edges are as sharp as the grid; simulate on a fine grid and average for partial
-        volume.
+        Voxels at borders hold the mixture of the tissues that they cover, so the same head on
+        different grids differs only by resolution.
     """
-    generator = torch.Generator().manual_seed(seed)
-    x, y, z = position_mm
-    wobble = 3.0 * _waves(position_mm, 40.0, 12, generator)
-    folds = _waves(position_mm, 14.0, 60, generator)
-    # level below 1 is inside; one unit of level is about 70 mm
-    brain_level = _ellipsoid(x, y, z, (0, 0, 0), (68, 84, 62)) + wobble / 70
-    depth_mm = 70 * (1 - brain_level)
-    cerebellum = _ellipsoid(x, y, z, (0, -50, -42), (46, 30, 22)) < 1
-    stem = _ellipsoid(x, y, z, (0, -22, -48), (14, 13, 42)) < 1
-    brain = (brain_level < 1) & (z > -48) | cerebellum | stem
-    label = torch.full(x.shape, LABELS["air"], dtype=torch.uint8)
-
-    def paint(where: Tensor, name: str) -> None:
-        label[where] = LABELS[name]
-
-    scalp = _ellipsoid(x, y, z, (0, 0, 0), (84, 101, 79)) < 1
-    neck = ((x / 62) ** 2 + ((y + 15) / 65) ** 2 < 1) & (z < 0)
-    face = _ellipsoid(x, y, z, (0, 48, -50), (56, 52, 48)) < 1
-    paint(scalp | neck | face, "muscle")
-    rim = _ellipsoid(x, y, z, (0, 0, 0), (80, 97, 75)) < 1
-    paint(scalp & ~rim & (z > -25), "fat")
-    paint((_ellipsoid(x, y, z, (0, 0, 0), (77, 94, 71)) < 1) & (z > -52), "bone")
-    for centre, size in (
-        ((0, 86, -14), (15, 6, 9)),  # frontal sinus
-        ((0, 62, -46), (15, 20, 10)),  # ethmoid and nasal cavity
-        ((0, 32, -52), (11, 11, 8)),  # sphenoid sinus
-        ((58, -18, -52), (14, 7, 7)),  # ear canals and mastoids
-        ((-58, -18, -52), (14, 7, 7)),
-        ((0, 60, -70), (12, 30, 14)),  # mouth and airway
-    ):
-        paint(_ellipsoid(x, y, z, centre, size) < 1, "air")
-    inner = _ellipsoid(x, y, z, (0, 0, 0), (70.5, 86.5, 64.5)) + wobble / 70 < 1
-    paint(inner & (z > -48) | brain, "csf")
-    tissue = brain & ((depth_mm > 2 + 5 * folds.clamp(min=0)) | cerebellum | stem)
-    paint(tissue, "grey matter")
-    paint(brain & (depth_mm > 6 + 9 * folds.clamp(min=-0.2)), "white matter")
-    paint(_ellipsoid(x, y, z, (0, -50, -42), (36, 22, 14)) < 1, "white matter")
-    paint(stem & (z < -10), "white matter")
-    for side in (-1, 1):
-        paint(_ellipsoid(side * x, y, z, (7, 2, 16), (5, 30, 7)) < 1, "csf")
-        for name, (centre, size) in _NUCLEI.items():
-            shape = _ellipsoid(side * x, y, z, centre, size) + 0.15 * folds
-            paint(shape < 1, name)
-    deep = brain & (depth_mm > 3)
-    paint(deep & _veins(position_mm, generator), "vein")
-    maps = []
-    for column in range(4):
-        table = torch.zeros(16)
-        for name, values in TISSUES.items():
-            table[LABELS[name]] = values[column]
-        maps.append(table[label.long()])
-    chi, m0, r1, r2star = maps
-    texture = _waves(position_mm, 9.0, 40, generator) + _waves(position_mm, 25.0, 20, generator)
-    chi = torch.where(brain, chi + 0.006 * texture, chi)
-    m0 = m0 * (1 + 0.03 * _waves(position_mm, 12.0, 30, generator))
-    return Head(chi, m0, r1, r2star, label, brain | (inner & (z > -48)))
+    anatomy = random_anatomy(seed)
+    matrix = torch.as_tensor(np.asarray(affine), dtype=torch.float32)
+    voxel_mm = matrix[:3, :3].norm(dim=0)
+    blur_mm = math.sqrt(_POINT_SPREAD**2 * float(voxel_mm.square().mean()) + _BORDER_MM**2)
+    tubes = {"vein": vein_segments(anatomy), **lesions(anatomy, n_lesions)}
+    shares = {}
+    for tissue, segments in tubes.items():
+        ends = [anatomy.pose.to_scanner(segments[:, i : i + 3]) for i in (0, 3)]
+        placed = torch.cat([*ends, segments[:, 6:]], dim=1)
+        shares[tissue] = paint_tubes(placed, shape, matrix, blur_mm).to(device).reshape(-1)
+    matrix = matrix.to(device)
+    _, ny, nz = shape
+    count = math.prod(shape)
+    values = torch.empty(6, count, device=device)
+    labels = torch.empty(count, dtype=torch.uint8, device=device)
+    brain = torch.empty(count, dtype=torch.bool, device=device)
+    for start in range(0, count, _CHUNK):
+        part = slice(start, min(start + _CHUNK, count))
+        index = torch.arange(part.start, part.stop, device=device)
+        voxel = torch.stack([index // (ny * nz), index // nz % ny, index % nz]).float()
+        points = anatomy.pose.to_head((matrix[:3, :3] @ voxel).T + matrix[:3, 3])
+        canvas, brain[part] = _paint(
+            points, {tissue: share[part] for tissue, share in shares.items()}, anatomy, blur_mm
+        )
+        values[:, part], labels[part] = canvas.values, canvas.labels
+    chi, _, m0, t1, r2star, shift = values.reshape(-1, *shape)
+    return Head(chi, m0, 1 / t1, r2star, shift, labels.reshape(shape), brain.reshape(shape))
 
 
-def _ellipsoid(x: Tensor, y: Tensor, z: Tensor, centre: tuple, size: tuple) -> Tensor:
-    return (
-        ((x - centre[0]) / size[0]) ** 2
-        + ((y - centre[1]) / size[1]) ** 2
-        + ((z - centre[2]) / size[2]) ** 2
-    ).sqrt()
+class _Canvas:
+    """Layers painted over each other, each covering a share of a voxel."""
+
+    def __init__(self, values: Tensor, labels: Tensor) -> None:
+        self.values = values
+        self.labels = labels
+
+    @classmethod
+    def of_air(cls, points: Tensor) -> _Canvas:
+        """Return a canvas with nothing on it."""
+        air = TISSUES["air"]
+        values = points.new_tensor(air[1:])[:, None].repeat(1, len(points))
+        return cls(values, torch.full_like(points[:, 0], air.label, dtype=torch.uint8))
+
+    def at(self, index: Tensor) -> _Canvas:
+        """Return a copy of some of its voxels."""
+        return _Canvas(self.values[:, index], self.labels[index])
+
+    def put(self, index: Tensor, part: _Canvas) -> None:
+        """Replace some of its voxels."""
+        self.values[:, index], self.labels[index] = part.values, part.labels
+
+    def paint(
+        self, tissue: str, share: Tensor, chi_scale: float = 1.0, label_at: float = 0.5
+    ) -> None:
+        """Cover ``share`` of each voxel with a tissue."""
+        kind = TISSUES[tissue]
+        row = share.new_tensor(kind[1:])
+        row[0] *= chi_scale
+        self.values += share * (row[:, None] - self.values)
+        self.labels[share > label_at] = kind.label
 
 
-def _waves(position_mm: Tensor, wavelength_mm: float, count: int, g: torch.Generator) -> Tensor:
-    """Return a smooth random function of place with unit variance."""
-    total = torch.zeros(position_mm.shape[1:])
-    for _ in range(count):
-        direction = torch.randn(3, generator=g)
-        length = wavelength_mm * (0.75 + 0.5 * float(torch.rand(1, generator=g)))
-        k = 2 * torch.pi / length * direction / direction.norm()
-        phase = 2 * torch.pi * float(torch.rand(1, generator=g))
-        total += torch.sin(torch.einsum("c,cxyz->xyz", k, position_mm) + phase)
-    return total * (2 / count) ** 0.5
+def _paint(
+    points: Tensor, tubes: dict[str, Tensor], anatomy: Anatomy, blur_mm: float
+) -> tuple[_Canvas, Tensor]:
+    whole = _Canvas.of_air(points)
+    in_brain = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+    box = torch.tensor(skull.HEAD_BOX_MM).to(points)
+    near = ((points > box[:, 0] - 2) & (points < box[:, 1] + 2)).all(1).nonzero()[:, 0]
+    if not len(near):
+        return whole, in_brain
+    p = some(points, near)
+    hull = brain_parts.hull(p, anatomy)
+    inner = skull.intracranial(p, hull)
+    skin = skull.skin(p, inner)
+    solid = (skin < _NEAR_MM).nonzero()[:, 0]
+    near, p, hull = near[solid], some(p, solid), hull.at(solid)
+    inner, skin = inner[solid], skin[solid]
+    canvas = whole.at(near)
+    for tissue, distance in skull.surroundings(p, inner, skin, anatomy):
+        canvas.paint(tissue, occupancy(distance, blur_mm))
+    canvas.paint("csf", occupancy(inner, blur_mm))
+    canvas.paint("white matter", occupancy(brain_parts.cord(p), blur_mm))
+    in_brain[near] = hull.brain < 0
+    inside = (hull.brain < _NEAR_MM).nonzero()[:, 0]
+    if len(inside):
+        part = canvas.at(inside)
+        _paint_brain(part, some(p, inside), hull.at(inside), anatomy, blur_mm)
+        canvas.put(inside, part)
+    # no vein outside the skull; those of the dura press a groove into the bone
+    open_to_veins = occupancy(inner - _GROOVE_MM, blur_mm)
+    for tissue, share in tubes.items():
+        canvas.paint(tissue, share[near] * open_to_veins, label_at=0.35)
+    _add_texture(canvas, p, anatomy)
+    whole.put(near, canvas)
+    return whole, in_brain
 
 
-def _veins(position_mm: Tensor, generator: torch.Generator) -> Tensor:
-    """Return thin tubes where two smooth random functions are both near zero."""
-    first = _waves(position_mm, 35.0, 8, generator)
-    second = _waves(position_mm, 35.0, 8, generator)
-    return first.square() + second.square() < 0.006
+def _paint_brain(
+    canvas: _Canvas, p: Tensor, hull: brain_parts.Hull, anatomy: Anatomy, blur_mm: float
+) -> None:
+    pial, white = brain_parts.grey_and_white(p, hull, anatomy)
+    canvas.paint("grey matter", occupancy(-pial, blur_mm))
+    canvas.paint("white matter", occupancy(-white, blur_mm))
+    canvas.paint("grey matter", occupancy(inner_grey(p), blur_mm))
+    canvas.paint("csf", occupancy(ventricles(p, anatomy), blur_mm))
+    for name, distance in nuclei(p, anatomy):
+        iron = anatomy.iron if name in _IRON else 1.0
+        canvas.paint(name, occupancy(distance, blur_mm), iron)
+
+
+def _add_texture(canvas: _Canvas, p: Tensor, anatomy: Anatomy) -> None:
+    chi, chi_sd, m0, t1, r2star, _ = canvas.values
+    texture = 0.7 * anatomy.fine(p) + 0.7 * anatomy.coarse(p)
+    relaxation = anatomy.relaxation(p)
+    chi += chi_sd * texture
+    m0 *= 1 + 0.03 * anatomy.proton(p)
+    t1 *= (1 + 0.04 * relaxation + 0.02 * texture).clamp(min=0.5)
+    # iron raises both susceptibility and R2*
+    r2star *= (1 + 0.07 * relaxation + 0.07 * texture).clamp(min=0.2)

@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.operators import DipoleOperator
-from qsm_pipeline.numerics.simulate.head import TISSUES, simulate_head
-from qsm_pipeline.numerics.units import rad_per_s_per_ppm
-
-_MARGIN_MM = 48.0
-"""The head goes on beyond the field of view; its field comes from there too."""
-
-
-@dataclass(frozen=True)
-class ScanParams:
-    """How a scan is made.
-
-    Parameters
-    ----------
-    echo_times_s : tuple of float
-        Increasing.
-    b0_tesla : float
-        Field strength.
-    snr : float
-        Mean brain signal at echo time zero over the noise of its real part.
-    repetition_time_s, flip_angle_deg : float
-        For the T1 weighting.
-    alternating_rad : float
-        Odd/even phase difference of a bipolar readout across the field of view; 0 for monopolar.
-    """
-
-    echo_times_s: tuple[float, ...] = (0.005, 0.010, 0.015, 0.020, 0.025)
-    b0_tesla: float = 3.0
-    snr: float = 80.0
-    repetition_time_s: float = 0.035
-    flip_angle_deg: float = 15.0
-    alternating_rad: float = 0.0
+from qsm_pipeline.numerics.simulate.anatomy import random_anatomy
+from qsm_pipeline.numerics.simulate.fields import (
+    around_head,
+    field_of_head,
+    scanner_position_mm,
+    second_order_shim,
+)
+from qsm_pipeline.numerics.simulate.head import simulate_head
+from qsm_pipeline.numerics.simulate.signal import ScanParams, complex_signal
+from qsm_pipeline.numerics.simulate.subvoxels import (
+    cube_parts,
+    merge,
+    most_frequent,
+    repeat,
+    subdivided,
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +33,8 @@ class Scan:
     Parameters
     ----------
     phase_rad, magnitude : torch.Tensor, shape (E, X, Y, Z)
-        Wrapped phase, growing where the field is higher, and magnitude with a mean of about 1.
+        Wrapped phase, growing where the field is higher, and magnitude, whose mean in the brain
+        would be 1 at echo time zero.
     chi_ppm : torch.Tensor, shape (X, Y, Z)
         Susceptibility in the brain, zero outside.
     total_field_ppm, local_field_ppm : torch.Tensor, shape (X, Y, Z)
@@ -77,6 +60,8 @@ def simulate_scan(
     params: ScanParams | None = None,
     *,
     seed: int = 0,
+    n_lesions: int = 0,
+    device: torch.device | str = "cpu",
 ) -> Scan:
     """Scan the head of :func:`simulate_head`.
 
@@ -85,85 +70,61 @@ def simulate_scan(
     shape : tuple of int, length 3
         Matrix.
     affine : numpy.ndarray, shape (4, 4)
-        Voxel to scanner RAS+ mm, with the brain's centre at the scanner's origin; may be oblique
+        Voxel to scanner RAS+ mm, with the brain's middle near the scanner's origin; may be oblique
         and anisotropic.
     params : ScanParams, optional
         Sequence.
     seed : int
-        Of the head, the offset and the noise.
+        Of the head, the receive phase and the noise.
+    n_lesions : int
+        Number of microbleeds and calcifications.
+    device
+        Where to compute.
 
     Returns
     -------
     Scan
-        The same head in the same field for every affine.
+        The same head in the same field for every affine. Voxels much longer than wide are cut
+        into about cubes over which the signal is summed.
+
+    Raises
+    ------
+    ValueError
+        If no brain lies in the field of view.
     """
     params = params or ScanParams()
-    grid = Grid.from_affine(shape, affine)
-    margin = [math.ceil(_MARGIN_MM / v) for v in grid.voxel_size_mm]
-    wide_shape = tuple(n + 2 * m for n, m in zip(shape, margin, strict=True))
-    inside = tuple(slice(m, m + n) for n, m in zip(shape, margin, strict=True))
-    axes = [torch.arange(n) - m for n, m in zip(wide_shape, margin, strict=True)]
-    voxel = torch.stack(torch.meshgrid(*axes, indexing="ij")).float()
-    matrix = torch.as_tensor(np.asarray(affine), dtype=torch.float32)
-    position = (
-        torch.einsum("rc,cxyz->rxyz", matrix[:3, :3], voxel) + matrix[:3, 3, None, None, None]
+    affine = np.asarray(affine, dtype=float)
+    parts = cube_parts(affine)
+    fine_shape = tuple(n * p for n, p in zip(shape, parts, strict=True))
+    fine_affine = subdivided(affine, parts)
+    placement = around_head(fine_shape, fine_affine, random_anatomy(seed).pose)
+    whole = simulate_head(
+        placement.shape, placement.affine, seed, n_lesions=n_lesions, device=device
     )
-    head = simulate_head(position, seed)
-    wide = Grid(wide_shape, grid.voxel_size_mm, grid.b0_dir)
-    dipole = DipoleOperator(wide, pad_mm=60.0)
-    total = dipole(head.chi_ppm - TISSUES["air"][0])[inside]
-    chi = torch.where(head.brain, head.chi_ppm, 0.0)
-    local = dipole(chi)[inside]
-    brain = head.brain[inside].contiguous()
-    position = position[(slice(None), *inside)]
-    total = total - _shim(total, brain, position)
-    generator = torch.Generator().manual_seed(seed + 1)
-    phase, magnitude = _signal(
-        total, head.m0[inside], head.r1_per_s[inside], head.r2star_per_s[inside], brain, position,
-        params, generator,
-    )  # fmt: skip
-    labels = head.labels[inside].contiguous()
-    return Scan(phase, magnitude, chi[inside].contiguous(), total, local, brain, labels)
-
-
-def _shim(field: Tensor, brain: Tensor, position_mm: Tensor) -> Tensor:
-    """Return the best combination of the harmonic shims up to second order."""
-    x, y, z = position_mm / 100
-    one = torch.ones_like(x)
-    shims = (one, x, y, z, x * y, x * z, y * z, x * x - y * y, 2 * z * z - x * x - y * y)
-    # in double precision, so that the rounding of threaded sums does not reach the result
-    columns = torch.stack([s[brain] for s in shims], dim=1).double()
-    solution = torch.linalg.lstsq(columns, field[brain][:, None].double()).solution
-    weights = solution[:, 0].to(field.dtype)
-    return sum(w * s for w, s in zip(weights, shims, strict=True))
-
-
-def _signal(
-    field_ppm: Tensor,
-    m0: Tensor,
-    r1: Tensor,
-    r2star: Tensor,
-    brain: Tensor,
-    position_mm: Tensor,
-    params: ScanParams,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    flip = math.radians(params.flip_angle_deg)
-    e1 = torch.exp(-params.repetition_time_s * r1)
-    steady = m0 * math.sin(flip) * (1 - e1) / (1 - math.cos(flip) * e1)
-    steady = steady / steady[brain].mean()
-    x, y, z = position_mm / 100
-    a = torch.randn(6, generator=generator)
-    offset = 2 * (a[0] * x + a[1] * y + a[2] * z) + a[3] * x * y + a[4] * y * z + 2 * z * z + a[5]
-    omega = rad_per_s_per_ppm(params.b0_tesla) * field_ppm
-    phases, magnitudes = [], []
-    for echo, time in enumerate(params.echo_times_s):
-        alternating = (1 if echo % 2 else -1) * params.alternating_rad * (x + 0.3) / 2
-        signal = torch.polar(
-            steady * torch.exp(-time * r2star), omega * time + offset + alternating
+    mask = merge(whole.brain[placement.inside].float(), parts) > 0.5
+    if not mask.any():
+        raise ValueError(
+            f"The field of view of {shape} voxels holds no brain; the affine must place it near "
+            "the scanner's origin"
         )
-        noise = torch.randn(2, *signal.shape, generator=generator) / params.snr
-        signal = signal + torch.complex(noise[0], noise[1])
-        phases.append(torch.angle(signal))
-        magnitudes.append(signal.abs())
-    return torch.stack(phases), torch.stack(magnitudes)
+    local_source = whole.brain.clone()
+    local_source[placement.inside] = repeat(mask, parts)
+    total, local = field_of_head(whole.chi_ppm, local_source, placement.grid)
+    position = scanner_position_mm(placement.shape, placement.affine, device)
+    total = total + second_order_shim(total, whole.brain, position)
+    total, local = total[placement.inside], local[placement.inside]
+    position, head = position[(slice(None), *placement.inside)], whole.crop(placement.inside)
+    signal = complex_signal(total, head, position, params, parts, seed)
+    noise = torch.Generator().manual_seed(seed + 104729)
+    for echo in signal:
+        draw = torch.randn(2, *shape, generator=noise).to(device) / params.snr
+        echo += torch.complex(draw[0], draw[1])
+    return Scan(
+        phase_rad=signal.angle(),
+        magnitude=signal.abs(),
+        chi_ppm=merge(head.chi_ppm, parts) * mask,
+        total_field_ppm=merge(total, parts),
+        local_field_ppm=merge(local, parts),
+        brain=mask,
+        labels=most_frequent(head.labels, parts),
+    )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from qsm_pipeline.numerics.jit import jit
@@ -31,7 +30,7 @@ def _linearity(before, here, after):
     return max(0.0, 1 - abs(wrap(before - 2 * here + after)) / 2)
 
 
-@jit(parallel=True)
+@jit
 def edge_costs(phase, magnitude, second_phase, time_ratio, mask):
     """Return the cost of every edge to the next voxel along each axis.
 
@@ -57,7 +56,7 @@ def edge_costs(phase, magnitude, second_phase, time_ratio, mask):
     costs = np.zeros((3, shape[0], shape[1], shape[2]), np.uint8)
     with_magnitude = magnitude.size > 0
     with_second = second_phase.size > 0
-    for x in numba.prange(shape[0]):
+    for x in range(shape[0]):
         for y in range(shape[1]):
             for z in range(shape[2]):
                 if not mask[x, y, z]:

@@ -6,6 +6,7 @@ from grids import radius_mm
 
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.inversion import METHODS, InversionProblem
+from qsm_pipeline.numerics.inversion.spectral import SpectralBox
 from qsm_pipeline.numerics.operators import DipoleOperator
 from qsm_pipeline.numerics.reference import subtract_reference
 
@@ -14,6 +15,10 @@ GRIDS = {
     "anisotropic": Grid((40, 40, 26), (0.9, 1.0, 1.5)),
     "oblique": Grid((39, 40, 28), (1.0, 1.0, 1.4), (0.3, -0.2, 0.93)),
 }
+BOUNDS = {
+    "tv": 0.2, "nltv": 0.2, "medi": 0.2, "rts": 0.4, "ilsqr": 0.45, "tkd": 0.45, "tikhonov": 0.45,
+}  # fmt: skip
+OWN_SCALE = {"tv", "nltv", "medi"}  # their weight does not follow the field's scale
 methods = pytest.mark.parametrize("name", METHODS)
 grids = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
 
@@ -26,7 +31,9 @@ def _truth(grid):
 
 
 def _invert(name, field, mask, grid, **kwargs):
-    return METHODS[name].function(InversionProblem(field, mask, grid, **kwargs))
+    """Invert with what every method needs: a featureless magnitude and small phases."""
+    problem = {"magnitude": torch.ones_like(field), "rad_per_ppm": 10.0, **kwargs}
+    return METHODS[name].function(InversionProblem(field, mask, grid, **problem))
 
 
 @methods
@@ -35,8 +42,7 @@ def test_recovers_a_known_susceptibility(name, grid):
     chi, mask = _truth(grid)
     out = _invert(name, DipoleOperator(grid)(chi) * mask, mask, grid, noise_ppm=5e-4)
     error = (out - chi)[mask]
-    bound = {"tv": 0.2, "tkd": 0.45, "tikhonov": 0.45}[name]
-    assert (error - error.mean()).norm() < bound * (chi[mask] - chi[mask].mean()).norm()
+    assert (error - error.mean()).norm() < BOUNDS[name] * (chi[mask] - chi[mask].mean()).norm()
     assert out[radius_mm(grid, (3.0, 2.0, 0.0)) < 2].mean() > 0.1  # paramagnetic is positive
     assert (out[~mask] == 0).all()
 
@@ -51,7 +57,7 @@ def test_zero_scaling_and_input_untouched(name):
     out = _invert(name, field, mask, grid)
     assert out.dtype == torch.float64
     assert torch.equal(field, before)
-    if name != "tv":  # its weight does not follow the field's scale
+    if name not in OWN_SCALE:
         torch.testing.assert_close(_invert(name, 2 * field, mask, grid), 2 * out)
 
 
@@ -71,21 +77,84 @@ def test_axes_may_be_swapped(name):
     torch.testing.assert_close(other, out.permute(order), atol=5e-3 * float(out.max()), rtol=0.05)
 
 
-def test_tv_fills_what_is_not_known():
+@pytest.mark.parametrize("name", [n for n, m in METHODS.items() if m.fills_gaps])
+def test_fills_what_is_not_known(name):
     grid = GRIDS["non-cubic"]
     chi, mask = _truth(grid)
     field = DipoleOperator(grid)(chi) * mask
     weights = mask.float()
     spoilt = field.clone()
     spoilt[18:21, 20:23, 18:21], weights[18:21, 20:23, 18:21] = 5.0, 0.0
-    out = _invert("tv", spoilt, mask, grid, weights=weights)
-    clean = _invert("tv", field, mask, grid, weights=mask.float())
+    out = _invert(name, spoilt, mask, grid, weights=weights)
+    clean = _invert(name, field, mask, grid, weights=mask.float())
     assert (out - clean)[mask].norm() < 0.15 * clean[mask].norm()
+
+
+@pytest.mark.parametrize("name", ["nltv", "medi"])
+def test_whole_turns_of_phase_do_not_matter_where_the_signal_is_fitted(name):
+    grid = GRIDS["oblique"]
+    chi, mask = _truth(grid)
+    field = DipoleOperator(grid)(chi) * mask
+    wrong = field.clone()
+    wrong[15:18, 22:25, 12:15] += 2 * torch.pi / 10.0
+    out, clean = (_invert(name, f, mask, grid, rad_per_ppm=10.0) for f in (wrong, field))
+    linear = _invert("tv", wrong, mask, grid) - _invert("tv", field, mask, grid)
+    assert (out - clean)[mask].norm() < 0.2 * linear[mask].norm()
+
+
+def test_medi_keeps_the_edges_that_the_magnitude_shows():
+    grid = GRIDS["anisotropic"]
+    mask = radius_mm(grid) < 15
+    chi = 0.2 * (radius_mm(grid, (3.0, 2.0, 0.0)) < 5)
+    field = DipoleOperator(grid)(chi) * mask
+    params = METHODS["medi"].params(regularisation=1e-3, edge_fraction=0.15, edge_weight=0.0)
+    errors = []
+    for magnitude in (1 + chi, torch.ones_like(chi)):
+        problem = InversionProblem(field, mask, grid, magnitude=magnitude * mask)
+        error = (METHODS["medi"].function(problem, params) - chi)[mask]
+        errors.append((error - error.mean()).norm())
+    assert errors[0] < 0.8 * errors[1]
+
+
+def test_medi_gives_outliers_less_weight():
+    grid = GRIDS["non-cubic"]
+    chi, mask = _truth(grid)
+    field = DipoleOperator(grid)(chi) * mask
+    field[18, 22, 20] += 0.2
+    params = METHODS["medi"].params
+    problem = InversionProblem(field, mask, grid, magnitude=torch.ones_like(field))
+    off, on = (
+        METHODS["medi"].function(problem, params(outlier_sd=sd)) for sd in (float("inf"), 6.0)
+    )
+    near = mask & (radius_mm(grid, (0.0, 0.0, 0.0)) < 4)
+    assert (on - chi)[near].norm() < 0.8 * (off - chi)[near].norm()
+
+
+def test_methods_say_what_they_miss():
+    grid = GRIDS["oblique"]
+    chi, mask = _truth(grid)
+    with pytest.raises(ValueError, match="rad_per_ppm"):
+        METHODS["nltv"].function(InversionProblem(chi, mask, grid))
+    with pytest.raises(ValueError, match="magnitude"):
+        METHODS["medi"].function(InversionProblem(chi, mask, grid))
+
+
+def test_sources_outside_cost_less_only_where_background_removal_left_some():
+    grid = GRIDS["oblique"]
+    _, mask = _truth(grid)
+    for left, expected in ((True, 0.01), (False, 1.0)):
+        box = SpectralBox(
+            InversionProblem(mask.float(), mask, grid, residual_background=left), 16.0
+        )
+        cost = box.discount(InversionProblem(mask, mask, grid, residual_background=left), 0.01)
+        assert (cost[box.mask] == 1).all()
+        assert cost[~box.mask].unique().tolist() == pytest.approx([expected])
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_parameters_are_checked(name):
-    key = "threshold" if name == "tkd" else "regularisation"
+    keys = {"tkd": "threshold", "rts": "threshold", "ilsqr": "cone_threshold"}
+    key = keys.get(name, "regularisation")
     with pytest.raises(ValueError, match="xpected"):
         METHODS[name].params(**{key: -1.0})
 

@@ -1,0 +1,70 @@
+"""Options that take several values, in any order with the folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+
+class ManyValuesCommand(click.Command):
+    """Let ``--participant-label 01 02`` take several values, as users of BIDS Apps type it.
+
+    Every option with ``multiple=True`` takes the words that follow it, except those that the
+    arguments need: ``--participant-label 01 02 raw out participant`` means two labels. The last
+    argument has to be a choice, because it tells where the arguments end.
+    """
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Repeat the option before each of its values, then parse as click does."""
+        options = [p for p in self.params if isinstance(p, click.Option)]
+        many = {name for p in options if p.multiple for name in p.opts}
+        one = {
+            name for p in options if not (p.multiple or p.is_flag or p.count) for name in p.opts
+        }
+        parts = self._give_back(_split(args, many, one), many)
+        out: list[str] = []
+        for option, *values in parts:
+            if option in many and values:
+                out += [word for value in values for word in (option, value)]
+            else:
+                out += [option, *values]
+        return super().parse_args(context, out)
+
+    def _give_back(self, parts: list[list[str]], many: set[str]) -> list[list[str]]:
+        """Take from the options the words that are arguments."""
+        arguments = [p for p in self.params if isinstance(p, click.Argument)]
+        levels = getattr(arguments[-1].type, "choices", ())
+        short = len(arguments) - sum(_is_argument(part) for part in parts)
+        ends = False  # whether the last argument has been passed, going backwards
+        out: list[list[str]] = []
+        for part in reversed(parts):
+            ends = ends or part[-1] in levels
+            spare = max(0, min(short, len(part) - 2)) if ends and part[0] in many else 0
+            short -= spare
+            kept = len(part) - spare
+            out = [part[:kept], *([word] for word in part[kept:]), *out]
+        return out
+
+
+def _split(args: Sequence[str], many: set[str], one: set[str]) -> list[list[str]]:
+    """Split a command line into arguments, and options with the words that they may take."""
+    parts: list[list[str]] = []
+    rest = list(args)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            return [*parts, [word], *([argument] for argument in rest)]
+        taken = 0
+        if word in many:
+            while taken < len(rest) and not rest[taken].startswith("-"):
+                taken += 1
+        elif word in one:
+            taken = min(1, len(rest))
+        parts.append([word, *rest[:taken]])
+        del rest[:taken]
+    return parts
+
+
+def _is_argument(part: Sequence[str]) -> bool:
+    return not part[0].startswith("-")

@@ -1,0 +1,68 @@
+"""The TOML file whose keys are the options."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+
+TABLES = ("background_params", "inversion_params")
+"""Keys without an option: parameters of the chosen methods."""
+NO_KEYS = ("config_file", "version", "help")
+"""Options without a key."""
+
+
+def load_config(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
+    """Make the keys of a TOML file the defaults of the options of the same name.
+
+    Raises
+    ------
+    click.BadParameter
+        If the file is not TOML, a key is unknown, or a value has the wrong type.
+    """
+    if path is None:
+        return None
+    try:
+        values = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise click.BadParameter(f"{path} cannot be read as TOML: {error}") from None
+    values = {key.replace("-", "_"): value for key, value in values.items()}
+    options = {p.name: p for p in context.command.params if isinstance(p, click.Option)}
+    known = {name for name in options if name not in NO_KEYS} | set(TABLES)
+    tables: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            raise click.BadParameter(
+                f"{path} has the unknown key {key!r}; known: {', '.join(sorted(known))}"
+            )
+        if key in TABLES:
+            if not isinstance(value, dict):
+                raise click.BadParameter(f"{path}: {key} is {value!r}, expected a table [{key}]")
+            tables[key] = value
+        else:
+            defaults[key] = _checked(options[key], value, path)
+    context.obj = tables
+    context.default_map = defaults
+    return path
+
+
+def _checked(option: click.Option, value: Any, path: Path) -> Any:
+    """Return the value as click wants it; click itself would take ``true`` for 1 and 2.5 for 2."""
+    if option.multiple:
+        values = value if isinstance(value, list) else [value]
+        if all(isinstance(v, str) for v in values):
+            return values
+        wanted = "a text or a list of texts"
+    else:
+        types, wanted = {
+            click.IntRange: (int, "a whole number"),
+            click.FloatRange: ((int, float), "a number"),
+        }.get(type(option.type), (str, "a text"))
+        if option.is_flag:
+            types, wanted = bool, "true or false"
+        if isinstance(value, types) and (option.is_flag or not isinstance(value, bool)):
+            return value
+    raise click.BadParameter(f"{path}: {option.name} is {value!r}, expected {wanted}")

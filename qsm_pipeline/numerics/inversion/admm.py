@@ -1,0 +1,128 @@
+"""Total variation by ADMM, for any data term."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from qsm_pipeline.numerics.inversion.data_terms import DataTerm
+from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.shrinkage import SplitGradient
+from qsm_pipeline.numerics.inversion.spectral import SpectralBox
+
+
+@dataclass(frozen=True)
+class AdmmParams:
+    """Parameters of every inversion by total variation and ADMM.
+
+    Parameters
+    ----------
+    regularisation : float
+        Weight of the total variation in ppm mm for a field noise of 0.001 ppm; it grows with
+        the noise where that is known.
+    noise_exponent : float
+        The power of the noise with which the weight grows.
+    noise_floor_ppm : float
+        The noise is taken to be at least this, for what it leaves out: residual background and
+        errors of the model.
+    outside : float
+        The total variation outside the mask counts this fraction where background removal made
+        the field, so that sources outside may explain what it has left.
+    gradient_step, data_step : float
+        ADMM penalties, the first relative to the regularisation.
+    tolerance : float
+        Relative change of the map at which to stop.
+    max_iterations : int
+        Largest number of iterations.
+    margin_mm : float
+        Padding around the mask.
+    """
+
+    regularisation: float = 1e-4
+    noise_exponent: float = 1.0
+    noise_floor_ppm: float = 5e-4
+    outside: float = 0.01
+    gradient_step: float = 100.0
+    data_step: float = 0.05
+    tolerance: float = 1e-3
+    max_iterations: int = 30
+    margin_mm: float = 16.0
+
+    def __post_init__(self) -> None:
+        for name in ("regularisation", "gradient_step", "data_step", "tolerance"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"Expected {name} > 0, got {getattr(self, name)}")
+        if not self.outside >= 0 or self.max_iterations < 1:
+            raise ValueError(f"Expected outside >= 0 and max_iterations >= 1, got {self}")
+
+    def weight(self, noise_ppm: float | None) -> float:
+        """Return the weight of the total variation in ppm mm at a field noise."""
+        if noise_ppm is None:
+            return self.regularisation
+        return self.regularisation * (max(noise_ppm, self.noise_floor_ppm) / 1e-3) ** (
+            self.noise_exponent
+        )
+
+
+class TotalVariationAdmm:
+    """Alternate between the map, its gradient and its field.
+
+    Parameters
+    ----------
+    box : SpectralBox
+        The padded problem.
+    problem : InversionProblem
+        For its noise and voxel size.
+    params : AdmmParams
+        Parameters.
+    data : DataTerm
+        May be replaced between two calls of `run`.
+    edge_weights : torch.Tensor, padded shape, optional
+        The total variation counts this much at each voxel.
+    """
+
+    def __init__(
+        self,
+        box: SpectralBox,
+        problem: InversionProblem,
+        params: AdmmParams,
+        data: DataTerm,
+        edge_weights: Tensor | None = None,
+    ) -> None:
+        self.data = data
+        self._box = box
+        self._params = params
+        self._rho = params.gradient_step * params.weight(problem.noise_ppm)
+        threshold = box.discount(problem, params.outside) / params.gradient_step
+        if edge_weights is not None:
+            threshold = threshold * edge_weights
+        self._inverse = 1 / (self._rho * box.laplacian() + params.data_step * box.dipole.square())
+        self._inverse[0, 0, 0] = 0  # the mean is not measured
+        # start from the closed form of the same penalties, with no field where there is no weight
+        known = box.field_ppm * (data.precision > 0)
+        start = box.forward(known).mul_(box.dipole).mul_(params.data_step).mul_(self._inverse)
+        self.chi_ppm = box.back(start)
+        self.field_ppm = box.back(start.mul_(box.dipole))
+        self._data_dual = torch.zeros_like(self.chi_ppm)
+        self._gradient = SplitGradient(self.chi_ppm, box.inverse_voxel, threshold)
+
+    def run(self, max_iterations: int) -> Tensor:
+        """Go on until the map changes little; return it, padded shape."""
+        box, step = self._box, self._params.data_step
+        for _ in range(max_iterations):
+            data = self.data.nearest(self.field_ppm + self._data_dual, step)
+            self._data_dual += self.field_ppm
+            self._data_dual -= data
+            spectrum = box.forward(self._gradient.pull(self.chi_ppm).mul_(self._rho))
+            spectrum += box.forward(data.sub_(self._data_dual)).mul_(box.dipole).mul_(step)
+            spectrum *= self._inverse
+            updated = box.back(spectrum)
+            change = torch.linalg.vector_norm(updated - self.chi_ppm)
+            change = float(change / torch.linalg.vector_norm(updated))
+            self.chi_ppm = updated
+            self.field_ppm = box.back(spectrum.mul_(box.dipole))
+            if not change > self._params.tolerance:
+                break
+        return self.chi_ppm

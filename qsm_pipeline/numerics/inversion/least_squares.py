@@ -1,0 +1,55 @@
+"""Weighted least squares by conjugate gradients, stopped early."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from qsm_pipeline.numerics.inversion.spectral import SpectralBox
+from qsm_pipeline.numerics.solvers import conjugate_gradient
+
+
+def least_squares(
+    box: SpectralBox,
+    weights: Tensor,
+    dipole: Tensor,
+    tolerance: float,
+    max_iterations: int,
+    preconditioner: Tensor | None = None,
+) -> Tensor:
+    r"""Minimise :math:`\|W(D\chi-f)\|^2`; few iterations leave out what is hardly measured.
+
+    Parameters
+    ----------
+    box : SpectralBox
+        The padded problem.
+    weights : torch.Tensor, padded shape
+        Data weights.
+    dipole : torch.Tensor, half spectrum
+        The kernel, zero where the map is to be zero.
+    tolerance : float
+        Relative residual of the normal equations at which to stop.
+    max_iterations : int
+        Largest number of iterations.
+    preconditioner : torch.Tensor, half spectrum, optional
+        Approximate inverse of the normal equations, not negative.
+
+    Returns
+    -------
+    torch.Tensor, padded shape
+        Susceptibility in ppm.
+    """
+    precision = weights.square()
+
+    def normal(x: Tensor) -> Tensor:
+        field = box.back(box.forward(x).mul_(dipole))
+        return box.back(box.forward(field.mul_(precision)).mul_(dipole))
+
+    rhs = box.back(box.forward(box.field_ppm * precision).mul_(dipole))
+
+    def precondition(x: Tensor) -> Tensor:
+        return box.back(box.forward(x).mul_(preconditioner))
+
+    return conjugate_gradient(
+        normal, rhs, tolerance=tolerance, max_iterations=max_iterations,
+        preconditioner=None if preconditioner is None else precondition,
+    )  # fmt: skip

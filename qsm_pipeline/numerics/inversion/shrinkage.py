@@ -1,0 +1,55 @@
+"""The split gradient of total variation in ADMM."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from qsm_pipeline.numerics.inversion.spectral import (
+    cyclic_gradient,
+    cyclic_gradient_adjoint,
+    vector_length,
+)
+
+
+class SplitGradient:
+    """The gradient of a map as its own unknown, with its scaled dual variable.
+
+    Parameters
+    ----------
+    chi_ppm : torch.Tensor, shape (X, Y, Z)
+        First map.
+    inverse_voxel : tuple of float
+        Inverse voxel size in 1/mm.
+    threshold : torch.Tensor, broadcast to shape (X, Y, Z)
+        Gradients in ppm/mm are shortened by this: the weight of the total variation over the
+        penalty of the splitting.
+    """
+
+    def __init__(
+        self, chi_ppm: Tensor, inverse_voxel: tuple[float, ...], threshold: Tensor
+    ) -> None:
+        self._inverse_voxel = inverse_voxel
+        self._threshold = threshold
+        shape = (3, *chi_ppm.shape)
+        self._dual = torch.zeros(shape, dtype=chi_ppm.dtype, device=chi_ppm.device)
+        self._gradient = torch.empty_like(self._dual)
+
+    def pull(self, chi_ppm: Tensor) -> Tensor:
+        """Shorten the gradients (isotropically) and return what the next map needs of them.
+
+        Returns
+        -------
+        torch.Tensor, shape (X, Y, Z)
+            The gradient's adjoint of the shortened gradient less its dual.
+        """
+        gradient, dual = self._gradient, self._dual
+        cyclic_gradient(chi_ppm, self._inverse_voxel, gradient)
+        dual += gradient
+        # What is cut off is the new dual variable, and the target of the next map is the kept
+        # part less that.
+        cut = (self._threshold / vector_length(dual)).clamp_(max=1)
+        for axis in range(3):
+            torch.mul(dual[axis], 1 - 2 * cut, out=gradient[axis])
+            dual[axis].mul_(cut)
+        return cyclic_gradient_adjoint(gradient, self._inverse_voxel)

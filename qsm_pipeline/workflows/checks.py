@@ -1,0 +1,100 @@
+"""What must hold before anything is run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from qsm_pipeline.exceptions import ConfigError, OutputError
+from qsm_pipeline.interfaces.inversions import INVERSIONS
+from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
+from qsm_pipeline.workflows.run import METHOD_DEFAULTS
+
+
+def check_folders(bids_dir: Path, out_dir: Path, work_dir: Path) -> None:
+    """Refuse folders that overlap, are no data set or cannot be written to.
+
+    Raises
+    ------
+    ConfigError
+        If ``bids_dir`` is no data set, or something would be written into it.
+    OutputError
+        If the output or work folder cannot be written to.
+    """
+    if not (bids_dir / "dataset_description.json").is_file():
+        raise ConfigError(
+            f"{bids_dir} has no dataset_description.json, so it is no BIDS data set; give its root"
+        )
+    for name, folder in (("output", out_dir), ("work", work_dir)):
+        inside = folder == bids_dir or bids_dir in folder.parents
+        if inside and bids_dir / "derivatives" not in (folder, *folder.parents):
+            raise ConfigError(
+                f"The {name} folder {folder} lies in the raw data set, which is never written to; "
+                "choose one elsewhere or under its derivatives folder"
+            )
+        parent = folder
+        while not parent.exists():
+            parent = parent.parent
+        if not parent.is_dir():
+            raise OutputError(f"{parent} is a file; choose another {name} folder")
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise OutputError(
+                f"{parent} cannot be written to (no permission, or a read-only file system); "
+                f"choose another {name} folder"
+            )
+
+
+def check_methods(methods: Mapping[str, Any]) -> None:
+    """Refuse methods that do not exist, and parameters that they do not have or cannot use.
+
+    Parameters
+    ----------
+    methods : mapping
+        Every key of ``METHOD_DEFAULTS``.
+
+    Raises
+    ------
+    ConfigError
+        With the name of the table and the method.
+    """
+    for key in methods:
+        if key not in METHOD_DEFAULTS:
+            raise ConfigError(f"{key!r} is no setting; known: {', '.join(METHOD_DEFAULTS)}")
+    for stage, registry in (("background", BACKGROUND_METHODS), ("inversion", INVERSIONS)):
+        name = methods[stage]
+        if name not in registry:
+            raise ConfigError(f"{stage} is {name!r}, expected one of {', '.join(registry)}")
+        try:
+            registry[name].params(**(methods[f"{stage}_params"] or {}))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{stage}_params for {name}: {error}") from None
+
+
+def validate_bids(bids_dir: Path, echo: Callable[[str], None]) -> None:
+    """Run bids-validator-deno where it is installed.
+
+    Raises
+    ------
+    ConfigError
+        With what the validator says, if the data set is not valid.
+    """
+    # it and the deno that it starts lie beside this Python even if the environment is not active
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    validator = shutil.which("bids-validator-deno", path=path)
+    if validator is None:
+        echo("BIDS validation skipped: bids-validator-deno is not installed")
+        return
+    result = subprocess.run(
+        [validator, str(bids_dir), "--ignoreWarnings"],
+        capture_output=True, text=True, check=False, env=os.environ | {"PATH": path},
+    )  # fmt: skip
+    if result.returncode:
+        echo(result.stdout.strip()[-2000:])
+        raise ConfigError(
+            f"{bids_dir} is not valid BIDS, see above; correct it or use --skip-bids-validation"
+        )

@@ -1,0 +1,56 @@
+"""Memory that the nodes of a run need, so that not too many run at once."""
+
+from __future__ import annotations
+
+import math
+
+import nibabel as nib
+from nibabel.filebasedimages import ImageFileError
+
+from qsm_pipeline.bids.run import GreRun
+
+_LIBRARIES_GB = 0.3
+_NETWORK_GB = 0.6
+"""What deepbet needs on top, whatever the size of the image."""
+_UNREADABLE_GB = 0.01
+"""Size where the first file cannot be read; the node that reads it will say so."""
+_VOLUMES = {
+    "read": (4, 4),
+    "mask": (15, 0),
+    "correct": (8, 8),
+    "unwrap": (8, 4),
+    "fit": (4, 4),
+    "relaxation": (4, 4),
+    "background": (25, 0),
+    "invert": (25, 1),
+    "reference": (5, 0),
+    "write": (5, 0),
+}
+"""Volumes at once, and for each echo; measured, see the log of ``-vv``."""
+
+
+def volume_size_gb(run: GreRun) -> float:
+    """Return the size of one volume of a run as float32, in GiB."""
+    first = (run.phase or run.real)[0]
+    try:
+        shape = nib.load(first).shape[:3]
+    except (OSError, EOFError, ValueError, ImageFileError):
+        return _UNREADABLE_GB
+    return math.prod(shape) * 4 / 2**30
+
+
+def node_memory_gb(node: str, volume_gb: float, echoes: int) -> float:
+    """Return what a node may need, in GiB.
+
+    Parameters
+    ----------
+    node : str
+        Name in the workflow of `qsm_pipeline.workflows.run.init_run_wf`.
+    volume_gb : float
+        From :func:`volume_size_gb`.
+    echoes : int
+        Number of echoes.
+    """
+    volumes, volumes_per_echo = _VOLUMES[node]
+    libraries_gb = _LIBRARIES_GB + (_NETWORK_GB if node == "mask" else 0)
+    return libraries_gb + volume_gb * (volumes + volumes_per_echo * echoes)

@@ -1,0 +1,53 @@
+"""Files of settings: those that the user gives, and the one that says how a run was made."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qsm_pipeline.exceptions import ConfigError
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a TOML or JSON file that holds an object.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read or holds something else.
+    """
+    try:
+        text = path.read_text()
+        value = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as TOML or JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path} must hold an object with keys, found {type(value).__name__}")
+    return value
+
+
+def to_toml(settings: Mapping[str, Any]) -> str:
+    """Return settings as TOML; what is None is left out, as its default is to be used.
+
+    Parameters
+    ----------
+    settings : mapping
+        Texts, paths, numbers, booleans, and lists or mappings of these.
+    """
+    plain = {k: v for k, v in settings.items() if v is not None}
+    tables = {k: v for k, v in plain.items() if isinstance(v, Mapping)}
+    lines = [f"{key} = {_value(value)}" for key, value in plain.items() if key not in tables]
+    for name, table in tables.items():
+        lines += ["", f"[{name}]", *(f"{key} = {_value(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, Path):
+        value = str(value)
+    return json.dumps(value, ensure_ascii=False)  # of these types JSON is TOML too

@@ -1,0 +1,102 @@
+"""What is printed: one line for each run, and last why the exit status is not zero."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from qsm_pipeline.bids.naming import output_path
+from qsm_pipeline.bids.run import Collection, GreRun
+from qsm_pipeline.workflows.engine import Outcome
+from qsm_pipeline.workflows.run import node_name
+
+
+class Summary:
+    """Collects and prints what became of each run.
+
+    Parameters
+    ----------
+    found : Collection
+        The runs, and what was left out.
+    echo : callable
+        Prints one line.
+    """
+
+    def __init__(self, found: Collection, echo: Callable[[str], None]) -> None:
+        self.found = found
+        self._echo = echo
+        self._problems: dict[str, list[str]] = {}
+        self._unwritten = 0
+
+    def list_found(self, *, dry_run: bool) -> None:
+        """Print what was left out and, before nothing is run, what would be."""
+        for skipped in self.found.skipped:
+            self._echo(f"skipped {skipped.what}: {skipped.reason}")
+        for run in self.found.runs:
+            if dry_run:
+                self._echo(
+                    f"would run {run.prefix}: {len(run.echo_times_s)} echo(es), {run.b0_tesla:g} T"
+                )
+            if "missing_echoes" in run.inferred:
+                self._echo(f"note on {run.prefix}: {run.inferred['missing_echoes']}")
+        if not self.found.runs:
+            self._echo("Nothing to do: no gradient-echo run with phase that can be used")
+
+    def note_outcome(self, outcome: Outcome, workflow: str) -> None:
+        """Take in how the workflow of that name ended."""
+        names = {node_name(run): run.prefix for run in self.found.runs}
+        for failure in outcome.failures:
+            crash_file = f" ({failure.crash_file})" if failure.crash_file else ""
+            where = f"in {failure.node}: " if failure.node else ""
+            self._fail(names.get(failure.run, "all"), where + failure.message, crash_file)
+        for run in self.found.runs:
+            if run.prefix in self._problems:
+                continue
+            if f"{workflow}.{node_name(run)}.write" in outcome.finished:
+                self._echo(f"done {run.prefix}")
+            else:
+                self._fail(run.prefix, "was not run to its end after another failure")
+
+    def note_missing_maps(self, out_dir: Path) -> None:
+        """Take in which runs have no map in the output folder."""
+        for run in self.found.runs:
+            chi = out_dir / output_path(run.entities, "chi")
+            if not chi.is_file():
+                self._fail(run.prefix, f"has no susceptibility map: {chi} does not exist")
+
+    def note_page(self, page: Path, error: str = "") -> None:
+        """Take in that the page of a participant was written, or why not."""
+        if error:
+            self._unwritten += 1
+            self._echo(f"FAILED page {error}")
+        else:
+            self._echo(f"report {page}")
+
+    def problems_of(self, subject: str) -> list[str]:
+        """Return what failed or was left out of a participant, one sentence each."""
+        problems = [f"{s.what}: {s.reason}" for s in self.found.skipped if s.subject == subject]
+        for run in self._runs_of(subject):
+            problems += [f"{run.prefix} {text}" for text in self._problems.get(run.prefix, [])]
+        return problems
+
+    def close(self, out_dir: Path) -> bool:
+        """Print the last line and return whether anything failed or was left out."""
+        failed = sum(run.prefix in self._problems for run in self.found.runs)
+        counts = {
+            f"of {len(self.found.runs)} run(s) failed": failed,
+            "left out": len(self.found.skipped),
+            "page(s) not written": self._unwritten,
+        }
+        reasons = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+        if reasons:
+            self._echo(f"exit status 1: {reasons}, see above; maps in {out_dir}")
+        else:
+            self._echo(f"maps in {out_dir}")
+        return bool(reasons)
+
+    def _runs_of(self, subject: str) -> list[GreRun]:
+        return [run for run in self.found.runs if run.subject == subject]
+
+    def _fail(self, what: str, message: str, crash_file: str = "") -> None:
+        self._problems.setdefault(what, []).append(message)
+        self._echo(f"FAILED {what} {message}{crash_file}")

@@ -1,0 +1,58 @@
+"""The files of workflows/ run as their README says."""
+
+import json
+import sys
+import tomllib
+
+import faults
+import pytest
+
+from qsm_pipeline.workflows.checks import check_methods
+from qsm_pipeline.workflows.run import METHOD_DEFAULTS
+
+FOLDER = faults.ROOT / "workflows"
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    return faults.make_dataset(tmp_path_factory.mktemp("data"), ("01", "02"))
+
+
+def _run(name, *arguments):
+    return faults.execute([sys.executable, str(FOLDER / name), *map(str, arguments)])
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.toml")), ids=lambda p: p.stem)
+def test_presets_hold_methods_that_exist(path):
+    settings = tomllib.loads(path.read_text())
+    check_methods(METHOD_DEFAULTS | settings)
+
+
+def test_single_subject(raw, tmp_path):
+    result = _run("single_subject.py", raw, tmp_path / "out", "01", FOLDER / "fast.toml")
+    assert result.exit_code == 0, result.output
+    assert result.lines[-1] == "done sub-01"
+    sidecar = json.loads((tmp_path / "out/sub-01/anat/sub-01_Chimap.json").read_text())
+    assert sidecar["Parameters"]["Inversion"] == "tkd"
+    assert not (tmp_path / "out/sub-02").exists()
+
+
+def test_cohort(raw, tmp_path):
+    quick = "skip_bids_validation = true\nnprocs = 2\nomp_nthreads = 1\n"
+    for name, inversion in (("a", "tkd"), ("b", "tikhonov")):
+        text = (FOLDER / "fast.toml").read_text().replace('"tkd"', f'"{inversion}"')
+        (tmp_path / f"{name}.toml").write_text(quick + text)
+    settings = [tmp_path / "a.toml", tmp_path / "b.toml"]
+    result = _run("cohort.py", raw, tmp_path / "out", *settings)
+    assert result.exit_code == 0, result.output
+    for name, inversion in (("a", "tkd"), ("b", "tikhonov")):
+        for label in ("01", "02"):
+            path = tmp_path / f"out/{name}/sub-{label}/anat/sub-{label}_Chimap.json"
+            assert json.loads(path.read_text())["Parameters"]["Inversion"] == inversion
+
+
+def test_cohort_refuses_what_is_no_setting(raw, tmp_path):
+    (tmp_path / "a.toml").write_text('inverson = "tkd"\n')
+    result = _run("cohort.py", raw, tmp_path / "out", tmp_path / "a.toml")
+    assert result.exit_code == 2
+    assert result.lines[-1].startswith("Error: 'inverson' is no setting; known: ")

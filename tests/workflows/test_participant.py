@@ -1,0 +1,201 @@
+"""The command from start to end on small simulated participants."""
+
+import json
+import os
+import shutil
+import tomllib
+
+import faults
+import pytest
+from click.testing import CliRunner
+
+from qsm_pipeline import __version__
+from qsm_pipeline.cli.main import main
+
+
+def _run(raw, out, *more):
+    arguments = [str(raw), str(out), "participant", *faults.QUICK, *map(str, more)]
+    return CliRunner().invoke(main, arguments)
+
+
+def _maps(out, pattern="sub-*/anat/*_Chimap.nii.gz"):
+    return sorted(p.relative_to(out).as_posix() for p in out.glob(pattern))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Return the raw data and the output of a run over two participants."""
+    folder = tmp_path_factory.mktemp("finished")
+    raw = faults.make_dataset(folder, ("01", "02"))
+    result = _run(raw, folder / "out", "--write-graph")
+    assert result.exit_code == 0, result.output
+    return raw, folder / "out", result.output.splitlines()
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """Return the raw data and a copy of the output that a test may change."""
+    raw, out, _ = finished
+    shutil.copytree(out, tmp_path / "out", copy_function=shutil.copy2)
+    return raw, tmp_path / "out"
+
+
+def _written(work, node):
+    """Return when the node of the first participant last saved its result."""
+    (result,) = work.glob(f"*/sub_01_wf/{node}/result_{node}.pklz")
+    return result.stat().st_mtime_ns
+
+
+def test_what_is_printed(finished):
+    _, out, lines = finished
+    assert lines[1:5] == [
+        "done sub-01", "done sub-02", f"report {out}/sub-01.html", f"report {out}/sub-02.html",
+    ]  # fmt: skip
+    assert lines[-1] == f"maps in {out}"
+
+
+def test_graph_without_graphviz(finished):
+    _, out, lines = finished
+    if shutil.which("dot"):
+        assert lines[0] == f"graph of sub-01 in {out}/logs/graph.svg"
+    else:
+        assert lines[0].startswith(f"graph of sub-01 in {out}/logs/graph.dot; to draw it, install")
+    assert "digraph" in (out / "logs/graph.dot").read_text()
+
+
+def test_the_written_settings_make_the_same_run(finished, tmp_path):
+    raw, out, _ = finished
+    written = out / "logs" / "config.toml"
+    settings = tomllib.loads(written.read_text())
+    assert settings["inversion"] == "tkd"
+    assert settings["device"] in ("cpu", "cuda")
+    assert settings["mem_gb"] > 0
+    again = CliRunner().invoke(
+        main, [str(raw), str(tmp_path / "out"), "participant", "--config-file", str(written)]
+    )
+    assert again.exit_code == 0, again.output
+    second = tomllib.loads((tmp_path / "out/logs/config.toml").read_text())
+    assert second == settings
+    assert _maps(tmp_path / "out") == _maps(out)
+
+
+def test_second_run_resumes_and_a_changed_option_recomputes_what_depends_on_it(finished):
+    raw, out, _ = finished
+    nodes = ("read", "mask", "correct", "unwrap", "fit", "background", "invert", "reference")
+    before = {node: _written(out / "work", node) for node in nodes}
+    assert _run(raw, out).exit_code == 0
+    assert {node: _written(out / "work", node) for node in nodes} == before
+    assert _run(raw, out, "--inversion", "tikhonov").exit_code == 0
+    after = {node: _written(out / "work", node) for node in nodes}
+    assert {node for node in nodes if after[node] != before[node]} == {"invert", "reference"}
+    sidecar = json.loads((out / "sub-01/anat/sub-01_Chimap.json").read_text())
+    assert sidecar["Parameters"]["Inversion"] == "tikhonov"
+
+
+def test_a_changed_scan_is_computed_again(finished):
+    raw, out, _ = finished
+    before = _written(out / "work", "fit")
+    os.utime(raw / "sub-01/anat/sub-01_echo-2_part-phase_MEGRE.nii.gz")
+    assert _run(raw, out, "--participant-label", "01").exit_code == 0
+    assert _written(out / "work", "fit") > before
+
+
+def test_reports_only(copy):
+    raw, out = copy
+    shutil.rmtree(out / "work")
+    for page in out.glob("*.html"):
+        page.write_text("old")
+    (out / "sub-02/anat/sub-02_Chimap.nii.gz").unlink()
+    before = (out / "sub-01/anat/sub-01_Chimap.nii.gz").stat().st_mtime_ns
+    result = _run(raw, out, "--reports-only")
+    assert result.exit_code == 1
+    assert "FAILED sub-02 has no susceptibility map" in result.output
+    assert result.output.splitlines()[-1].startswith("exit status 1: 1 of 2 run(s) failed")
+    assert "data:image/png" in (out / "sub-01.html").read_text()
+    assert "sub-02 has no susceptibility map" in (out / "sub-02.html").read_text()
+    assert (out / "sub-01/anat/sub-01_Chimap.nii.gz").stat().st_mtime_ns == before
+    assert not (out / "work").exists()
+
+
+def test_dry_run_says_who_and_why_not(finished, tmp_path):
+    raw = tmp_path / "raw"
+    shutil.copytree(finished[0], raw)
+    next((raw / "sub-02/anat").glob("*echo-2_part-mag*.nii.gz")).unlink()
+    (raw / "sub-03" / "func").mkdir(parents=True)
+    result = _run(raw, tmp_path / "out", "--dry-run")
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert lines[0].startswith("skipped sub-02_MEGRE: Echo 2 has a phase image but no magnitude")
+    assert lines[1].startswith("skipped sub-03: No gradient-echo image")
+    assert lines[2] == "would run sub-01: 3 echo(es), 3 T"
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_usable_is_a_failure(finished, tmp_path):
+    raw = tmp_path / "raw"
+    shutil.copytree(finished[0], raw)
+    for path in raw.rglob("*part-phase*.nii.gz"):
+        path.unlink()
+    result = _run(raw, tmp_path / "out")
+    assert result.exit_code == 1
+    assert "Nothing to do: no gradient-echo run with phase" in result.output
+    assert result.output.splitlines()[-1].startswith("exit status 1: 2 left out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_stop_on_first_crash(finished, tmp_path):
+    raw = tmp_path / "raw"
+    shutil.copytree(finished[0], raw)
+    broken = raw / "sub-01/anat/sub-01_echo-1_part-phase_MEGRE.nii.gz"
+    broken.write_bytes(broken.read_bytes()[:2000])
+    result = _run(raw, tmp_path / "out", "--stop-on-first-crash", "--nprocs", "1")
+    assert result.exit_code == 1
+    assert "FAILED sub-01 in read:" in result.output
+    assert "FAILED sub-02 was not run to its end after another failure" in result.output
+    assert result.output.splitlines()[-1].startswith("exit status 1: 2 of 2 run(s) failed")
+    assert _maps(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("linear.toml", 'plugin = "Linear"\n'),
+        ("multiproc.json", '{"plugin": "MultiProc", "plugin_args": {"n_procs": 1}}'),
+    ],
+)
+def test_plugin_file(finished, tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    plugin = ("--nipype-plugin-file", tmp_path / name)
+    result = _run(finished[0], tmp_path / "out", "--participant-label", "02", *plugin)
+    assert result.exit_code == 0, result.output
+    assert _maps(tmp_path / "out") == ["sub-02/anat/sub-02_Chimap.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("plugin: Linear", "cannot be read as TOML or JSON"),
+        ("[1]", "must hold an object with keys"),
+        ('{"plugin": "SLURMGraph"}', "plugin is 'SLURMGraph', expected one of MultiProc"),
+    ],
+)
+def test_a_plugin_file_that_cannot_be_used(finished, tmp_path, text, words):
+    (tmp_path / "plugin.json").write_text(text)
+    file = ("--nipype-plugin-file", tmp_path / "plugin.json")
+    result = _run(finished[0], tmp_path / "out", *file)
+    assert result.exit_code == 2
+    assert words in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_little_memory_is_said(finished):
+    raw, out, _ = finished
+    result = _run(raw, out, "--mem-gb", "0.1")
+    assert result.exit_code == 0, result.output
+    assert "GB, more than the 0.1 GB that may be used; it runs alone" in result.output
+
+
+def test_version_and_help():
+    assert CliRunner().invoke(main, ["--version"]).output.strip().endswith(__version__)
+    shown = CliRunner().invoke(main, ["--help"]).output
+    assert all(f"--{p.name.replace('_', '-')}" in shown for p in main.params[3:])
