@@ -33,13 +33,14 @@ def main() -> None:
     parser.add_argument("--noise-ppm", nargs="+", type=float, default=[0.001, 0.004])
     parser.add_argument("--step-mm", type=float, default=1.0, help="multiplies the voxel size")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--uniform", action="store_true", help="the same noise everywhere")
     args = parser.parse_args()
     print("| method    | grid    | noise ppm | NRMSE % | XSIM  | slope | CPU s  |")
     print("|-----------|---------|-----------|---------|-------|-------|--------|")
     for name in args.grids or ("axial", "oblique"):
         phantom = textured_phantom(oblique=name == "oblique", step_mm=args.step_mm, seed=args.seed)
         for noise in args.noise_ppm:
-            problem = measured(phantom, noise, args.seed)
+            problem = measured(phantom, noise, args.seed, uniform=args.uniform)
             for method in args.methods:
                 scores, spent = run(method, problem, phantom)
                 print(ROW.format(method, name, noise, *scores, spent), flush=True)
