@@ -10,6 +10,7 @@ from torch import Tensor
 from qsm_pipeline.numerics.fourier import irfft3, rfft3
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.kernels import laplacian_kernel
+from qsm_pipeline.numerics.operators import gradient, gradient_adjoint
 from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
 
 
@@ -37,27 +38,27 @@ def laplacian(problem: UnwrapProblem, params: LaplacianParams | None = None) -> 
     Notes
     -----
     The volume is mirrored at its borders, which makes the periodic solution that of Neumann
-    boundaries.
+    boundaries. With the 7-point Laplacian the right-hand side is the divergence of the sine of
+    the phase steps.
 
     References
     ----------
     Schofield & Zhu 2003, doi:10.1364/OL.28.001194.
     """
     del params
-    shape = problem.grid.shape
-    mirrored = Grid(tuple(2 * n for n in shape), problem.grid.voxel_size_mm)
+    shape, voxel_size_mm = problem.grid.shape, problem.grid.voxel_size_mm
+    mirrored = Grid(tuple(2 * n for n in shape), voxel_size_mm)
     phase = problem.phase_rad
     kernel = laplacian_kernel(mirrored, device=phase.device, dtype=phase.dtype)
     inverse = torch.where(kernel == 0, 0.0, 1 / torch.where(kernel == 0, 1.0, kernel))
     out = torch.empty_like(phase)
     for echo, wrapped in enumerate(phase):
-        big = torch.nan_to_num(wrapped)
+        steps = gradient(torch.nan_to_num(wrapped), voxel_size_mm)
+        for step, voxel in zip(steps, voxel_size_mm, strict=True):
+            step.mul_(voxel).sin_().div_(voxel)
+        source = -gradient_adjoint(steps, voxel_size_mm)
         for axis in range(3):
-            big = torch.cat([big, big.flip(axis)], dim=axis)
-        sine, cosine = torch.sin(big), torch.cos(big)
-        lap_sine = irfft3(rfft3(sine) * kernel, mirrored.shape)
-        lap_cosine = irfft3(rfft3(cosine) * kernel, mirrored.shape)
-        spectrum = rfft3(cosine * lap_sine - sine * lap_cosine) * inverse
-        smooth = irfft3(spectrum, mirrored.shape)
+            source = torch.cat([source, source.flip(axis)], dim=axis)
+        smooth = irfft3(rfft3(source) * inverse, mirrored.shape)
         out[echo] = smooth[: shape[0], : shape[1], : shape[2]]
     return out * problem.mask
