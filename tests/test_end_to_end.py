@@ -72,7 +72,7 @@ def test_two_participants_of_whom_one_is_broken(simulated, tmp_path):
     sidecar = json.loads((out / "sub-01/ses-a/anat/sub-01_ses-a_Chimap.json").read_text())
     assert sidecar["Units"] == "ppm"
     assert sidecar["SusceptibilityReference"] == "brain"
-    assert sidecar["Parameters"]["Inversion"] == "tv"
+    assert sidecar["Parameters"]["Inversion"] == "cycleqsm"
     assert "echo-3_part-phase" in (out / "sub-02.html").read_text()
     assert "data:image/png" in (out / "sub-01.html").read_text()
     assert not list(out.glob("sub-02/**/*_Chimap*"))

@@ -69,7 +69,7 @@ EXIT_USAGE = 2
 @click.option("--unwrap", type=click.Choice(options.UNWRAP), default="romeo")
 @click.option("--field-fit", type=click.Choice(options.FIELD_FIT), default="weighted")
 @click.option("--background", type=click.Choice(options.BACKGROUND), default="lbv-pdf")
-@click.option("--inversion", type=click.Choice(options.INVERSION), default="tv")
+@click.option("--inversion", type=click.Choice(options.INVERSION), default="cycleqsm")
 @click.option("--reference", type=click.Choice(options.REFERENCE), default="brain")
 @click.option(
     "-w",

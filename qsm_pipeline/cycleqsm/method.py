@@ -43,7 +43,8 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
     """Invert a local field with a trained generator.
 
     Where background removal made the field, what sources outside the mask explain of it is
-    subtracted first: the generator has been taught little of such residues.
+    subtracted first, and weights are brought nearer to 1: the generator has been taught little of
+    such residues and of very uneven noise.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
         problem.local_field_ppm - residue,
         problem.mask,
         problem.grid,
-        problem.weights,
+        None if problem.weights is None else problem.weights.sqrt(),
         memory_gb=params.memory_gb if device.type != "cuda" else None,
         uncertainty=params.uncertainty,
     )

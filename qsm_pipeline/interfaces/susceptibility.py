@@ -71,7 +71,7 @@ class InvertDipoleInputSpec(NumericInputSpec):
     noise_ppm = traits.Float(desc="standard deviation where the weight is 1")
     echo_times_s = traits.List(traits.Float, mandatory=True)
     b0_tesla = traits.Float(mandatory=True)
-    method = traits.Enum("tv", *INVERSIONS, usedefault=True)
+    method = traits.Enum(*INVERSIONS, usedefault=True)
     params = traits.Dict(usedefault=True)
 
 

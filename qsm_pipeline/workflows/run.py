@@ -34,7 +34,7 @@ def init_run_wf(
     field_fit: str = "weighted",
     background: str = "lbv-pdf",
     background_params: Mapping[str, Any] | None = None,
-    inversion: str = "tv",
+    inversion: str = "cycleqsm",
     inversion_params: Mapping[str, Any] | None = None,
     reference: str = "brain",
     device: str = "cpu",
