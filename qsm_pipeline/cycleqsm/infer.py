@@ -18,7 +18,7 @@ from qsm_pipeline.numerics.grid import Grid
 
 LOGGER = logging.getLogger(__name__)
 
-BYTES_PER_VOXEL = 400
+BYTES_PER_VOXEL = 200
 """Memory of the networks on a whole volume, measured."""
 TILE = 96
 """Edge of a tile without its overlap."""

@@ -22,7 +22,7 @@ _VOLUMES = {
     "fit": (4, 4),
     "relaxation": (4, 4),
     "background": (25, 0),
-    "invert": (25, 1),
+    "invert": (50, 1),
     "reference": (5, 0),
     "write": (5, 0),
 }
