@@ -55,7 +55,7 @@ def report(scan: AnatomyScan, protocol: Protocol, out: Path) -> dict[str, float]
     hz = hz_per_ppm(protocol.b0_tesla)
     known = load("anat/*desc-qsm_mask") > 0
     local = load("fmap/*local*_fieldmap") / hz
-    chi = load("anat/*_Chimap")
+    chi = load("anat/sub-01_Chimap")
     truth = scan.chi_ppm.numpy()
     true_local = scan.local_field_ppm.numpy()
     where = brain & known & (local != 0)
