@@ -162,8 +162,8 @@ OUTPUTS = {
     "chi": Output("Chimap", units="ppm", description="Magnetic susceptibility."),
     "uncertainty": Output(
         "Chimap", "uncertainty", units="ppm",
-        description="Expected error of the susceptibility, from two passes of the network and "
-        "from what the field does not confirm.",
+        description="Uncertainty of the susceptibility, from two passes of the network and from "
+        "what the field does not confirm; not calibrated, as a rule less than the error.",
     ),
     "brain_mask": Output(
         "mask", "brain", mask_type="Brain", description="Brain before any erosion."

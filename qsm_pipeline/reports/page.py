@@ -20,7 +20,7 @@ _FIGURES = (
     ("total_field", "Total field", (-150.0, 150.0), "Hz"),
     ("local_field", "Local field", (-8.0, 8.0), "Hz"),
     ("chi", "Susceptibility", (-0.1, 0.1), "ppm"),
-    ("uncertainty", "Expected error of the susceptibility", (0.0, 0.05), "ppm"),
+    ("uncertainty", "Uncertainty of the susceptibility", (0.0, 0.01), "ppm"),
     ("r2star", "R2*", (0.0, 60.0), "1/s"),
 )
 
