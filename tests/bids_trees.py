@@ -45,6 +45,17 @@ def write_sidecar(path, data):
     path.write_text(data if isinstance(data, str) else json.dumps(data))
 
 
+def place_image(root, name, image, sidecar):
+    """Put a given image, open or a file, into ``sub-01/anat`` with a sidecar."""
+    path = root / "sub-01" / "anat" / f"sub-01_{name}.nii.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(image, nib.Nifti1Image):
+        nib.save(image, path)
+    else:
+        path.write_bytes(image.read_bytes())
+    write_sidecar(path, sidecar)
+
+
 def make_dataset(root):
     """Write the root files of a raw data set."""
     root.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from scipy import ndimage
 MAX_TILT_DEG = 5.0
 """Volumes tilted more than this against the scanner are turned upright for the network."""
 _BIAS_MM = 30.0
+_HEAD_MM = 100.0
 
 MODEL_SHA256 = {
     "data/models/model.pt": "de8ee7c69654d0dd3935dc4a5d84571d8ecf4637a6bfc01df399c4c2bc86e0fd",
@@ -46,12 +47,20 @@ def brain_mask(magnitude: np.ndarray, affine: np.ndarray) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the network finds no brain, or its file is not the one that was tested.
+        If the volume is too small for a head along two axes or more, the network finds no brain,
+        or its file is not the one that was tested.
 
     References
     ----------
     Fisch et al. 2024, doi:10.1016/j.compbiomed.2024.108845.
     """
+    extent_mm = nib.affines.voxel_sizes(affine) * magnitude.shape
+    if (extent_mm < _HEAD_MM).sum() > 1:
+        raise ValueError(
+            f"deepbet needs a whole head or a slab of one, but the volume measures "
+            f"{' x '.join(f'{e:.0f}' for e in extent_mm)} mm, expected at least {_HEAD_MM:.0f} mm "
+            "along two axes"
+        )
     levelled = level_shading(np.nan_to_num(magnitude).astype(np.float32), affine)
     if tilt_deg(affine) <= MAX_TILT_DEG:
         return _run(levelled, affine)

@@ -12,6 +12,7 @@ from bids_trees import (
     add_single_echo,
     magnitude,
     make_dataset,
+    place_image,
     wrapped_phase,
     write_image,
     write_sidecar,
@@ -308,22 +309,14 @@ def test_own_mask(root):
 # --- real scans, where they are present ---------------------------------------------------------
 
 
-def _place(root, name, image, sidecar):
-    path = root / "sub-01" / "anat" / f"sub-01_{name}.nii.gz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(image, nib.Nifti1Image):
-        nib.save(image, path)
-    else:
-        path.write_bytes(image.read_bytes())
-    write_sidecar(path, sidecar)
-
-
 def test_real_7t_crop_wraps_at_its_extremes(root, shared_data):
     for part, name in (("mag", "mag"), ("phase", "phase")):
         image = nib.load(shared_data / "gre_crop" / f"{name}.nii.gz")
         for echo, time in enumerate(TIMES, 1):
             sidecar = {"EchoTime": time, "MagneticFieldStrength": 7, "Units": "arbitrary"}
-            _place(root, f"echo-{echo}_part-{part}_MEGRE", image.slicer[..., echo - 1], sidecar)
+            place_image(
+                root, f"echo-{echo}_part-{part}_MEGRE", image.slicer[..., echo - 1], sidecar
+            )
     loaded = load(root)
     assert np.abs(loaded.phase_rad).max() == pytest.approx(np.pi, abs=1e-4)
     assert "taken as -pi..pi" in loaded.inferred["phase_scaling"]
@@ -343,7 +336,7 @@ def test_real_siemens_phase_difference(root, shared_data, folder, magnitude_name
     for part, name in (("mag", magnitude_name), ("phase", phase_name)):
         sidecar = json.loads((shared_data / folder / f"{name}.json").read_text())
         units = {"Units": "arbitrary"} if part == "phase" else {}
-        _place(
+        place_image(
             root, f"part-{part}_T2starw", shared_data / folder / f"{name}.nii.gz", sidecar | units
         )
     loaded = load(root)
@@ -358,6 +351,6 @@ def test_real_ge_field_map_is_refused(root, shared_data):
     for part, end in (("mag", ""), ("phase", "_fieldmaphz")):
         sidecar = json.loads(start.with_name(start.name + end + ".json").read_text())
         image = start.with_name(start.name + end + ".nii.gz")
-        _place(root, f"part-{part}_T2starw", image, sidecar)
+        place_image(root, f"part-{part}_T2starw", image, sidecar)
     (skipped,) = collect_runs(index(root)).skipped
     assert "this is a field map made by the scanner and not phase" in skipped.reason
