@@ -87,10 +87,17 @@ def textured_phantom(*, oblique: bool = False, step_mm: float = 1.0, seed: int =
     return _resample(chi, magnitude, brain, labels, oblique, step_mm)
 
 
-def measured(phantom: Phantom, noise_ppm: float, seed: int = 0) -> InversionProblem:
-    """Return the phantom's field with noise of this median standard deviation in the brain."""
+def measured(
+    phantom: Phantom, noise_ppm: float, seed: int = 0, *, uniform: bool = False
+) -> InversionProblem:
+    """Return the phantom's field with noise of this median standard deviation in the brain.
+
+    The noise follows the inverse of the magnitude, or is the same everywhere if ``uniform``.
+    """
     weights = phantom.magnitude / phantom.magnitude[phantom.mask].quantile(0.9)
     weights = weights.clamp(max=1) * phantom.mask
+    if uniform:
+        weights = phantom.mask.to(phantom.chi_ppm)
     best_ppm = noise_ppm * float(weights[phantom.mask].median())
     noise = torch.randn(phantom.grid.shape, generator=torch.Generator().manual_seed(seed + 1))
     field = DipoleOperator(phantom.grid)(phantom.chi_ppm)

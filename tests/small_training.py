@@ -32,7 +32,7 @@ def brain(seed, shape=(48, 56, 40)):
     generator = torch.Generator().manual_seed(seed)
     axes = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in shape), indexing="ij")
     mask = sum(a.square() for a in axes) < 0.85
-    chi = 0.05 * (smooth_noise(shape, 12.0, generator) > 0.7)
+    chi = 0.05 * torch.sigmoid(8 * (smooth_noise(shape, 12.0, generator) - 0.7))
     chi = chi + 0.02 * smooth_noise(shape, 6.0, generator)
     return RandomBrain(chi * mask, mask)
 

@@ -16,6 +16,7 @@ from qsm_pipeline.bids.simulated_dataset import write_simulated_dataset
 from qsm_pipeline.cli import options
 from qsm_pipeline.cli.main import main
 from qsm_pipeline.interfaces.inversions import INVERSIONS
+from qsm_pipeline.interfaces.mask import MASK_METHODS, MASK_REFINEMENTS
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND
 from qsm_pipeline.numerics.unwrap import METHODS as UNWRAP
 
@@ -45,6 +46,8 @@ def _run(*arguments):
 
 def test_names_in_help_are_those_of_the_registries():
     assert set(options.UNWRAP) == set(UNWRAP)
+    assert options.MASK == MASK_METHODS
+    assert options.REFINEMENT == MASK_REFINEMENTS
     assert set(options.BACKGROUND) == set(BACKGROUND)
     assert set(options.INVERSION) == set(INVERSIONS)
 
@@ -72,7 +75,7 @@ def test_two_participants_of_whom_one_is_broken(simulated, tmp_path):
     sidecar = json.loads((out / "sub-01/ses-a/anat/sub-01_ses-a_Chimap.json").read_text())
     assert sidecar["Units"] == "ppm"
     assert sidecar["SusceptibilityReference"] == "brain"
-    assert sidecar["Parameters"]["Inversion"] == "tv"
+    assert sidecar["Parameters"]["Inversion"] == "cycleqsm"
     assert "echo-3_part-phase" in (out / "sub-02.html").read_text()
     assert "data:image/png" in (out / "sub-01.html").read_text()
     assert not list(out.glob("sub-02/**/*_Chimap*"))

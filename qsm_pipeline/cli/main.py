@@ -66,10 +66,21 @@ EXIT_USAGE = 2
     "--mask-pattern", default="", help="Masks of your own, e.g. masks/{prefix}_mask.nii.gz."
 )
 @click.option("--mask-method", type=click.Choice(options.MASK), default="deepbet")
+@click.option(
+    "--mask-refinement",
+    type=click.Choice(options.REFINEMENT),
+    default="phase-quality",
+    help="Move the rim of the mask to where the phase is reliable; never of a mask of your own.",
+)
+@click.option(
+    "--two-pass",
+    is_flag=True,
+    help="Map reliable voxels first, fill the rest from the whole mask; with lbv-pdf or pdf.",
+)
 @click.option("--unwrap", type=click.Choice(options.UNWRAP), default="romeo")
 @click.option("--field-fit", type=click.Choice(options.FIELD_FIT), default="weighted")
 @click.option("--background", type=click.Choice(options.BACKGROUND), default="lbv-pdf")
-@click.option("--inversion", type=click.Choice(options.INVERSION), default="tv")
+@click.option("--inversion", type=click.Choice(options.INVERSION), default="cycleqsm")
 @click.option("--reference", type=click.Choice(options.REFERENCE), default="brain")
 @click.option(
     "-w",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool3d
+from torch.nn.functional import avg_pool3d, pad
 
 from qsm_pipeline.cycleqsm.generator import Evaluate, FieldBatch, Generator, Prepared
 from qsm_pipeline.cycleqsm.tiles import in_tiles
@@ -18,7 +18,7 @@ from qsm_pipeline.numerics.grid import Grid
 
 LOGGER = logging.getLogger(__name__)
 
-BYTES_PER_VOXEL = 400
+BYTES_PER_VOXEL = 200
 """Memory of the networks on a whole volume, measured."""
 TILE = 96
 """Edge of a tile without its overlap."""
@@ -171,5 +171,10 @@ def _expected_error(
     step = generator.config.data_step + p.noise.square()
     unexplained = p.dipole.tikhonov(residual, step) * p.mask
     energy = difference.square() + unexplained.square()
-    local = avg_pool3d(energy * p.mask, 5, stride=1, padding=2)
-    return (local / avg_pool3d(p.mask, 5, stride=1, padding=2).clamp(min=1e-3)).sqrt() * p.mask
+    local = _box_mean(energy * p.mask)
+    return (local / _box_mean(p.mask).clamp(min=1e-3)).sqrt() * p.mask
+
+
+def _box_mean(x: Tensor) -> Tensor:
+    """Return the mean of 5 x 5 x 5 voxels, zeros outside; pooling itself refuses thin slabs."""
+    return avg_pool3d(pad(x, (2,) * 6), 5, stride=1)

@@ -9,7 +9,9 @@ from pathlib import Path
 from qsm_pipeline.cycleqsm.generator import Generator
 from qsm_pipeline.cycleqsm.infer import Reconstruction, reconstruct
 from qsm_pipeline.cycleqsm.weights import load_generator
+from qsm_pipeline.numerics.inversion.outer_sources import outer_source_field
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.tv import TvParams
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,10 @@ class CycleQsmParams:
 def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) -> Reconstruction:
     """Invert a local field with a trained generator.
 
+    Where background removal made the field, what sources outside the mask explain of it is
+    subtracted first, and weights are brought nearer to 1: the generator has been taught little of
+    such residues and of very uneven noise.
+
     Parameters
     ----------
     problem : InversionProblem
@@ -58,12 +64,13 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
     """
     params = params or CycleQsmParams()
     device = problem.local_field_ppm.device
+    residue = outer_source_field(problem, TvParams(max_iterations=10))
     return reconstruct(
         _generator(params.generator, str(device)),
-        problem.local_field_ppm,
+        problem.local_field_ppm - residue,
         problem.mask,
         problem.grid,
-        problem.weights,
+        None if problem.weights is None else problem.weights.sqrt(),
         memory_gb=params.memory_gb if device.type != "cuda" else None,
         uncertainty=params.uncertainty,
     )

@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool3d
+from torch.nn.functional import avg_pool3d, pad
 
 from qsm_pipeline.numerics.fourier import frequencies, rfft3
 from qsm_pipeline.numerics.grid import Grid
@@ -61,8 +61,10 @@ def _taper(mask: Tensor, width: int = 4) -> Tensor:
     window = mask[None, None]
     size = 2 * width + 1
     for axis in range(3):
-        kernel, pad = [1, 1, 1], [0, 0, 0]
-        kernel[axis], pad[axis] = size, width
-        window = avg_pool3d(window, kernel, stride=1, padding=pad)
+        kernel, widths = [1, 1, 1], [0] * 6
+        kernel[axis] = size
+        widths[4 - 2 * axis] = widths[5 - 2 * axis] = width
+        # padded beforehand, because pooling refuses a slab thinner than its kernel
+        window = avg_pool3d(pad(window, widths), kernel, stride=1)
     window = (2 * window[0, 0] - 1).clamp(min=0) * mask
     return torch.sin(0.5 * math.pi * window).square()

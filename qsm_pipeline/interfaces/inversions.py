@@ -4,4 +4,4 @@ from qsm_pipeline.cycleqsm.method import CycleQsmParams, cycleqsm
 from qsm_pipeline.numerics.inversion import METHODS
 from qsm_pipeline.numerics.method import Method
 
-INVERSIONS = {**METHODS, "cycleqsm": Method(cycleqsm, CycleQsmParams, fills_gaps=True)}
+INVERSIONS = {"cycleqsm": Method(cycleqsm, CycleQsmParams, fills_gaps=True), **METHODS}

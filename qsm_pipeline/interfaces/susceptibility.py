@@ -24,6 +24,7 @@ class RemoveBackgroundInputSpec(NumericInputSpec):
 
     total_field = File(exists=True, mandatory=True, desc="ppm")
     mask = File(exists=True, mandatory=True)
+    within = File(exists=True, desc="a second mask; only what lies in both is used")
     weights = File(exists=True, desc="reliability from 0 to 1")
     method = traits.Enum(*BACKGROUND_METHODS, usedefault=True)
     params = traits.Dict(usedefault=True)
@@ -44,10 +45,13 @@ class RemoveBackground(NumericInterface):
 
     def _compute(self, folder: Path) -> dict[str, Any]:
         inputs = self.inputs
-        weights = self._get("weights")
+        weights, within = self._get("weights"), self._get("within")
+        mask = load_mask(inputs.mask, device=inputs.device)
+        if within:
+            mask &= load_mask(within, device=inputs.device)
         problem = BackgroundProblem(
             total_field_ppm=load_tensor(inputs.total_field, device=inputs.device),
-            mask=load_mask(inputs.mask, device=inputs.device),
+            mask=mask,
             grid=load_grid(inputs.total_field),
             weights=load_tensor(weights, device=inputs.device) if weights else None,
         )
@@ -71,7 +75,7 @@ class InvertDipoleInputSpec(NumericInputSpec):
     noise_ppm = traits.Float(desc="standard deviation where the weight is 1")
     echo_times_s = traits.List(traits.Float, mandatory=True)
     b0_tesla = traits.Float(mandatory=True)
-    method = traits.Enum("tv", *INVERSIONS, usedefault=True)
+    method = traits.Enum(*INVERSIONS, usedefault=True)
     params = traits.Dict(usedefault=True)
 
 

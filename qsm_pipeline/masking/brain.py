@@ -10,6 +10,11 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from scipy import ndimage
+
+MAX_TILT_DEG = 5.0
+"""Volumes tilted more than this against the scanner are turned upright for the network."""
+_BIAS_MM = 30.0
 
 MODEL_SHA256 = {
     "data/models/model.pt": "de8ee7c69654d0dd3935dc4a5d84571d8ecf4637a6bfc01df399c4c2bc86e0fd",
@@ -22,6 +27,9 @@ MODEL_SHA256 = {
 
 def brain_mask(magnitude: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Return the brain found by deepbet.
+
+    The network knows upright heads without shading, so the sensitivity of the coils is levelled
+    and an oblique volume is turned upright first.
 
     Parameters
     ----------
@@ -44,9 +52,64 @@ def brain_mask(magnitude: np.ndarray, affine: np.ndarray) -> np.ndarray:
     ----------
     Fisch et al. 2024, doi:10.1016/j.compbiomed.2024.108845.
     """
-    image = nib.Nifti1Image(np.asarray(magnitude, np.float32), affine)
+    levelled = level_shading(np.nan_to_num(magnitude).astype(np.float32), affine)
+    if tilt_deg(affine) <= MAX_TILT_DEG:
+        return _run(levelled, affine)
+    upright = _upright_affine(levelled.shape, affine)
+    there = np.linalg.inv(affine) @ upright
+    shape = np.ceil(nib.affines.apply_affine(np.linalg.inv(there), _corners(levelled.shape)))
+    turned = ndimage.affine_transform(
+        levelled, there[:3, :3], there[:3, 3], tuple(shape.max(axis=0).astype(int) + 1), order=1
+    )
+    mask = _run(turned, upright).astype(np.float32)
+    back = np.linalg.inv(there)
+    return ndimage.affine_transform(mask, back[:3, :3], back[:3, 3], levelled.shape, order=1) > 0.5
+
+
+def level_shading(magnitude: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Divide the magnitude by its own mean within about 30 mm, taken over what is not dark.
+
+    Parameters
+    ----------
+    magnitude : numpy.ndarray, shape (X, Y, Z)
+        Finite.
+    affine : numpy.ndarray, shape (4, 4)
+        Voxel to scanner mm.
+
+    Returns
+    -------
+    numpy.ndarray, shape (X, Y, Z)
+        About 1 in the head; unchanged if the magnitude is zero everywhere.
+    """
+    bright = (magnitude > 0.1 * np.percentile(magnitude, 99)).astype(np.float32)
+    if not bright.any():
+        return magnitude
+    sigma = _BIAS_MM / nib.affines.voxel_sizes(affine)
+    mass = ndimage.gaussian_filter(bright, sigma)
+    mean = ndimage.gaussian_filter(magnitude * bright, sigma) / np.maximum(mass, 1e-3)
+    return magnitude / np.maximum(mean, 0.05 * mean.max())
+
+
+def tilt_deg(affine: np.ndarray) -> float:
+    """Return the largest angle between a voxel axis and the nearest scanner axis, in degrees."""
+    cosines = np.abs(affine[:3, :3] / nib.affines.voxel_sizes(affine))
+    return float(np.rad2deg(np.arccos(np.clip(cosines.max(axis=0).min(), 0, 1))))
+
+
+def _corners(shape: tuple[int, ...]) -> np.ndarray:
+    return np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) - 1)
+
+
+def _upright_affine(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
+    """Return 1 mm voxels along the scanner's axes that start at the corner of the volume."""
+    return nib.affines.from_matvec(
+        np.eye(3), nib.affines.apply_affine(affine, _corners(shape)).min(axis=0)
+    )
+
+
+def _run(magnitude: np.ndarray, affine: np.ndarray) -> np.ndarray:
     try:
-        _, mask, _ = _extractor().run(image)
+        _, mask, _ = _extractor().run(nib.Nifti1Image(magnitude, affine))
     except (AssertionError, ValueError) as error:
         raise ValueError(f"deepbet found no brain ({error})") from None
     return np.asarray(mask.dataobj) > 0

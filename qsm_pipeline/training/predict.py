@@ -12,7 +12,7 @@ from qsm_pipeline.bids.maps import ppm_per_unit, read_mask, read_volume, sidecar
 from qsm_pipeline.cycleqsm.infer import reconstruct
 from qsm_pipeline.cycleqsm.weights import SHIPPED, load_generator
 from qsm_pipeline.exceptions import ConfigError
-from qsm_pipeline.training.loop import find_device
+from qsm_pipeline.training.device import find_device
 
 
 def predict(

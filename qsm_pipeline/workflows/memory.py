@@ -16,13 +16,14 @@ _UNREADABLE_GB = 0.01
 """Size where the first file cannot be read; the node that reads it will say so."""
 _VOLUMES = {
     "read": (4, 4),
-    "mask": (15, 0),
+    "mask": (20, 2),
     "correct": (8, 8),
     "unwrap": (8, 4),
     "fit": (4, 4),
     "relaxation": (4, 4),
     "background": (25, 0),
-    "invert": (25, 1),
+    "invert": (50, 1),
+    "combine": (5, 0),
     "reference": (5, 0),
     "write": (5, 0),
 }
@@ -51,6 +52,6 @@ def node_memory_gb(node: str, volume_gb: float, echoes: int) -> float:
     echoes : int
         Number of echoes.
     """
-    volumes, volumes_per_echo = _VOLUMES[node]
+    volumes, volumes_per_echo = _VOLUMES[node.removesuffix("_reliable")]
     libraries_gb = _LIBRARIES_GB + (_NETWORK_GB if node == "mask" else 0)
     return libraries_gb + volume_gb * (volumes + volumes_per_echo * echoes)

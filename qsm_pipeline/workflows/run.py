@@ -14,7 +14,8 @@ from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.interfaces.derivatives import WriteDerivatives
 from qsm_pipeline.interfaces.field import CorrectPhase, FitField, FitRelaxation, UnwrapPhase
 from qsm_pipeline.interfaces.inversions import INVERSIONS
-from qsm_pipeline.interfaces.prepare import MaskBrain, ReadRun
+from qsm_pipeline.interfaces.mask import CombinePasses, MaskBrain
+from qsm_pipeline.interfaces.prepare import ReadRun
 from qsm_pipeline.interfaces.susceptibility import InvertDipole, Reference, RemoveBackground
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
 from qsm_pipeline.workflows.memory import node_memory_gb, volume_size_gb
@@ -30,11 +31,13 @@ def init_run_wf(
     run: GreRun,
     out_dir: Path,
     mask_method: str = "deepbet",
+    mask_refinement: str = "phase-quality",
+    two_pass: bool = False,
     unwrap: str = "romeo",
     field_fit: str = "weighted",
     background: str = "lbv-pdf",
     background_params: Mapping[str, Any] | None = None,
-    inversion: str = "tv",
+    inversion: str = "cycleqsm",
     inversion_params: Mapping[str, Any] | None = None,
     reference: str = "brain",
     device: str = "cpu",
@@ -48,8 +51,10 @@ def init_run_wf(
         The files.
     out_dir : pathlib.Path
         Derivatives data set.
-    mask_method, unwrap, field_fit, background, inversion, reference : str
+    mask_method, mask_refinement, unwrap, field_fit, background, inversion, reference : str
         Methods, by the names of their registries.
+    two_pass : bool
+        Map the reliable voxels alone first, and fill the rest from the whole mask.
     background_params, inversion_params : mapping, optional
         Parameters that differ from the method's defaults.
     device : str
@@ -80,7 +85,10 @@ def init_run_wf(
         )  # fmt: skip
 
     read = node(ReadRun, "read", run=run.to_dict(), files=list(run.files))
-    brain = node(MaskBrain, "mask", method=mask_method, label=run.prefix)
+    brain = node(
+        MaskBrain, "mask", method=mask_method, refinement=mask_refinement, two_pass=two_pass,
+        echo_times_s=times, label=run.prefix,
+    )  # fmt: skip
     correct = node(
         CorrectPhase, "correct", echo_times_s=times, bipolar=run.readout == "bipolar", **common
     )
@@ -89,16 +97,23 @@ def init_run_wf(
         FitField, "fit", echo_times_s=times, b0_tesla=run.b0_tesla,
         method=field_fit if several else "weighted", **common,
     )  # fmt: skip
-    remove = node(
-        RemoveBackground, "background", method=background, params=background_params, **common
-    )
-    invert = node(
-        InvertDipole, "invert", method=inversion, params=inversion_params,
-        echo_times_s=times, b0_tesla=run.b0_tesla, **common,
-    )  # fmt: skip
+
+    def remove_and_invert(suffix: str = "") -> tuple[Node, Node]:
+        remove = node(
+            RemoveBackground, f"background{suffix}", method=background, params=background_params,
+            **common,
+        )  # fmt: skip
+        invert = node(
+            InvertDipole, f"invert{suffix}", method=inversion, params=inversion_params,
+            echo_times_s=times, b0_tesla=run.b0_tesla, **common,
+        )  # fmt: skip
+        return remove, invert
+
+    remove, invert = remove_and_invert()
     zero = node(Reference, "reference", reference=reference, **common)
     parameters = {
         "MaskMethod": mask_method,
+        "TwoPass": two_pass,
         "Unwrapping": unwrap,
         "FieldFit": fit.inputs.method,
         "BackgroundRemoval": background,
@@ -111,7 +126,8 @@ def init_run_wf(
     )
     workflow = Workflow(node_name(run))
     workflow.connect([
-        (read, brain, [("combined", "magnitude"), ("valid", "valid"), ("mask", "user_mask")]),
+        (read, brain, [("combined", "combined"), ("valid", "valid"), ("mask", "user_mask")]),
+        (read, brain, [("magnitude", "magnitude"), ("phase", "phase")]),
         (read, correct, [("phase", "phase"), ("magnitude", "magnitude")]),
         (brain, correct, [("mask", "mask")]),
         (read, unwrapping, [("magnitude", "magnitude")]),
@@ -120,13 +136,9 @@ def init_run_wf(
         (read, fit, [("magnitude", "magnitude")]),
         (brain, fit, [("mask", "mask")]),
         (unwrapping, fit, [("unwrapped", "unwrapped")]),
-        (fit, remove, [("total_field", "total_field"), ("trusted", "mask")]),
-        (fit, remove, [("weights", "weights")]),
+        *_connections(read, fit, remove, invert),
         (brain, invert, [("mask", "brain")]),
-        (read, invert, [("magnitude", "magnitude")]),
-        (fit, invert, [("weights", "weights"), ("noise_ppm", "noise_ppm")]),
-        (remove, invert, [("local_field", "local_field"), ("mask", "mask")]),
-        (invert, zero, [("chi", "chi"), ("mask", "mask")]),
+        (invert, zero, [("mask", "mask")]),
         (read, write, [("facts", "inferred"), ("combined", "fieldmap_magnitude")]),
         (brain, write, [("mask", "brain_mask"), ("facts", "mask_facts")]),
         (correct, write, [("facts", "phase_facts")]),
@@ -135,6 +147,19 @@ def init_run_wf(
         (invert, write, [("mask", "qsm_mask"), ("uncertainty", "uncertainty")]),
         (zero, write, [("chi", "chi"), ("facts", "reference_facts")]),
     ])  # fmt: skip
+    if two_pass:
+        first = remove_and_invert("_reliable")
+        combine = node(CombinePasses, "combine", **common)
+        workflow.connect([
+            *_connections(read, fit, *first),
+            (brain, first[0], [("reliable", "within")]),
+            (brain, first[1], [("reliable", "brain")]),
+            (first[1], combine, [("chi", "chi_reliable"), ("mask", "reliable")]),
+            (invert, combine, [("chi", "chi_whole")]),
+            (combine, zero, [("chi", "chi")]),
+        ])  # fmt: skip
+    else:
+        workflow.connect(invert, "chi", zero, "chi")
     if several:
         decay = node(FitRelaxation, "relaxation", echo_times_s=times, **common)
         workflow.connect([
@@ -144,6 +169,17 @@ def init_run_wf(
             (decay, write, [("r2star", "r2star"), ("t2star", "t2star"), ("s0", "s0")]),
         ])  # fmt: skip
     return workflow
+
+
+def _connections(read: Node, fit: Node, remove: Node, invert: Node) -> list[tuple]:
+    """Return what goes into background removal and inversion, whatever their masks."""
+    return [
+        (fit, remove, [("total_field", "total_field"), ("trusted", "mask")]),
+        (fit, remove, [("weights", "weights")]),
+        (read, invert, [("magnitude", "magnitude")]),
+        (fit, invert, [("weights", "weights"), ("noise_ppm", "noise_ppm")]),
+        (remove, invert, [("local_field", "local_field"), ("mask", "mask")]),
+    ]
 
 
 METHOD_DEFAULTS: dict[str, Any] = {

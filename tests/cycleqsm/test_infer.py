@@ -102,6 +102,14 @@ def test_any_slice_orientation_gives_the_same_map():
     assert (other - axial.permute(order)).norm() < 1e-3 * axial.norm()
 
 
+def test_a_slab_of_few_slices_is_inverted():
+    grid = Grid((24, 20, 4), (1.0, 1.0, 2.0), (0.0, 0.0, 1.0))
+    field, _ = _measured(grid)
+    made = reconstruct(_generator(), field, torch.ones(grid.shape) > 0, grid, uncertainty=True)
+    assert made.chi_ppm.abs().max() > 0
+    assert made.uncertainty_ppm.isfinite().all()
+
+
 def test_zero_field_and_empty_mask():
     grid = GRIDS["non-cubic"]
     field, mask = _measured(grid)

@@ -44,7 +44,7 @@ def test_history_returns_earlier_samples_and_keeps_its_size():
 
 
 @pytest.mark.parametrize("voxel", [(1.0, 1.0, 1.0), (0.8, 1.0, 1.6)])
-@pytest.mark.parametrize(("noise", "bound"), [(0.001, 0.2), (0.004, 0.1)])
+@pytest.mark.parametrize(("noise", "bound"), [(0.001, 0.15), (0.004, 0.1)])
 def test_noise_is_found(voxel, noise, bound):
     """The edge of a small brain leaks a little into the cone, which counts where noise is low."""
     truth = brain(1, (64, 72, 60))

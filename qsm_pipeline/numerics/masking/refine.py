@@ -1,0 +1,109 @@
+"""Fit a mask to where the phase is reliable: at its rim, or throughout."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.parts import largest_parts
+
+SMALLEST_KEPT = 0.5
+"""Less than this share of a mask left by the refinement is an error, not a result."""
+
+
+def refine_mask(
+    mask: np.ndarray,
+    quality: np.ndarray,
+    grid: Grid,
+    *,
+    threshold: float = 0.2,
+    grow_mm: float = 1.5,
+    depth_mm: float = 10.0,
+) -> np.ndarray:
+    """Move the rim of a mask to where the phase becomes reliable.
+
+    The mask is first widened a little, since brain extraction cuts into the cortex in places;
+    then everything unreliable that can be reached from outside is taken away again. Unreliable
+    voxels inside, such as veins and bleedings, stay.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray, shape (X, Y, Z), bool
+        Brain.
+    quality : numpy.ndarray, shape (X, Y, Z)
+        From `qsm_pipeline.numerics.phase_quality.phase_quality`, 0 to 1, also outside the mask.
+        Noise has about 0.01, brain about 0.9.
+    grid : Grid
+        Geometry.
+    threshold : float
+        Least quality of the rim.
+    grow_mm : float
+        How far the mask may grow; if not 0, at least one voxel along each axis.
+    depth_mm : float
+        How deep below the rim of the given mask voxels may be taken away.
+
+    Returns
+    -------
+    numpy.ndarray, shape (X, Y, Z), bool
+        One connected part; it has no holes that the widened mask did not have.
+
+    Raises
+    ------
+    ValueError
+        If less than :data:`SMALLEST_KEPT` of the mask is left; with the numbers.
+
+    References
+    ----------
+    QSM consensus 2024, doi:10.1002/mrm.30006; Hagberg et al. 2022, doi:10.1002/mrm.29368.
+    """
+    # beyond the border of the volume the mask counts as going on, or slabs would lose their ends
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"), grid.voxel_size_mm)
+    step_mm = np.minimum(grid.voxel_size_mm, grow_mm) if grow_mm else grid.voxel_size_mm
+    wide = ndimage.distance_transform_edt(~mask, step_mm) <= grow_mm
+    unreliable = wide & (quality < threshold) & (depth[1:-1, 1:-1, 1:-1] <= depth_mm)
+    reached = ndimage.binary_propagation(~wide, mask=~wide | unreliable)
+    refined = ndimage.binary_fill_holes(largest_parts(wide & ~reached)) & wide
+    kept = float((refined & mask).sum()) / max(1, int(mask.sum()))
+    if kept < SMALLEST_KEPT:
+        raise ValueError(
+            f"the phase is unreliable in so much of the rim that only {100 * kept:.0f} % of the "
+            f"mask would be left, expected at least {100 * SMALLEST_KEPT:.0f} %"
+        )
+    return refined
+
+
+def reliable_part(mask: np.ndarray, quality: np.ndarray, *, threshold: float = 0.5) -> np.ndarray:
+    """Return the part of a mask with good phase everywhere, holes included.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray, shape (X, Y, Z), bool
+        Brain.
+    quality : numpy.ndarray, shape (X, Y, Z)
+        See :func:`refine_mask`.
+    threshold : float
+        Least quality.
+
+    Returns
+    -------
+    numpy.ndarray, shape (X, Y, Z), bool
+        The largest connected part, for the first of two passes.
+
+    Raises
+    ------
+    ValueError
+        If less than half of the mask is reliable; with the numbers.
+
+    References
+    ----------
+    Stewart et al. 2022, doi:10.1002/mrm.29048.
+    """
+    part = largest_parts(mask & (quality >= threshold))
+    share = float(part.sum()) / max(1, int(mask.sum()))
+    if share < 0.5:
+        raise ValueError(
+            f"only {100 * share:.0f} % of the mask has reliable phase, expected at least 50 % "
+            "for two passes"
+        )
+    return part

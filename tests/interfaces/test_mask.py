@@ -1,0 +1,81 @@
+"""The node that makes the mask: what it keeps, what it says, what it refuses."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from bids_trees import write_image
+from nipype.pipeline.engine import Node
+
+from qsm_pipeline.bids.simulated_dataset import tilted_affine
+from qsm_pipeline.exceptions import MaskError
+from qsm_pipeline.interfaces.mask import MaskBrain
+from qsm_pipeline.numerics.simulate import ScanParams, simulate_scan
+
+SHAPE, VOXEL = (56, 66, 34), (3.2, 3.2, 4.5)
+TIMES = ScanParams().echo_times_s
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scan")
+    affine = tilted_affine(SHAPE, VOXEL, 20)
+    scan = simulate_scan(SHAPE, affine)
+    arrays = {
+        "phase": np.moveaxis(scan.phase_rad.numpy(), 0, -1),
+        "magnitude": np.moveaxis(scan.magnitude.numpy(), 0, -1),
+        "combined": np.sqrt((scan.magnitude**2).sum(0)).numpy(),
+        "valid": np.ones(SHAPE),
+    }
+    paths = {n: str(write_image(folder / f"{n}.nii", a, affine)) for n, a in arrays.items()}
+    own = write_image(folder / "own.nii", scan.brain.numpy(), affine, np.uint8)
+    return paths, str(own), scan.brain.numpy()
+
+
+def _mask(tmp_path, files, **inputs):
+    node = Node(
+        MaskBrain(**files[0], echo_times_s=list(TIMES), label="sub-01", **inputs),
+        name="mask", base_dir=str(tmp_path),
+    )  # fmt: skip
+    return node.run().outputs
+
+
+def _load(path):
+    return np.asarray(nib.load(path).dataobj) > 0
+
+
+def test_refinement_keeps_the_brain_and_drops_what_has_no_signal(tmp_path, files):
+    brain = files[2]
+    plain = _mask(tmp_path / "a", files, method="robust", refinement="none")
+    refined = _mask(tmp_path / "b", files, method="robust", refinement="phase-quality")
+    before, after = _load(plain.mask), _load(refined.mask)
+    assert (after & brain).sum() > 0.97 * (before & brain).sum()
+    assert (after & ~brain).sum() < 0.8 * (before & ~brain).sum()
+    assert plain.facts["MaskRefinement"] == "none"
+    assert refined.facts["MaskRefinement"] == "phase-quality"
+    voxel_ml = np.prod(VOXEL) / 1000
+    assert refined.facts["BrainVolumeMl"] == pytest.approx(after.sum() * voxel_ml, abs=0.1)
+
+
+def test_a_mask_of_the_user_is_not_changed(tmp_path, files):
+    out = _mask(tmp_path, files, user_mask=files[1], two_pass=True)
+    np.testing.assert_array_equal(_load(out.mask), files[2])
+    assert out.facts["BrainMask"] == "the user's own"
+    assert out.facts["MaskRefinement"] == "none"
+    reliable = _load(out.reliable)
+    assert not (reliable & ~files[2]).any()
+    assert 0.5 < reliable.sum() / files[2].sum() < 1
+    assert out.facts["ReliableVolumeMl"] < out.facts["BrainVolumeMl"]
+
+
+@pytest.mark.parametrize(
+    ("radius", "message"), [(0, "the mask is empty"), (25, r"holds \d+ ml, expected at least 200")]
+)
+def test_a_lost_brain_names_the_run_and_what_to_do(tmp_path, files, radius, message):
+    image = nib.load(files[1])
+    distance = np.linalg.norm(
+        (np.moveaxis(np.indices(SHAPE), 0, -1) - np.array(SHAPE) / 2) * VOXEL, axis=-1
+    )
+    own = write_image(tmp_path / "small.nii", distance < radius, image.affine, np.uint8)
+    interface = MaskBrain(**files[0], echo_times_s=list(TIMES), label="sub-01", user_mask=str(own))
+    with pytest.raises(MaskError, match=rf"^sub-01: .*{message}.*--mask-pattern"):
+        interface.run(cwd=str(tmp_path))

@@ -1,0 +1,215 @@
+"""Trainings: they learn, go on exactly where they were, and run as several processes."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from small_training import SETTINGS, brain, config, write_pool
+
+from qsm_pipeline.cycleqsm.generator import Generator
+from qsm_pipeline.cycleqsm.samples import Subject
+from qsm_pipeline.cycleqsm.state import TrainState
+from qsm_pipeline.cycleqsm.train_step import train_step
+from qsm_pipeline.cycleqsm.weights import load_generator, save_generator
+from qsm_pipeline.exceptions import ConfigError
+from qsm_pipeline.training import loop
+from qsm_pipeline.training.data import Batches, Sources
+from qsm_pipeline.training.finetune import finetune
+from qsm_pipeline.training.loop import RunOptions, train
+from qsm_pipeline.training.pool import load_brain, make_pool, numbers_in
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pool")
+    write_pool(folder)
+    return Sources(folder)
+
+
+def _batches(settings):
+    return Batches(settings, [Subject.of(brain(0))], [Subject.of(brain(1))])
+
+
+def _same(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return a == b
+
+
+def test_learns_two_blocks_by_heart():
+    settings = config(steps=40, learning_rate=1e-2)
+    state = TrainState(settings)
+    batches = _batches(settings)[0]
+    losses = [train_step(state, batches)["map_cycle"] for _ in range(40)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("kind", ["lsgan", "wgan-gp"])
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
+def test_both_networks_learn_in_every_precision(kind, precision):
+    settings = config(precision=precision, accumulate=2)
+    settings = replace(settings, loss=replace(settings.loss, adversarial_kind=kind))
+    state = TrainState(settings)
+    state.scaler = torch.amp.GradScaler("cpu", init_scale=256.0, enabled=precision == "fp16")
+    networks = (state.generator, state.discriminator, state.average)
+    before = [[p.clone() for p in network.parameters()] for network in networks]
+    for step in range(2):
+        metrics = train_step(state, _batches(settings)[step])
+        assert all(torch.isfinite(torch.tensor(value)) for value in metrics.values())
+    for network, old in zip(networks, before, strict=True):
+        new = list(network.parameters())
+        assert any(not torch.equal(a, b) for a, b in zip(old, new, strict=True))
+
+
+def test_a_step_without_finite_gradients_changes_no_network():
+    state = TrainState(config())
+    batches = _batches(state.config)[0]
+    broken = replace(batches[0], chi_ppm=batches[0].chi_ppm * float("nan"))
+    networks = (state.generator, state.discriminator)
+    before = [[p.clone() for p in network.parameters()] for network in networks]
+    train_step(state, [broken])
+    for network, old in zip(networks, before, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(old, network.parameters(), strict=True))
+    assert not state.history.samples
+
+
+def test_batches_follow_from_seed_and_step_alone():
+    batches = _batches(config())
+    first, again, next_one = (batches[step][0].fields.field_ppm for step in (4, 4, 5))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, next_one)
+
+
+def test_resume_is_exact(tmp_path, pool, monkeypatch):
+    settings = config(steps=6, accumulate=2)
+    assert train(settings, pool, RunOptions(tmp_path / "straight"))
+
+    def stop_after_three(state, batches):
+        metrics = train_step(state, batches)
+        if state.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return metrics
+
+    parts = tmp_path / "parts"
+    monkeypatch.setattr(loop, "train_step", stop_after_three)
+    assert not train(settings, pool, RunOptions(parts))
+    assert not (parts / "generator.safetensors").exists()
+    monkeypatch.setattr(loop, "train_step", train_step)
+    assert train(settings, pool, RunOptions(parts, resume=True))
+    straight, resumed = (
+        torch.load(folder / "checkpoint.pt", weights_only=True)
+        for folder in (tmp_path / "straight", parts)
+    )
+    assert resumed["step"] == 6
+    assert _same(straight, resumed)
+    names = ("straight", "parts")
+    generators = [load_generator(tmp_path / name / "generator.safetensors") for name in names]
+    assert _same(*(dict(g.state_dict()) for g in generators))
+
+
+def test_what_a_training_leaves(tmp_path, pool):
+    settings = replace(config(steps=4), validation=replace(config().validation, every=2))
+    assert train(settings, pool, RunOptions(tmp_path, log_every=2))
+    with (tmp_path / "training.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["2", "4"]
+    assert float(rows[0]["map_cycle"]) > 0
+    with (tmp_path / "validation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["2", "4"]
+    assert 0 < float(rows[0]["low noise nrmse"]) < float(rows[0]["high noise nrmse"])
+    assert len(list((tmp_path / "images").glob("*.png"))) == 8
+    with pytest.raises(ConfigError, match="--resume"):
+        train(settings, pool, RunOptions(tmp_path))
+    other = replace(settings, loss=replace(settings.loss, gradient=0.7))
+    with pytest.raises(ConfigError, match=r"loss\.gradient = 0\.5"):
+        train(other, pool, RunOptions(tmp_path, resume=True))
+    with pytest.raises(ConfigError, match="nothing to resume"):
+        train(settings, pool, RunOptions(tmp_path / "empty", resume=True))
+
+
+def test_adaptation_starts_from_the_generator_and_keeps_its_architecture(tmp_path, pool):
+    generator = Generator(replace(config().generator, widths=(4, 6)))
+    save_generator(generator, tmp_path / "old.safetensors")
+    settings = config(steps=1, learning_rate=1e-9)
+    assert finetune(settings, pool, RunOptions(tmp_path / "new"), tmp_path / "old.safetensors")
+    adapted = load_generator(tmp_path / "new" / "generator.safetensors")
+    assert adapted.config == generator.config
+    for old, new in zip(generator.parameters(), adapted.parameters(), strict=True):
+        assert (old - new).abs().max() < 1e-6
+
+
+_TWO = """
+import json, sys, torch
+from pathlib import Path
+from qsm_pipeline.cycleqsm import parallel
+from qsm_pipeline.cycleqsm.config import TrainConfig
+from qsm_pipeline.training import loop
+from qsm_pipeline.training.data import Sources
+pool, out, settings = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
+torch.set_num_threads(1)
+plain = loop.train_step
+def watched(state, batches):
+    metrics = plain(state, batches)
+    (out.parent / f"rank-{parallel.rank()}-{state.step}").write_text(
+        str(sum(p.double().abs().sum().item() for p in state.generator.parameters()))
+        + " " + str(batches[0].chi_ppm.double().abs().sum().item()))
+    return metrics
+loop.train_step = watched
+loop.train(TrainConfig.from_dict(settings), Sources(Path(pool)), loop.RunOptions(out))
+"""
+
+
+def test_two_processes_train_one_generator_on_different_samples(tmp_path, pool):
+    script = tmp_path / "two.py"
+    script.write_text(_TWO)
+    settings = SETTINGS | {"optim": SETTINGS["optim"] | {"steps": 2}}
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+        str(script), str(pool.pool), str(tmp_path / "out"), json.dumps(settings),
+    ]  # fmt: skip
+    root = Path(loop.__file__).parents[2]
+    path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for step in (1, 2):
+        (net0, data0), (net1, data1) = (
+            (tmp_path / f"rank-{rank}-{step}").read_text().split() for rank in (0, 1)
+        )
+        assert net0 == net1
+        assert data0 != data1
+    state = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)
+    assert len(state["processes"]) == 2
+    assert (tmp_path / "out" / "generator.safetensors").is_file()
+
+
+def test_pool_is_made_once_and_again_by_its_seed(tmp_path):
+    pytest.importorskip("nilearn", reason="nilearn's templates are not installed")
+    make_pool(tmp_path / "a", [0], 0)
+    first = load_brain(tmp_path / "a", 0, 0)
+    assert numbers_in(tmp_path / "a", 0) == [0]
+    assert 1.0e6 < int(first.mask.sum()) < 2.5e6  # a brain in cubic millimetres
+    assert 0.01 < float(first.chi_ppm[first.mask].std()) < 0.1
+    told = []
+    make_pool(tmp_path / "a", [0], 0, told.append)
+    assert not told
+
+
+def test_a_damaged_brain_is_named(tmp_path):
+    write_pool(tmp_path)
+    path = next(tmp_path.glob("*0002.safetensors"))
+    path.write_bytes(b"rubbish")
+    with pytest.raises(ConfigError, match=r"0002\.safetensors"):
+        load_brain(tmp_path, 2, 0)
