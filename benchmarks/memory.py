@@ -44,7 +44,7 @@ def pss_gib(pid: int) -> float:
 
 def newest_node(work: Path) -> str:
     """Return the name of the node that was started last."""
-    folders = [path for path in work.glob("qsm/*/*") if path.is_dir()]
+    folders = [path for path in work.glob("qsm*/*/*") if path.is_dir()]
     return max(folders, key=lambda path: path.stat().st_mtime).name if folders else "start"
 
 

@@ -6,6 +6,7 @@ Whole stages on 160x160x128 with 5 echoes: what a user waits for, without readin
 from __future__ import annotations
 
 import argparse
+import inspect
 import platform
 import resource
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 import torch
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
+from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.numerics import background, inversion, unwrap
 from qsm_pipeline.numerics.field_fit import nonlinear_field_fit, weighted_field_fit
 from qsm_pipeline.numerics.grid import Grid
@@ -25,6 +27,7 @@ from qsm_pipeline.numerics.simulate import Scan, ScanParams, simulate_scan
 from qsm_pipeline.numerics.trust import trusted_mask
 from qsm_pipeline.numerics.units import rad_per_s_per_ppm
 from qsm_pipeline.numerics.weights import reliability
+from qsm_pipeline.workflows.run import init_run_wf
 
 SHAPE, VOXEL_MM, TILT_DEG = (160, 160, 128), (1.25, 1.45, 1.35), 10.0
 SMALL_SHAPE, SMALL_VOXEL_MM = (40, 40, 32), (5.0, 5.8, 5.4)
@@ -39,13 +42,15 @@ PEER_CPU_S = {
     ("inversion", "tv"): 8.0,
     ("inversion", "nltv"): 70.0,
     ("chain", "default"): 11.0,
+    ("chain", "tv"): 11.0,
 }
 """CPU-seconds of QSM.rs on the same number of voxels, by stage and method."""
 
 AS_THE_PEER = {("background", "lbv"): {"tolerance": 1e-4}}
 """Parameters that make the work equal to that of the peer's figure."""
 
-DEFAULT_BACKGROUND, DEFAULT_INVERSION = "lbv-pdf", "tv"
+DEFAULTS = {name: p.default for name, p in inspect.signature(init_run_wf).parameters.items()}
+"""Methods of the whole command, by stage."""
 
 
 class Chain:
@@ -104,13 +109,16 @@ class Chain:
         )
         method.function(problem, method.params(**params))
 
-    def default(self) -> None:
+    def default(self, inversion: str = DEFAULTS["inversion"]) -> None:
         self.offset()
-        self.unwrap(unwrap.METHODS["romeo"])
+        self.unwrap(unwrap.METHODS[DEFAULTS["unwrap"]])
         self.fit()
         self.relaxation()
-        self.background(background.METHODS[DEFAULT_BACKGROUND])
-        self.inversion(inversion.METHODS[DEFAULT_INVERSION])
+        self.default_background()
+        self.inversion(INVERSIONS[inversion])
+
+    def default_background(self) -> None:
+        self.background(background.METHODS[DEFAULTS["background"]])
 
 
 def stages(chain: Chain, only: list[str]) -> Iterator[tuple[str, str, str, Callable[[], None]]]:
@@ -121,8 +129,9 @@ def stages(chain: Chain, only: list[str]) -> Iterator[tuple[str, str, str, Calla
 
     if wanted("chain", "default"):
         yield "chain", "default", "", chain.default
+        yield "chain", "tv", "", lambda: chain.default("tv")
     else:
-        chain.default()
+        chain.default("tv")
     for stage, method, call in (
         ("offset", "mcpc-3d-s", chain.offset),
         ("fit", "weighted", chain.fit),
@@ -134,13 +143,13 @@ def stages(chain: Chain, only: list[str]) -> Iterator[tuple[str, str, str, Calla
     for stage, registry, run in (
         ("unwrap", unwrap.METHODS, chain.unwrap),
         ("background", background.METHODS, chain.background),
-        ("inversion", inversion.METHODS, chain.inversion),
+        ("inversion", INVERSIONS, chain.inversion),
     ):
         for name, method in registry.items():
             if not wanted(stage, name):
                 continue
             if stage == "inversion":  # all methods invert the same local field
-                chain.background(background.METHODS[DEFAULT_BACKGROUND])
+                chain.default_background()
             yield stage, name, "", lambda run=run, method=method: run(method)
             params = AS_THE_PEER.get((stage, name))
             if params:
