@@ -196,6 +196,12 @@ class Generator(nn.Module):
         )
         return tv(InversionProblem(field, mask, grid, weights=weights), params)
 
+    def disagreement(self, p: Prepared, chi: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the field says against a map: the residual, and its closed-form inverse."""
+        residual = p.weights.square() * (p.field - p.dipole.field(chi))
+        step = self.config.data_step + p.noise.square()
+        return residual, p.dipole.tikhonov(residual, step) * p.mask
+
     def forward(self, prepared: Prepared, evaluate: Evaluate | None = None) -> Tensor:
         """Return susceptibility in ppm, shape (B, 1, X, Y, Z), zero outside the mask.
 
@@ -205,13 +211,11 @@ class Generator(nn.Module):
         p = prepared
         evaluate = evaluate or (lambda network, *inputs: network(*inputs))
         x = p.start
-        step = self.config.data_step + p.noise.square()
         for network in self.networks:
             if self.config.start == "none":
                 x = x + evaluate(network, torch.cat([p.field, p.mask], 1), p.geometry).float()
             else:
-                residual = p.weights.square() * (p.field - p.dipole.field(x))
-                correction = p.dipole.tikhonov(residual, step) * p.mask
+                residual, correction = self.disagreement(p, x)
                 channels = [x, correction, p.field, residual, p.noise * p.mask]
                 change = evaluate(network, torch.cat(channels, 1), p.geometry).float()
                 x = x + 0.5 * correction + change

@@ -167,9 +167,7 @@ def _expected_error(
     """Return the local root mean square of what two passes and the field disagree about."""
     p = prepared
     difference = (passes[0] - passes[1]) / 2
-    residual = p.weights.square() * (p.field * p.scale_ppm - p.dipole.field(chi_ppm))
-    step = generator.config.data_step + p.noise.square()
-    unexplained = p.dipole.tikhonov(residual, step) * p.mask
+    unexplained = generator.disagreement(p, chi_ppm / p.scale_ppm)[1] * p.scale_ppm
     energy = difference.square() + unexplained.square()
     local = _box_mean(energy * p.mask)
     return (local / _box_mean(p.mask).clamp(min=1e-3)).sqrt() * p.mask
