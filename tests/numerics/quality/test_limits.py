@@ -1,0 +1,102 @@
+"""Limits: which are known, and what a metric says beyond them."""
+
+import pytest
+import torch
+
+from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.quality import DEFAULT_LIMITS, Assessed, Metric, assess, check_limits
+
+
+@pytest.mark.parametrize(
+    ("value", "warning"),
+    [
+        (5.0, "snr is 5 dB, expected at least 10"),
+        (10.0, ""),
+        (20.0, ""),
+        (20.1, "snr is 20.1 dB, expected at most 20"),
+        (None, ""),
+    ],
+)
+def test_a_metric_warns_outside_its_limits_only(value, warning):
+    metric = Metric("snr", value, "dB", "").within({"min_snr": 10, "max_snr": 20, "max_x": 1})
+    assert metric.warning == warning
+
+
+def test_what_is_not_finite_is_not_known():
+    assert Metric("a", float("nan"), "1", "").within({}).value is None
+    assert Metric("a", float("inf"), "1", "").within({"max_a": 1.0}).value is None
+
+
+def test_limits_of_the_user_win_and_others_stay():
+    limits = check_limits({"max_rim_ratio": 3, "min_snr_echo_5": 2.5})
+    assert limits["max_rim_ratio"] == 3.0
+    assert limits["min_snr_echo_5"] == 2.5
+    assert {k: limits[k] for k in DEFAULT_LIMITS if k != "max_rim_ratio"} == {
+        k: v for k, v in DEFAULT_LIMITS.items() if k != "max_rim_ratio"
+    }
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"max_rim": 3}, "'max_rim' is no limit; known: .*rim_ratio"),
+        ({"rim_ratio": 3}, "'rim_ratio' is no limit"),
+        ({"min_snr_echo_0": 3}, "no limit"),
+        ({"max_rim_ratio": "3"}, "max_rim_ratio is '3', expected a number"),
+        ({"max_rim_ratio": True}, "expected a number"),
+    ],
+)
+def test_wrong_limits_are_named(changed, message):
+    with pytest.raises(ValueError, match=message):
+        check_limits(changed)
+
+
+def _run(shape=(64, 64, 64), echoes=2, **changes):
+    ones = torch.ones(shape)
+    maps = torch.randn(4, *shape, generator=torch.Generator().manual_seed(1))
+    mask = torch.zeros(shape, dtype=torch.bool)
+    mask[4:-4, 4:-4, 4:-4] = True
+    values = {
+        "magnitude": 100 + maps[:1].repeat(echoes, 1, 1, 1),
+        "wrapped_rad": torch.zeros(echoes, *shape),
+        "unwrapped_rad": torch.zeros(echoes, *shape),
+        "weights": ones, "relative_residual": 0.02 * ones, "local_field_ppm": maps[1],
+        "field_residual_ppm": 0.1 * maps[2], "chi_ppm": 0.05 * maps[3],
+        "brain": mask, "known": mask, "valid": mask, "reference_sd_ppm": 0.05,
+        "grid": Grid(shape, (2.0, 2.0, 2.0)),
+    }  # fmt: skip
+    return Assessed(**{**values, **changes})
+
+
+def test_every_limit_is_of_a_metric_and_the_default_run_keeps_them():
+    metrics = {m.name: m for m in assess(_run(), DEFAULT_LIMITS)}
+    assert {key[4:] for key in DEFAULT_LIMITS} <= set(metrics)
+    assert {"snr_echo_1", "snr_echo_2"} <= set(metrics)
+    assert [m.warning for m in metrics.values() if m.name != "mask_volume_ml"] == [""] * (
+        len(metrics) - 1
+    )
+    for metric in metrics.values():
+        assert metric.value is not None
+        assert metric.description
+        assert not metric.reference or metric.reference.startswith("doi:10.")
+
+
+def test_faults_reach_the_metric_that_is_named_after_them():
+    weights = torch.ones(64, 64, 64)
+    weights[:32] = 0
+    run = _run(weights=weights, relative_residual=0.2 * torch.ones(64, 64, 64))
+    found = {m.name: m for m in assess(run, DEFAULT_LIMITS)}
+    assert found["unreliable_percent"].value == pytest.approx(50)
+    assert found["fit_residual_percent"].value == pytest.approx(20)
+    assert found["unreliable_percent"].warning
+    assert found["fit_residual_percent"].warning
+
+
+def test_one_echo_has_no_fit_residual_and_a_narrow_volume_no_limit_of_volume():
+    found = {m.name: m for m in assess(_run(echoes=1), DEFAULT_LIMITS)}
+    assert found["fit_residual_percent"].value is None
+    assert found["mask_volume_ml"].minimum == 900
+    narrow = {m.name: m for m in assess(_run(grid=Grid((64,) * 3)), DEFAULT_LIMITS)}
+    assert narrow["mask_volume_ml"].minimum is None
+    assert narrow["mask_volume_ml"].maximum is None
+    assert narrow["rim_ratio"].maximum == DEFAULT_LIMITS["max_rim_ratio"]
