@@ -29,7 +29,9 @@ from qsm_pipeline.exceptions import OutputError
 BIDS_VERSION = "1.10.0"
 _RAW = "raw"
 _SOFTWARE = ("numpy", "scipy", "torch", "nibabel", "numba", "scikit-image", "nipype", "pybids")
-_IGNORED = ("*.html", "logs", "work", "figures", "*.svg", "*.toml")
+_IGNORED = (
+    "*.html", "logs", "work", "figures", "*.svg", "*.toml", "*_desc-qc_Chimap.json", "group_*",
+)  # fmt: skip
 _README = """# QSM derivatives
 
 Susceptibility maps and what they were made from, written by qsm-pipeline {version}.
@@ -40,6 +42,11 @@ Susceptibility maps and what they were made from, written by qsm-pipeline {versi
 - `fmap/*_desc-total_fieldmap.nii.gz`, `fmap/*_desc-local_fieldmap.nii.gz`: the field in Hz, before
   and after removal of the background.
 - `anat/*_R2starmap.nii.gz`, `anat/*_T2starmap.nii.gz`, `anat/*_S0map.nii.gz`: relaxation.
+- `anat/*_desc-qc_Chimap.json`: quality metrics, each with its definition and its limits.
+- `anat/*_desc-chi_dseg.tsv`: susceptibility of each region, where there was a segmentation.
+- `anat/*_desc-swi_T2starw.nii.gz`, `_desc-minip_`, `_desc-tswi_`: susceptibility-weighted images,
+  with `--derive`.
+- `group_*.tsv`: all participants in one table, from the level `group`.
 
 The JSON file beside each image holds its units, its sources, every parameter, the versions of the
 software, and whatever was inferred from the input. The method's assumptions are documented with

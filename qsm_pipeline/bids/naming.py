@@ -26,7 +26,7 @@ RUN_ENTITIES = ("sub", "ses", "task", "acq", "ce", "rec", "run", "chunk")
 """What tells one gradient-echo run from another and may stand in the name of its maps."""
 
 _NO_ACQ = "qsmGre"
-_DERIVED_ENTITIES = ("space", "res", "label", "desc")
+_DERIVED_ENTITIES = ("space", "seg", "res", "label", "desc")
 _LABEL = re.compile(r"[0-9a-zA-Z]+(\+[0-9a-zA-Z]+)*")
 _EXTENSION = re.compile(r"(\.nii\.gz|\.nii|\.json|\.tsv|\.[0-9a-zA-Z]+)$")
 
@@ -186,8 +186,29 @@ OUTPUTS = {
     "r2star": Output("R2starmap", units="1/s", description="Transverse relaxation rate R2*."),
     "t2star": Output("T2starmap", units="s", description="Transverse relaxation time T2*."),
     "s0": Output("S0map", units="arbitrary", description="Magnitude at echo time zero."),
+    "swi": Output(
+        "T2starw", "swi", units="arbitrary",
+        description="Susceptibility-weighted image: magnitude darkened where the local field is "
+        "positive.",
+    ),
+    "minip": Output(
+        "T2starw", "minip", units="arbitrary",
+        description="Minimum of the susceptibility-weighted image over a slab along B0.",
+    ),
+    "tswi": Output(
+        "T2starw", "tswi", units="arbitrary",
+        description="True susceptibility-weighted image: magnitude darkened where the "
+        "susceptibility is positive.",
+    ),
 }  # fmt: skip
 """Every image that a run may write, by the name that the workflows use."""
+
+NOTES = {
+    "qc": Output("Chimap", "qc", description="Quality metrics."),
+    "labels": Output("dseg", description="Regions in the space of the run."),
+    "regions": Output("dseg", "chi", description="Susceptibility of each region."),
+}
+"""What is written about a run besides its images, by its own writers."""
 
 
 def output_path(
@@ -204,9 +225,9 @@ def output_path(
     entities : mapping of str to str
         Entities of the run; keys outside `RUN_ENTITIES` raise.
     quantity : str
-        A key of `OUTPUTS`.
+        A key of `OUTPUTS` or `NOTES`.
     extra : mapping of str to str, optional
-        Further ``space``, ``res``, ``label`` or ``desc``; ``desc`` here replaces the usual one.
+        Further ``space``, ``seg``, ``res``, ``label`` or ``desc``; ``desc`` here replaces the usual one.
     extension : str
         With its dot.
 
@@ -231,11 +252,12 @@ def output_path(
     >>> str(output_path({"sub": "01", "ses": "a", "run": "1"}, "chi"))
     'sub-01/ses-a/anat/sub-01_ses-a_run-1_Chimap.nii.gz'
     """
-    if quantity not in OUTPUTS:
-        raise ValueError(f"Unknown output {quantity!r}; known: {', '.join(OUTPUTS)}")
+    known = OUTPUTS | NOTES
+    if quantity not in known:
+        raise ValueError(f"Unknown output {quantity!r}; known: {', '.join(known)}")
     if "sub" not in entities:
         raise ValueError("The entities of an output must hold 'sub'")
-    spec = OUTPUTS[quantity]
+    spec = known[quantity]
     named = _named_entities(entities, RUN_ENTITIES)
     if spec.datatype == "fmap":
         named = _fieldmap_entities(named)

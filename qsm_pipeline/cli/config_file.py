@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-TABLES = ("background_params", "inversion_params")
-"""Keys without an option: parameters of the chosen methods."""
+TABLES = ("background_params", "inversion_params", "quality_limits")
+"""Keys without an option: parameters of the chosen methods, limits of the quality metrics."""
 NO_KEYS = ("config_file", "version", "help")
 """Options without a key."""
 

@@ -82,6 +82,7 @@ EXIT_USAGE = 2
 @click.option("--background", type=click.Choice(options.BACKGROUND), default="lbv-pdf")
 @click.option("--inversion", type=click.Choice(options.INVERSION), default="cycleqsm")
 @click.option("--reference", type=click.Choice(options.REFERENCE), default="brain")
+@click.option("--derive", is_flag=True, help="Write SWI, its minimum projection and true SWI too.")
 @click.option(
     "-w",
     "--work-dir",

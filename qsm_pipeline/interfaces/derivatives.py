@@ -43,6 +43,10 @@ class WriteDerivativesInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):
     r2star = File(exists=True)
     t2star = File(exists=True)
     s0 = File(exists=True)
+    swi = File(exists=True)
+    minip = File(exists=True)
+    tswi = File(exists=True)
+    weighting_facts = traits.Dict(usedefault=True)
 
 
 class WriteDerivativesOutputSpec(TraitedSpec):
@@ -77,6 +81,8 @@ class WriteDerivatives(SimpleInterface):
             extra = {**inputs.mask_facts, **inputs.phase_facts}
             if quantity == "chi":
                 extra |= inputs.reference_facts
+            if spec.suffix == "T2starw":
+                extra |= inputs.weighting_facts
             metadata = sidecar(
                 run,
                 quantity,

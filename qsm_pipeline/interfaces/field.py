@@ -125,6 +125,7 @@ class FitFieldOutputSpec(TraitedSpec):
     weights = File(exists=True, desc="reliability from 0 to 1")
     noise_ppm = traits.Float(desc="standard deviation where the weight is 1")
     trusted = File(exists=True, desc="where the phase cannot be aliased")
+    relative_residual = File(exists=True, desc="part of the signal that is not explained")
 
 
 class FitField(NumericInterface):
@@ -157,6 +158,9 @@ class FitField(NumericInterface):
             "weights": save_tensor(weights, like, folder / "weights.nii"),
             "noise_ppm": noise_ppm,
             "trusted": save_tensor(trusted, like, folder / "trusted.nii"),
+            "relative_residual": save_tensor(
+                fit.relative_residual, like, folder / "relative_residual.nii"
+            ),
         }
 
 

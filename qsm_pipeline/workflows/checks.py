@@ -13,6 +13,7 @@ from typing import Any
 from qsm_pipeline.exceptions import ConfigError, OutputError
 from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
+from qsm_pipeline.numerics.quality import check_limits
 from qsm_pipeline.numerics.two_pass import NOT_ERODING
 from qsm_pipeline.workflows.run import METHOD_DEFAULTS
 
@@ -74,6 +75,10 @@ def check_methods(methods: Mapping[str, Any]) -> None:
             registry[name].params(**(methods[f"{stage}_params"] or {}))
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{stage}_params for {name}: {error}") from None
+    try:
+        check_limits(methods["quality_limits"] or {})
+    except ValueError as error:
+        raise ConfigError(f"quality_limits: {error}") from None
     if methods["two_pass"] and methods["background"] not in NOT_ERODING:
         raise ConfigError(
             f"two passes need a background method that does not erode the mask "

@@ -26,6 +26,10 @@ _VOLUMES = {
     "combine": (5, 0),
     "reference": (5, 0),
     "write": (5, 0),
+    "predict": (15, 0),
+    "derive": (8, 1),
+    "assess": (25, 3),
+    "write_quality": (0, 0),
 }
 """Volumes at once, and for each echo; measured, see the log of ``-vv``."""
 

@@ -16,8 +16,14 @@ from qsm_pipeline.interfaces.field import CorrectPhase, FitField, FitRelaxation,
 from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.interfaces.mask import CombinePasses, MaskBrain
 from qsm_pipeline.interfaces.prepare import ReadRun
-from qsm_pipeline.interfaces.susceptibility import InvertDipole, Reference, RemoveBackground
+from qsm_pipeline.interfaces.susceptibility import (
+    InvertDipole,
+    PredictField,
+    Reference,
+    RemoveBackground,
+)
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
+from qsm_pipeline.workflows.extras import add_quality, add_weighted_images
 from qsm_pipeline.workflows.memory import node_memory_gb, volume_size_gb
 
 
@@ -40,6 +46,8 @@ def init_run_wf(
     inversion: str = "cycleqsm",
     inversion_params: Mapping[str, Any] | None = None,
     reference: str = "brain",
+    derive: bool = False,
+    quality_limits: Mapping[str, float] | None = None,
     device: str = "cpu",
     omp_nthreads: int = 1,
 ) -> Workflow:
@@ -57,6 +65,10 @@ def init_run_wf(
         Map the reliable voxels alone first, and fill the rest from the whole mask.
     background_params, inversion_params : mapping, optional
         Parameters that differ from the method's defaults.
+    derive : bool
+        Make susceptibility-weighted images too.
+    quality_limits : mapping, optional
+        Limits of the quality metrics that differ from the defaults.
     device : str
         torch device.
     omp_nthreads : int
@@ -78,7 +90,7 @@ def init_run_wf(
     volume_gb = volume_size_gb(run)
 
     def node(interface: Any, name: str, **inputs: Any) -> Node:
-        alone = name in ("read", "write") or (on_gpu and "device" in inputs)
+        alone = name in ("read", "write", "write_quality") or (on_gpu and "device" in inputs)
         return Node(
             interface(**inputs), name=name, n_procs=1 if alone else omp_nthreads,
             mem_gb=node_memory_gb(name, volume_gb, len(times)),
@@ -111,6 +123,7 @@ def init_run_wf(
 
     remove, invert = remove_and_invert()
     zero = node(Reference, "reference", reference=reference, **common)
+    predict = node(PredictField, "predict", **common)
     parameters = {
         "MaskMethod": mask_method,
         "TwoPass": two_pass,
@@ -139,6 +152,8 @@ def init_run_wf(
         *_connections(read, fit, remove, invert),
         (brain, invert, [("mask", "brain")]),
         (invert, zero, [("mask", "mask")]),
+        (invert, predict, [("mask", "mask")]),
+        (remove, predict, [("local_field", "local_field")]),
         (read, write, [("facts", "inferred"), ("combined", "fieldmap_magnitude")]),
         (brain, write, [("mask", "brain_mask"), ("facts", "mask_facts")]),
         (correct, write, [("facts", "phase_facts")]),
@@ -157,9 +172,10 @@ def init_run_wf(
             (first[1], combine, [("chi", "chi_reliable"), ("mask", "reliable")]),
             (invert, combine, [("chi", "chi_whole")]),
             (combine, zero, [("chi", "chi")]),
+            (combine, predict, [("chi", "chi")]),
         ])  # fmt: skip
     else:
-        workflow.connect(invert, "chi", zero, "chi")
+        workflow.connect([(invert, zero, [("chi", "chi")]), (invert, predict, [("chi", "chi")])])
     if several:
         decay = node(FitRelaxation, "relaxation", echo_times_s=times, **common)
         workflow.connect([
@@ -168,6 +184,11 @@ def init_run_wf(
             (decay, zero, [("r2star", "r2star")]),
             (decay, write, [("r2star", "r2star"), ("t2star", "t2star"), ("s0", "s0")]),
         ])  # fmt: skip
+    add_quality(
+        workflow, node, run=run, out_dir=out_dir, limits=quality_limits or {}, common=common
+    )
+    if derive:
+        add_weighted_images(workflow, node, run=run, common=common)
     return workflow
 
 

@@ -15,6 +15,7 @@ from qsm_pipeline.numerics.quality.noise import signal_to_noise
 from qsm_pipeline.numerics.quality.rim import rim_ratio
 from qsm_pipeline.numerics.quality.streaking import streaking_index
 from qsm_pipeline.numerics.quality.unwrapping import incongruence_rad, jumps_percent
+from qsm_pipeline.numerics.weights import rim_weight
 
 _WHOLE_HEAD_MM = 120.0
 """Narrower volumes hold no whole brain, so the volume of their mask is not judged."""
@@ -93,7 +94,7 @@ def _of_the_scan(run: Assessed) -> list[Metric]:
     ]  # fmt: skip
     return [
         *snr,
-        Metric("mask_volume_ml", volume_ml(run.brain, run.grid), "mL", "Volume of the brain."),
+        Metric("mask_volume_ml", volume_ml(run.brain, run.grid), "mL", "Brain mask."),
         Metric(
             "mask_compactness", compactness(run.brain, run.grid), "1",
             "Surface of the ball of the same volume over the surface of the brain mask.",
@@ -134,12 +135,13 @@ def _of_the_field(run: Assessed) -> list[Metric]:
 
 
 def _of_the_map(run: Assessed) -> list[Metric]:
+    weights = run.weights * rim_weight(run.known, run.grid)
     return [
         Metric(
             "inversion_residual_percent",
-            inversion_residual_percent(run.local_field_ppm, run.field_residual_ppm, run.known),
+            inversion_residual_percent(run.local_field_ppm, run.field_residual_ppm, weights),
             "%", "Root mean square of local field minus field of the map, over that of the local "
-            "field. Far below the noise of the field it means overfitting.",
+            "field, weighted as in the inversion.",
         ),
         Metric(
             "streaking_index", streaking_index(run.chi_ppm, run.valid, run.grid), "1",

@@ -180,16 +180,21 @@ def test_the_true_map_explains_the_field_and_others_do_not(brain):
     operator = DipoleOperator(grid)
 
     def residual(candidate):
-        return inversion_residual_percent(field, field - operator(candidate), mask)
+        return inversion_residual_percent(field, field - operator(candidate), mask.float())
 
     assert residual(chi) < 1e-3
     assert residual(0.7 * chi) == pytest.approx(30, abs=0.1)
     assert residual(0 * chi) == pytest.approx(100, abs=0.1)
     assert residual(torch.roll(chi, 2, 0)) > 50
-    shifted = inversion_residual_percent(field, field - operator(chi) + 0.02, mask)
+    shifted = inversion_residual_percent(field, field - operator(chi) + 0.02, mask.float())
     assert shifted < 1e-3  # a constant is the choice of the reference
-    assert inversion_residual_percent(0 * field, field, mask) is None
-    assert inversion_residual_percent(field, field, ~(mask | ~mask)) is None
+    half = mask.float()
+    half[: mask.shape[0] // 2] = 0
+    broken = field - operator(chi) + (half == 0) * torch.randn(mask.shape)
+    assert inversion_residual_percent(field, broken, mask.float()) > 100
+    assert inversion_residual_percent(field, broken, half) < 1e-3
+    assert inversion_residual_percent(0 * field, field, half) is None
+    assert inversion_residual_percent(field, field, 0 * half) is None
 
 
 def test_inputs_stay_as_they_are(brain):

@@ -1,0 +1,77 @@
+"""Nodes that use the maps of a run: quality metrics and susceptibility-weighted images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from nipype.pipeline.engine import Node, Workflow
+
+from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.interfaces.derived import WeightMagnitude
+from qsm_pipeline.interfaces.quality import AssessQuality, WriteQuality
+
+MakeNode = Callable[..., Node]
+
+
+def add_quality(
+    workflow: Workflow, node: MakeNode, *, run: GreRun, out_dir: Path,
+    limits: Mapping[str, float], common: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Judge the run and write the metrics; a failure here leaves the maps alone.
+
+    Parameters
+    ----------
+    workflow : nipype.pipeline.engine.Workflow
+        Of the run, with the nodes of `qsm_pipeline.workflows.run.init_run_wf`.
+    node : callable
+        Makes a node of an interface, a name and inputs.
+    run : GreRun
+        The files.
+    out_dir : pathlib.Path
+        Derivatives data set.
+    limits : mapping
+        See `qsm_pipeline.numerics.quality.limits.check_limits`.
+    common : mapping
+        Device and threads.
+    """
+    get = workflow.get_node
+    judge = node(AssessQuality, "assess", limits=dict(limits), **common)
+    write = node(WriteQuality, "write_quality", run=run.to_dict(), out_dir=str(out_dir))
+    workflow.connect([
+        (get("read"), judge, [("magnitude", "magnitude")]),
+        (get("mask"), judge, [("mask", "brain")]),
+        (get("correct"), judge, [("phase", "phase")]),
+        (get("unwrap"), judge, [("unwrapped", "unwrapped")]),
+        (get("fit"), judge, [
+            ("weights", "weights"), ("relative_residual", "relative_residual")
+        ]),
+        (get("background"), judge, [("local_field", "local_field"), ("mask", "known")]),
+        (get("predict"), judge, [("residual", "residual")]),
+        (get("invert"), judge, [("mask", "valid")]),
+        (get("reference"), judge, [("chi", "chi"), ("facts", "reference_facts")]),
+        (judge, write, [("metrics", "metrics")]),
+    ])  # fmt: skip
+
+
+def add_weighted_images(
+    workflow: Workflow, node: MakeNode, *, run: GreRun, common: Mapping[str, Any]
+) -> None:
+    """Make the susceptibility-weighted images and hand them to the node that writes.
+
+    Parameters as of :func:`add_quality`.
+    """
+    get = workflow.get_node
+    weight = node(
+        WeightMagnitude, "derive", echo_times_s=list(run.echo_times_s), b0_tesla=run.b0_tesla,
+        **common,
+    )  # fmt: skip
+    images = [(name, name) for name in ("swi", "tswi", "minip")]
+    workflow.connect([
+        (get("read"), weight, [("magnitude", "magnitude")]),
+        (get("background"), weight, [("local_field", "local_field")]),
+        (get("invert"), weight, [("mask", "mask")]),
+        (get("reference"), weight, [("chi", "chi")]),
+        (weight, get("write"), [*images, ("facts", "weighting_facts")]),
+    ])  # fmt: skip
