@@ -227,7 +227,7 @@ def output_path(
     quantity : str
         A key of `OUTPUTS` or `NOTES`.
     extra : mapping of str to str, optional
-        Further ``space``, ``seg``, ``res``, ``label`` or ``desc``; ``desc`` here replaces the usual one.
+        Further ``space``, ``seg``, ``res``, ``label`` or ``desc``, which replaces the usual one.
     extension : str
         With its dot.
 

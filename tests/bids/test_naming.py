@@ -69,7 +69,7 @@ def test_extra_desc_replaces_the_usual_one():
         (lambda: parse_name("sub-1_oops_mask.nii"), "'oops' is not a BIDS entity"),
         (lambda: build_name({"coil": "1"}, "mask"), "Unknown BIDS entity 'coil'"),
         (lambda: build_name({"sub": "a-b"}, "mask"), "letters and digits, got 'a-b'"),
-        (lambda: output_path({"sub": "1"}, "swi"), "Unknown output 'swi'"),
+        (lambda: output_path({"sub": "1"}, "magic"), "Unknown output 'magic'"),
         (lambda: output_path({"acq": "1"}, "chi"), "must hold 'sub'"),
         (lambda: output_path({"sub": "1", "echo": "1"}, "chi"), "'echo' cannot stand"),
     ],

@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from qsm_pipeline.cli.config_file import NO_KEYS
+from qsm_pipeline.cli.config_file import NO_KEYS, TABLES
 from qsm_pipeline.cli.main import main
 from qsm_pipeline.workflows.run import METHOD_DEFAULTS
 from qsm_pipeline.workflows.settings import to_toml
@@ -103,7 +103,7 @@ def test_defaults_of_the_command_are_those_of_the_workflow(call):
     defaults = {k: v for k, v in call().items() if k in METHOD_DEFAULTS}
     assert defaults == {k: v for k, v in METHOD_DEFAULTS.items() if k in defaults}
     missing = set(METHOD_DEFAULTS) - set(defaults)
-    assert all(name.endswith("_params") for name in missing)
+    assert missing == set(TABLES)
 
 
 @pytest.mark.parametrize(
