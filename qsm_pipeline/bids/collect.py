@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from qsm_pipeline.bids.naming import (
     parse_name,
 )
 from qsm_pipeline.bids.run import Collection, GreRun, Skipped
+from qsm_pipeline.bids.segmentations import find_segmentation
 from qsm_pipeline.bids.sidecar import SidecarReader
 from qsm_pipeline.exceptions import BIDSInputError, ConfigError
 
@@ -52,7 +54,7 @@ def collect_runs(
     mask_pattern : str
         See `qsm_pipeline.bids.masks.find_mask`.
     derivatives : sequence of pathlib.Path
-        Folders to look for masks in.
+        Folders to look for masks and segmentations in.
 
     Returns
     -------
@@ -81,7 +83,8 @@ def collect_runs(
         try:
             _check_entities(entities, label)
             mask = find_mask(entities, bids_dir, mask_pattern, derivatives)
-            runs.append(_build_run(bids_dir, suffix, entities, files, reader, mask))
+            run = _build_run(bids_dir, suffix, entities, files, reader, mask)
+            runs.append(_with_segmentation(run, derivatives))
         except BIDSInputError as err:
             skipped.append(Skipped(label, str(err), entities["sub"]))
     runs = _without_name_clashes(runs, skipped)
@@ -96,6 +99,13 @@ def collect_runs(
             )
         )
     return Collection(tuple(sorted(runs, key=lambda run: run.prefix)), tuple(skipped))
+
+
+def _with_segmentation(run: GreRun, derivatives: Sequence[Path]) -> GreRun:
+    if not derivatives:
+        return run
+    found = find_segmentation(run.entities, Path(run.files[0]), derivatives)
+    return replace(run, segmentation=asdict(found)) if found else run
 
 
 def _known(

@@ -34,6 +34,8 @@ class GreRun:
         The sidecar keys that matter later, for each phase (or real) file.
     mask : str
         The user's own mask, or empty.
+    segmentation : dict
+        Fields of `qsm_pipeline.bids.segmentations.Segmentation`, empty without one.
     readout : str
         ``monopolar``, ``bipolar`` or ``unknown``, as far as the sidecars tell.
     inferred : dict of str to str
@@ -51,6 +53,7 @@ class GreRun:
     imag: tuple[str, ...] = ()
     metadata: tuple[dict[str, Any], ...] = ()
     mask: str = ""
+    segmentation: dict[str, Any] = field(default_factory=dict)
     readout: str = "unknown"
     inferred: dict[str, str] = field(default_factory=dict)
 

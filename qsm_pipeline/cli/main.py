@@ -60,7 +60,7 @@ EXIT_USAGE = 2
     "--derivatives",
     multiple=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folders of derivatives to look for brain masks in.",
+    help="Folders of derivatives to look for brain masks and segmentations in.",
 )
 @click.option(
     "--mask-pattern", default="", help="Masks of your own, e.g. masks/{prefix}_mask.nii.gz."
@@ -83,6 +83,16 @@ EXIT_USAGE = 2
 @click.option("--inversion", type=click.Choice(options.INVERSION), default="cycleqsm")
 @click.option("--reference", type=click.Choice(options.REFERENCE), default="brain")
 @click.option("--derive", is_flag=True, help="Write SWI, its minimum projection and true SWI too.")
+@click.option(
+    "--atlas",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Labels of regions in the space of a template, for who has no segmentation.",
+)
+@click.option(
+    "--atlas-template",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The T1-weighted template of the atlas.",
+)
 @click.option(
     "-w",
     "--work-dir",

@@ -6,15 +6,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.exceptions import ConfigError, OutputError
 from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
 from qsm_pipeline.numerics.quality import check_limits
 from qsm_pipeline.numerics.two_pass import NOT_ERODING
+from qsm_pipeline.registration.itk import require_simpleitk
 from qsm_pipeline.workflows.run import METHOD_DEFAULTS
 
 
@@ -85,6 +87,22 @@ def check_methods(methods: Mapping[str, Any]) -> None:
             f"({', '.join(NOT_ERODING)}), found {methods['background']}; choose one of them or "
             "leave out --two-pass"
         )
+
+
+def check_regions(runs: Sequence[GreRun], methods: Mapping[str, Any]) -> None:
+    """Refuse an atlas that cannot be used, and labels that nothing could bring to the run.
+
+    Raises
+    ------
+    ConfigError
+        If one of atlas and template is missing, or SimpleITK is, which maps labels.
+    """
+    if bool(methods["atlas"]) != bool(methods["atlas_template"]):
+        raise ConfigError("--atlas and --atlas-template belong together; give both or neither")
+    with_labels = [run for run in runs if run.segmentation]
+    from_elsewhere = [run for run in with_labels if not run.segmentation["same_grid"]]
+    if from_elsewhere or (methods["atlas"] and len(with_labels) < len(runs)):
+        require_simpleitk()
 
 
 def validate_bids(bids_dir: Path, echo: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""Nodes that use the maps of a run: quality metrics and susceptibility-weighted images."""
+"""Nodes that use the maps of a run: quality, susceptibility-weighted images, regional values."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 
 from nipype.pipeline.engine import Node, Workflow
 
+from qsm_pipeline.bids.region_names import names_beside
 from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.bids.segmentations import Segmentation
 from qsm_pipeline.interfaces.derived import WeightMagnitude
 from qsm_pipeline.interfaces.quality import AssessQuality, WriteQuality
+from qsm_pipeline.interfaces.regions import MapLabels, MeasureRegions, WriteRegions
 
 MakeNode = Callable[..., Node]
 
@@ -75,3 +78,51 @@ def add_weighted_images(
         (get("reference"), weight, [("chi", "chi")]),
         (weight, get("write"), [*images, ("facts", "weighting_facts")]),
     ])  # fmt: skip
+
+
+def add_regions(
+    workflow: Workflow, node: MakeNode, *, run: GreRun, out_dir: Path, atlas: Path | None,
+    atlas_template: Path | None, common: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Measure the regions of the run's segmentation, or of an atlas, if there is either.
+
+    Parameters
+    ----------
+    atlas, atlas_template : pathlib.Path, optional
+        Labels in the space of a template and the template, for runs without a segmentation.
+    workflow, node, run, out_dir, common
+        As of :func:`add_quality`.
+    """
+    if run.segmentation:
+        found, foreign = Segmentation(**run.segmentation), False
+    elif atlas and atlas_template:
+        found, foreign = _as_segmentation(atlas.absolute(), atlas_template.absolute()), True
+    else:
+        return
+    get = workflow.get_node
+    bring = node(
+        MapLabels, "labels", labels=found.labels, names=found.names, same_grid=found.same_grid,
+        transform=found.transform, inverse=found.inverse, anatomy=found.anatomy, atlas=foreign,
+        num_threads=common["num_threads"],
+    )  # fmt: skip
+    measure = node(MeasureRegions, "regions", **common)
+    write = node(
+        WriteRegions, "write_regions", run=run.to_dict(), out_dir=str(out_dir), seg=found.name
+    )
+    workflow.connect([
+        (get("read"), bring, [("combined", "combined")]),
+        (get("mask"), bring, [("mask", "brain")]),
+        (get("invert"), measure, [("mask", "valid")]),
+        (get("reference"), measure, [("chi", "chi")]),
+        (get("reference"), write, [("facts", "reference_facts")]),
+        (bring, measure, [("labels", "labels"), ("names", "names")]),
+        (bring, write, [("labels", "labels"), ("facts", "facts")]),
+        (measure, write, [("rows", "rows")]),
+    ])  # fmt: skip
+
+
+def _as_segmentation(atlas: Path, template: Path) -> Segmentation:
+    names = names_beside(atlas)
+    return Segmentation(
+        str(atlas), "atlas", str(names or ""), anatomy=str(template)
+    )

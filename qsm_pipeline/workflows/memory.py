@@ -30,6 +30,9 @@ _VOLUMES = {
     "derive": (8, 1),
     "assess": (25, 3),
     "write_quality": (0, 0),
+    "labels": (20, 0),
+    "regions": (6, 0),
+    "write_regions": (4, 0),
 }
 """Volumes at once, and for each echo; measured, see the log of ``-vv``."""
 

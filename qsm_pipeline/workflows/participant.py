@@ -20,7 +20,12 @@ from qsm_pipeline.bids.layout import index
 from qsm_pipeline.bids.run import Collection, GreRun
 from qsm_pipeline.exceptions import OutputError
 from qsm_pipeline.resources import Resources
-from qsm_pipeline.workflows.checks import check_folders, check_methods, validate_bids
+from qsm_pipeline.workflows.checks import (
+    check_folders,
+    check_methods,
+    check_regions,
+    validate_bids,
+)
 from qsm_pipeline.workflows.engine import check_plugin, run_workflow
 from qsm_pipeline.workflows.pages import write_pages
 from qsm_pipeline.workflows.plugin import quiet_nipype
@@ -113,6 +118,7 @@ def run_participants(
         bids_dir, participant_label, session_label, bids_filter_file, bids_database_dir,
         mask_pattern, derivatives,
     )  # fmt: skip
+    check_regions(found.runs, methods)
     summary = Summary(found, echo)
     summary.list_found(dry_run=dry_run)
     if dry_run:

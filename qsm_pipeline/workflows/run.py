@@ -23,7 +23,7 @@ from qsm_pipeline.interfaces.susceptibility import (
     RemoveBackground,
 )
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
-from qsm_pipeline.workflows.extras import add_quality, add_weighted_images
+from qsm_pipeline.workflows.extras import add_quality, add_regions, add_weighted_images
 from qsm_pipeline.workflows.memory import node_memory_gb, volume_size_gb
 
 
@@ -48,6 +48,8 @@ def init_run_wf(
     reference: str = "brain",
     derive: bool = False,
     quality_limits: Mapping[str, float] | None = None,
+    atlas: Path | None = None,
+    atlas_template: Path | None = None,
     device: str = "cpu",
     omp_nthreads: int = 1,
 ) -> Workflow:
@@ -69,6 +71,9 @@ def init_run_wf(
         Make susceptibility-weighted images too.
     quality_limits : mapping, optional
         Limits of the quality metrics that differ from the defaults.
+    atlas, atlas_template : pathlib.Path, optional
+        Labels of regions and the T1-weighted template that they belong to, for a run without a
+        segmentation.
     device : str
         torch device.
     omp_nthreads : int
@@ -90,7 +95,7 @@ def init_run_wf(
     volume_gb = volume_size_gb(run)
 
     def node(interface: Any, name: str, **inputs: Any) -> Node:
-        alone = name in ("read", "write", "write_quality") or (on_gpu and "device" in inputs)
+        alone = name.split("_")[0] in ("read", "write") or (on_gpu and "device" in inputs)
         return Node(
             interface(**inputs), name=name, n_procs=1 if alone else omp_nthreads,
             mem_gb=node_memory_gb(name, volume_gb, len(times)),
@@ -189,6 +194,10 @@ def init_run_wf(
     )
     if derive:
         add_weighted_images(workflow, node, run=run, common=common)
+    add_regions(
+        workflow, node, run=run, out_dir=out_dir, atlas=atlas, atlas_template=atlas_template,
+        common=common,
+    )  # fmt: skip
     return workflow
 
 
