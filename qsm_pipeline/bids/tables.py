@@ -51,7 +51,8 @@ def write_table(
     columns : mapping of str to Column
         In their order.
     rows : iterable of mapping
-        Values; what is None, not finite or not there is written as ``n/a``.
+        Values, lists joined by semicolons; what is None, not finite, empty or not there is written
+        as ``n/a``.
     extra : mapping, optional
         Further keys of the sidecar.
     """
@@ -117,4 +118,6 @@ def _plain(value: Any) -> str:
         return MISSING
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        value = "; ".join(map(str, value))
     return " ".join(str(value).split()) or MISSING

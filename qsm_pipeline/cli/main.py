@@ -1,4 +1,4 @@
-"""``qsm-pipeline bids_dir out_dir participant``."""
+"""``qsm-pipeline bids_dir out_dir participant`` and ``group``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXIT_USAGE = 2
 @click.command(cls=ManyValuesCommand, context_settings={"show_default": True})
 @click.argument("bids_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("out_dir", type=click.Path(file_okay=False, path_type=Path))
-@click.argument("level", type=click.Choice(["participant"]))
+@click.argument("level", type=click.Choice(["participant", "group"]))
 @click.option(
     "--config-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -132,17 +132,21 @@ EXIT_USAGE = 2
 def main(context: click.Context, **arguments: Any) -> None:
     """Map magnetic susceptibility from the gradient-echo phase in BIDS_DIR.
 
-    Derivatives, one HTML page per participant and logs go to OUT_DIR. Exit status: 0 if every
-    participant succeeded, 1 if one failed or was left out, 2 if nothing was run.
+    Derivatives, one HTML page per participant and logs go to OUT_DIR. The level group merges what
+    is there into tables and group.html. Exit status: 0 if every participant succeeded, 1 if one
+    failed, was left out or is missing, 2 if nothing was run.
     """
-    from qsm_pipeline.workflows.participant import run_participants
+    if arguments["level"] == "group":
+        from qsm_pipeline.workflows.group import run_group as run
+    else:
+        from qsm_pipeline.workflows.participant import run_participants as run
 
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(arguments["verbose"], 2)]
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
     for name in ("level", "config_file", "verbose"):
         arguments.pop(name)
     try:
-        failed = run_participants(echo=click.echo, **arguments, **(context.obj or {}))
+        failed = run(echo=click.echo, **arguments, **(context.obj or {}))
     except QSMPipelineError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(EXIT_USAGE)

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     import SimpleITK
 
 _SEED = 1  # of the samples, so that a second run gives the same transform
-_BINS = 40
+_BINS = 32
 _MARGIN_MM = 8.0
 _FINEST_MM = 1.5
-_CONTROL_MM = 30.0
+_CONTROL_MM = 35.0
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,11 @@ def _deformable(
     extent = [n * v for n, v in zip(fixed.GetSize(), fixed.GetSpacing(), strict=True)]
     cells = [max(2, round(mm / _CONTROL_MM)) for mm in extent]
     spline = sitk.BSplineTransformInitializer(fixed, cells)
-    method = _method(inside, 0.2)
-    method.SetOptimizerAsLBFGSB(gradientConvergenceTolerance=1e-5, numberOfIterations=40)
+    method = _method(inside, 0.05)
+    method.SetOptimizerAsGradientDescentLineSearch(
+        learningRate=1.0, numberOfIterations=12, convergenceMinimumValue=1e-4,
+        convergenceWindowSize=5, maximumLineSearchIterations=5,
+    )
     method.SetShrinkFactorsPerLevel([2, 1])
     method.SetSmoothingSigmasPerLevel([2.0, 0.0])
     method.SetMovingInitialTransform(linear)

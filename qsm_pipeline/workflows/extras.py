@@ -123,6 +123,4 @@ def add_regions(
 
 def _as_segmentation(atlas: Path, template: Path) -> Segmentation:
     names = names_beside(atlas)
-    return Segmentation(
-        str(atlas), "atlas", str(names or ""), anatomy=str(template)
-    )
+    return Segmentation(str(atlas), "atlas", str(names or ""), anatomy=str(template))

@@ -1,0 +1,191 @@
+// Plots of group.html: one point for each run, drawn as SVG from the JSON in the page.
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const byId = (id) => document.getElementById(id);
+  const WIDTH = 420, LEFT = 8, RIGHT = 412;
+  const COLOURS = ["#1f5fa8", "#c8641b", "#2d8a4e", "#8b3fa0", "#a8323e", "#6b6b1f", "#227f8c", "#7a5230"];
+
+  function make(name, attributes, parent) {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    if (parent) parent.append(element);
+    return element;
+  }
+
+  function number(text) {
+    const value = text === null || text === undefined || String(text).trim() === "" ? NaN : Number(text);
+    return Number.isFinite(value) ? value : null;
+  }
+
+  const show = (value) => String(Number(value.toPrecision(4)));
+
+  function median(values) {
+    const sorted = [...values].sort((a, b) => a - b), half = sorted.length >> 1;
+    return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
+  }
+
+  // A scale from values to pixels; a constant lies in the middle.
+  function scale(values, from, to) {
+    let low = Infinity, high = -Infinity;
+    for (const value of values) { low = Math.min(low, value); high = Math.max(high, value); }
+    const span = high - low;
+    return Object.assign((v) => (span > 0 ? from + ((v - low) / span) * (to - from) : (from + to) / 2), { low, high });
+  }
+
+  // The same run has the same height in every strip.
+  const jitter = data.runs.map((_, run) => ((run * 0.6180339887) % 1) * 2 - 1);
+
+  function numeric(trait) {
+    const values = data.traits[trait].map(number);
+    return values.filter((v) => v !== null).length >= 0.5 * values.length && new Set(values).size > 2;
+  }
+
+  function colours(trait) {
+    const key = byId("key");
+    key.replaceChildren();
+    if (!trait) return () => null;
+    const values = data.traits[trait];
+    const entry = (colour, text) => {
+      const span = document.createElement("span"), dot = document.createElement("i");
+      dot.style.background = colour;
+      span.append(dot, text);
+      key.append(span);
+    };
+    if (numeric(trait)) {
+      const known = values.map(number);
+      const place = scale(known.filter((v) => v !== null), 0, 1);
+      const colour = (v) => `hsl(${250 - 230 * place(v)} 65% 45%)`;
+      entry(colour(place.low), show(place.low));
+      entry(colour(place.high), show(place.high));
+      return (run) => (known[run] === null ? "#999" : colour(known[run]));
+    }
+    const kinds = [...new Set(values.map((v) => v ?? "n/a"))].sort();
+    kinds.forEach((kind, i) => entry(COLOURS[i % COLOURS.length], kind));
+    return (run) => COLOURS[kinds.indexOf(values[run] ?? "n/a") % COLOURS.length];
+  }
+
+  function heading(parent, title, detail) {
+    const box = document.createElement("div"), head = document.createElement("h4"), small = document.createElement("span");
+    box.className = "plot";
+    small.textContent = ` ${detail}`;
+    head.append(title, small);
+    box.append(head);
+    parent.append(box);
+    return box;
+  }
+
+  // points: [{run, value, flagged}], limits: [number], against: values by run or null.
+  function draw(parent, plot, points, limits, against, colour) {
+    const box = heading(parent, plot.title, plot.detail);
+    box.title = plot.text;
+    const usable = points.filter((p) => p.value !== null && (!against || against[p.run] !== null));
+    const height = against ? 150 : 56, base = height - 16;
+    const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": plot.title }, box);
+    if (!usable.length) {
+      make("text", { x: LEFT, y: 20 }, svg).textContent = "no value";
+      return;
+    }
+    const values = usable.map((p) => p.value);
+    const value = against ? scale(values, base - 6, 8) : scale([...values, ...limits], LEFT, RIGHT);
+    const other = against ? scale(usable.map((p) => against[p.run]), LEFT + 34, RIGHT) : null;
+    make("line", { class: "axis", x1: LEFT, x2: RIGHT, y1: base, y2: base }, svg);
+    const middle = median(values);
+    if (against) {
+      make("line", { class: "median", x1: LEFT + 30, x2: RIGHT, y1: value(middle), y2: value(middle), "stroke-opacity": 0.3 }, svg);
+      for (const v of new Set([value.low, value.high])) make("text", { x: 0, y: value(v) + 4 }, svg).textContent = show(v);
+      make("text", { x: LEFT + 30, y: height - 2 }, svg).textContent = show(other.low);
+      make("text", { x: RIGHT, y: height - 2, "text-anchor": "end" }, svg).textContent = show(other.high);
+    } else {
+      make("line", { class: "median", x1: value(middle), x2: value(middle), y1: 4, y2: base }, svg);
+      for (const limit of limits) make("line", { class: "limit", x1: value(limit), x2: value(limit), y1: 2, y2: base }, svg);
+      make("text", { x: LEFT, y: height - 2 }, svg).textContent = show(value.low);
+      make("text", { x: RIGHT, y: height - 2, "text-anchor": "end" }, svg).textContent = show(value.high);
+    }
+    const radius = usable.length > 300 ? 2.2 : 3.6;
+    for (const p of [...usable.filter((q) => !q.flagged), ...usable.filter((q) => q.flagged)]) {
+      const link = make("a", { href: encodeURI(data.runs[p.run].page) }, svg);
+      const place = against
+        ? { cx: other(against[p.run]), cy: value(p.value) }
+        : { cx: value(p.value), cy: base / 2 + jitter[p.run] * (base / 2 - 6) };
+      const point = make("circle", { ...place, r: radius, class: p.flagged ? "point flagged" : "point", "data-run": p.run }, link);
+      const fill = colour(p.run);
+      if (fill) point.style.fill = fill;
+      point.dataset.text = `${data.runs[p.run].name}: ${plot.title} ${show(p.value)} ${plot.units}` + (p.flagged ? " (outlier)" : "");
+      link.setAttribute("aria-label", point.dataset.text);
+    }
+  }
+
+  const unit = (units) => (units && units !== "1" ? units : "");
+
+  function drawAll() {
+    const colour = colours(byId("colour").value);
+    const trait = byId("against").value;
+    const against = trait ? data.traits[trait].map(number) : null;
+    const quality = byId("quality-plots");
+    quality.replaceChildren();
+    for (const metric of data.quality) {
+      const flagged = new Set(metric.flagged);
+      const points = metric.values.map((value, run) => ({ run, value, flagged: flagged.has(run) }));
+      const limits = [metric.minimum, metric.maximum].filter((v) => v !== null);
+      const plot = { title: metric.name, detail: unit(metric.units), units: unit(metric.units), text: `${metric.text} ${metric.reference}` };
+      draw(quality, plot, points, limits, against, colour);
+    }
+    const regions = byId("region-plots");
+    if (!regions) return;
+    regions.replaceChildren();
+    const statistic = byId("statistic").value, column = Object.keys(data.statistics).indexOf(statistic);
+    const about = data.statistics[statistic];
+    byId("statistic-text").textContent = `${about.text} (${about.units})`;
+    for (const region of data.regions) {
+      const points = region.runs.map((run, i) => ({ run, value: region.values[i][column], flagged: region.flagged[i][column] }));
+      const plot = { title: region.name, detail: region.seg, units: about.units, text: about.text };
+      draw(regions, plot, points, [], against, colour);
+    }
+  }
+
+  function mark(run) {
+    for (const point of document.querySelectorAll(".point.same")) point.classList.remove("same");
+    if (run === null) return;
+    for (const point of document.querySelectorAll(`[data-run="${run}"]`)) {
+      point.classList.add("same");
+      point.closest("svg").append(point.parentNode);
+    }
+  }
+
+  function find() {
+    const wanted = byId("find").value.trim().toLowerCase();
+    const run = wanted ? data.runs.findIndex((r) => r.name.toLowerCase().includes(wanted)) : -1;
+    mark(run < 0 ? null : run);
+  }
+
+  const tip = byId("tip");
+  document.addEventListener("pointerover", (event) => {
+    const point = event.target.closest?.(".point");
+    if (!point) return;
+    tip.textContent = point.dataset.text;
+    tip.hidden = false;
+    tip.style.left = `${Math.min(event.clientX + 14, window.innerWidth - 340)}px`;
+    tip.style.top = `${event.clientY + 14}px`;
+    for (const other of document.querySelectorAll(".point.same")) other.classList.remove("same");
+    for (const same of document.querySelectorAll(`[data-run="${point.dataset.run}"]`)) same.classList.add("same");
+  });
+  document.addEventListener("pointerout", (event) => {
+    if (!event.target.closest?.(".point")) return;
+    tip.hidden = true;
+    find();
+  });
+
+  function choices(select, names) {
+    for (const name of names) select.append(new Option(name, name));
+    select.addEventListener("change", () => { drawAll(); find(); });
+  }
+  const traits = Object.keys(data.traits), numbers = traits.filter(numeric);
+  choices(byId("colour"), traits);
+  choices(byId("against"), numbers);
+  byId("colour-label").hidden = !traits.length;
+  byId("against-label").hidden = !numbers.length;
+  if (byId("statistic")) choices(byId("statistic"), Object.keys(data.statistics));
+  byId("find").addEventListener("input", find);
+  drawAll();
+})();

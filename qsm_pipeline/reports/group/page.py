@@ -1,0 +1,126 @@
+"""One self-contained HTML page for all participants."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from markupsafe import Markup
+
+from qsm_pipeline.bids.cohort import FinishedRun
+from qsm_pipeline.bids.tables import Column
+from qsm_pipeline.reports.templates import render
+
+Table = tuple[Mapping[str, Column], Sequence[Mapping[str, Any]]]
+
+_REGION_STATISTICS = ("mean_ppm", "median_ppm", "sd_ppm", "volume_ml")
+
+
+def render_group(
+    title: str,
+    runs: Sequence[FinishedRun],
+    quality: Table,
+    regions: Table,
+    missing: Sequence[Mapping[str, str | None]],
+) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    title : str
+        Name of the data set.
+    runs : sequence of FinishedRun
+        All runs, in the order of the rows of ``quality``.
+    quality, regions : tuple of columns and rows
+        From `qsm_pipeline.workflows.cohort_tables`.
+    missing : sequence of mapping
+        From `qsm_pipeline.workflows.missing`.
+
+    Returns
+    -------
+    str
+        HTML that needs no other file; its points are links to the pages of the participants,
+        which are expected beside it.
+    """
+    columns, rows = quality
+    data = {
+        "runs": [
+            {"name": run.prefix, "page": f"{run.participant}.html#{run.prefix}"} for run in runs
+        ],
+        "traits": _traits(columns, rows),
+        "quality": _quality_rows(runs, columns, rows),
+        "regions": _region_rows(runs, regions[1]),
+        "statistics": {
+            name: {"units": regions[0][name].units, "text": regions[0][name].description}
+            for name in _REGION_STATISTICS
+        },
+    }
+    outliers = [
+        {"page": run["page"], "run": run["name"], "outliers": row["outliers"],
+         "warnings": row["warnings"]}
+        for run, row in zip(data["runs"], rows, strict=True)
+        if row["outliers"] or row["warnings"]
+    ]  # fmt: skip
+    return render(
+        "group.html.jinja", title=title, data=_script_safe(data), outliers=outliers,
+        missing=missing, participants=len({run.participant for run in runs}), n_runs=len(runs),
+        absent=len({row["participant_id"] for row in missing}), style=_asset("report.css"),
+        script=_asset("group.js"), regions=bool(data["regions"]),
+    )  # fmt: skip
+
+
+def _traits(columns: Mapping[str, Column], rows: Sequence[Mapping[str, Any]]) -> dict[str, list]:
+    """Return the columns of participants.tsv, to colour and order the points by."""
+    names = [name for name in columns if name.startswith("participants_")]
+    return {name.removeprefix("participants_"): [row.get(name) for row in rows] for name in names}
+
+
+def _quality_rows(
+    runs: Sequence[FinishedRun],
+    columns: Mapping[str, Column],
+    rows: Sequence[Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    names = [name for name in columns if any(name in run.metrics for run in runs)]
+    out = []
+    for name in names:
+        one = next(run.metrics[name] for run in runs if name in run.metrics)
+        out.append({
+            "name": name, "units": columns[name].units, "text": columns[name].description,
+            "reference": one.get("Reference", ""), "minimum": one.get("Minimum"),
+            "maximum": one.get("Maximum"), "values": [_short(row.get(name)) for row in rows],
+            "flagged": [n for n, row in enumerate(rows) if name in row["outliers"]],
+        })  # fmt: skip
+    return out
+
+
+def _region_rows(
+    runs: Sequence[FinishedRun], rows: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return one entry for each region: its values by run, and which of them are outliers."""
+    position = {run.prefix: number for number, run in enumerate(runs)}
+    out: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        entry = out.setdefault(
+            (row["seg"], row["index"]),
+            {"name": row["name"], "seg": row["seg"], "runs": [], "values": [], "flagged": []},
+        )
+        entry["runs"].append(position[row["run"]])
+        entry["values"].append([_short(row[name]) for name in _REGION_STATISTICS])
+        entry["flagged"].append([name in row["outliers"] for name in _REGION_STATISTICS])
+    return list(out.values())
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.5g}")
+
+
+def _script_safe(data: Mapping[str, Any]) -> Markup:
+    """Return JSON that cannot end the script element it stands in."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e"))
+
+
+def _asset(name: str) -> Markup:
+    return Markup((files("qsm_pipeline") / "data" / name).read_text())

@@ -1,0 +1,76 @@
+"""Who has no result, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from qsm_pipeline.bids.cohort import FinishedRun, recorded_problems
+from qsm_pipeline.bids.tables import Column
+from qsm_pipeline.exceptions import BIDSInputError
+
+MISSING_COLUMNS = {
+    "participant_id": Column("Participant."),
+    "run": Column("Name of the run, n/a for the participant as a whole."),
+    "reason": Column("Why there is no result, or what is incomplete."),
+}
+
+
+def missing_results(
+    runs: Sequence[FinishedRun],
+    labels: Collection[str],
+    listed: Collection[str],
+    out_dir: Path,
+) -> list[dict[str, str | None]]:
+    """Return a row for each reason why a result is missing.
+
+    Parameters
+    ----------
+    runs : sequence of FinishedRun
+        The runs that have a map.
+    labels : collection of str
+        Participants that have a folder in the data set, without ``sub-``.
+    listed : collection of str
+        Participants of ``participants.tsv``, with ``sub-``.
+    out_dir : pathlib.Path
+        Derivatives data set.
+
+    Returns
+    -------
+    list of dict
+        Keys of :data:`MISSING_COLUMNS`, sorted by participant.
+    """
+    rows = [
+        {"participant_id": label, "run": None, "reason": "is in participants.tsv, has no folder"}
+        for label in listed
+        if label.removeprefix("sub-") not in labels
+    ]
+    for run in runs:
+        rows += [
+            {"participant_id": run.participant, "run": run.prefix, "reason": problem}
+            for problem in run.problems
+        ]
+    finished = {run.prefix for run in runs}
+    with_map = {run.entities["sub"] for run in runs}
+    for label in labels:
+        for run_name, reason in _reasons(out_dir, label, finished, label in with_map):
+            rows.append({"participant_id": f"sub-{label}", "run": run_name, "reason": reason})
+    return sorted(rows, key=lambda row: (row["participant_id"], row["run"] or "", row["reason"]))
+
+
+def _reasons(
+    out_dir: Path, label: str, finished: Collection[str], has_map: bool
+) -> Iterator[tuple[str | None, str]]:
+    try:
+        recorded = recorded_problems(out_dir, label)
+    except BIDSInputError as error:
+        if not has_map:
+            yield None, str(error)
+        return
+    for name, sentences in recorded.items():
+        whole = name == f"sub-{label}" and name not in finished
+        for sentence in sentences:
+            stale = "; its map is that of an earlier run" if name in finished else ""
+            yield None if whole else name, sentence + stale
+    if not has_map and not recorded:
+        yield None, "was processed without a failure, but its map is not there any more"
