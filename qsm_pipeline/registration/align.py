@@ -163,12 +163,12 @@ def _deformable(
     cells = [max(2, round(mm / _CONTROL_MM)) for mm in extent]
     spline = sitk.BSplineTransformInitializer(fixed, cells)
     method = _method(inside, 0.05)
-    method.SetOptimizerAsGradientDescentLineSearch(
-        learningRate=1.0, numberOfIterations=12, convergenceMinimumValue=1e-4,
-        convergenceWindowSize=5, maximumLineSearchIterations=5,
-    )
-    method.SetShrinkFactorsPerLevel([2, 1])
-    method.SetSmoothingSigmasPerLevel([2.0, 0.0])
+    method.SetOptimizerAsLBFGSB(
+        gradientConvergenceTolerance=1e-5, numberOfIterations=20,
+        maximumNumberOfFunctionEvaluations=25,
+    )  # fmt: skip
+    method.SetShrinkFactorsPerLevel([1])
+    method.SetSmoothingSigmasPerLevel([1.0])
     method.SetMovingInitialTransform(linear)
     method.SetInitialTransform(spline, inPlace=True)
     method.Execute(fixed, moving)

@@ -1,0 +1,146 @@
+"""The page of the group, in words and in a real browser."""
+
+import itertools
+import json
+import re
+
+import pytest
+from browser import CHROMIUM, open_page
+from click.testing import CliRunner
+from simulated_cohort import METRICS, NUCLEI, make_cohort, write_record, write_run
+
+from qsm_pipeline.cli.main import main
+
+EVIL = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """Return the page of twelve participants, one an outlier, with hostile texts everywhere."""
+    raw, out, _ = make_cohort(tmp_path_factory.mktemp("cohort"), 12)
+    write_run(out, {"sub": "0003"}, itertools.count(5), metrics={"rim_ratio": 2.5})
+    (raw / "sub-0077").mkdir()
+    write_record(out, "0077", {"sub-0077": [EVIL]})
+    people = (raw / "participants.tsv").read_text().splitlines()
+    people[0] += "\tsite"
+    people[1:] = [f"{line}\t{EVIL if n == 4 else 'north'}" for n, line in enumerate(people[1:])]
+    (raw / "participants.tsv").write_text("\n".join(people))
+    table = out / "sub-0002/anat/sub-0002_seg-aseg_desc-chi_dseg.tsv"
+    table.write_text(table.read_text().replace("Left-Caudate", EVIL))
+    quality = out / "sub-0001/anat/sub-0001_desc-qc_Chimap.json"
+    data = json.loads(quality.read_text())
+    data["Metrics"]["rim_ratio"]["Description"] = EVIL
+    quality.write_text(json.dumps(data))
+    assert CliRunner().invoke(main, [str(raw), str(out), "group"]).exit_code == 1
+    return out / "group.html"
+
+
+def test_names_everybody_and_escapes_everything(page):
+    html = page.read_text()
+    assert "<img" not in html
+    assert html.count("<script") == html.count("</script>") == 2
+    assert "sub-0077" in html
+    assert "&lt;/script&gt;" in html
+    assert 'href="sub-0003.html#sub-0003"' in html
+    assert "rim_ratio is 2.5, expected at most 2" in html
+    assert not re.search(r"https?://(?!www\.w3\.org/)", html)
+
+
+@needs_chromium
+def test_every_point_names_its_run_and_leads_to_its_page(page):
+    with open_page(page) as browser:
+        points = browser.evaluate(
+            "[...document.querySelectorAll('#quality-plots .point')].map(p => "
+            "[p.dataset.text, p.parentNode.getAttribute('href'), p.classList.contains('flagged')])"
+        )
+        regions = browser.evaluate("document.querySelectorAll('#region-plots .point').length")
+        titles = browser.evaluate(
+            "[...document.querySelectorAll('#region-plots h4')].map(h => h.firstChild.textContent)"
+        )
+        assert browser.evaluate("document.title") == "raw: susceptibility of the group"
+        assert (browser.messages, browser.requests) == ([], [])
+    assert len(points) == 12 * len(METRICS)
+    for text, href, _ in points:
+        run = text.partition(":")[0]
+        assert href == f"{run}.html#{run}"
+    flagged = [text for text, _, out in points if out]
+    assert flagged == ["sub-0003: rim_ratio 2.5  (outlier)"]
+    assert regions == 12 * len(NUCLEI)
+    assert {"Left-Putamen", "Right-Putamen"} <= set(titles)
+
+
+@needs_chromium
+def test_a_point_lies_where_its_value_is(page):
+    metrics = json.loads((page.parent / "sub-0005/anat/sub-0005_desc-qc_Chimap.json").read_text())
+    value = metrics["Metrics"]["snr_echo_2"]["Value"]
+    with open_page(page) as browser:
+        plot = (
+            "[...document.querySelectorAll('#quality-plots .plot')]"
+            ".find(p => p.querySelector('h4').firstChild.textContent === 'snr_echo_2')"
+        )
+        low, high = browser.evaluate(
+            f"[...{plot}.querySelectorAll('text')].map(t => Number(t.textContent))"
+        )
+        x = browser.evaluate(
+            f"Number({plot}.querySelector('[data-run=\"4\"]').getAttribute('cx'))"
+        )
+    assert x == pytest.approx(8 + (value - low) / (high - low) * 404, abs=1.5)
+
+
+@needs_chromium
+def test_controls_change_the_plots(page):
+    with open_page(page) as browser:
+
+        def choose(control, value):
+            browser.evaluate(
+                f"(s => {{ s.value = {value!r}; s.dispatchEvent(new Event('change')) }})"
+                f"(document.getElementById({control!r}))"
+            )
+
+        first = "document.querySelector('#region-plots .point').dataset.text"
+        before = browser.evaluate(first)
+        choose("statistic", "volume_ml")
+        assert browser.evaluate(first).endswith("mL")
+        assert browser.evaluate(first) != before
+        assert "Volume" in browser.evaluate(
+            "document.getElementById('statistic-text').textContent"
+        )
+        choose("colour", "sex")
+        colours = browser.evaluate(
+            "[...new Set([...document.querySelectorAll('.point')].map(p => p.style.fill))].length"
+        )
+        assert colours == 2
+        assert browser.evaluate("document.getElementById('key').children.length") == 2
+        choose("against", "age")
+        heights = browser.evaluate("document.querySelector('svg').getAttribute('viewBox')")
+        assert heights.endswith(" 150")
+        choose("colour", "site")  # with a hostile value
+        browser.evaluate(
+            "(f => { f.value = '0007'; f.dispatchEvent(new Event('input')) })"
+            "(document.getElementById('find'))"
+        )
+        marked = browser.evaluate(
+            "[...document.querySelectorAll('.same')].map(p => p.dataset.text)"
+        )
+        assert len(marked) == len(METRICS) + len(NUCLEI)
+        assert all(text.startswith("sub-0007: ") for text in marked)
+        assert browser.evaluate("document.querySelectorAll('img').length") == 0
+        assert browser.messages == []
+
+
+@needs_chromium
+def test_the_pointer_shows_the_run_and_a_click_opens_its_page(page):
+    (page.parent / "sub-0003.html").write_text("<title>page of 3</title>")
+    with open_page(page) as browser:
+        browser.evaluate("document.documentElement.style.scrollBehavior = 'auto'")
+        x, y, width, height = browser.box(".point.flagged")
+        browser.evaluate(
+            "document.querySelector('.point.flagged').dispatchEvent("
+            f"new PointerEvent('pointerover', {{bubbles: true, clientX: {x}, clientY: {y}}}))"
+        )
+        assert browser.evaluate("document.getElementById('tip').textContent").startswith(
+            "sub-0003: rim_ratio"
+        )
+        browser.click(x + width / 2, y + height / 2)
+        browser.wait_for("document.title === 'page of 3'")
