@@ -120,7 +120,7 @@ def write_image(path: Path, values: np.ndarray, like: nib.Nifti1Header) -> None:
     path : pathlib.Path
         Ends in ``.nii.gz``.
     values : numpy.ndarray, shape (X, Y, Z)
-        Stored as uint8 if bool, else as float32, without slope.
+        Stored as uint8 if bool, as they are if integers, else as float32, without slope.
     like : nibabel.Nifti1Header
         Its sform, qform and units are kept to the bit, so the affine is too; a unit of length
         that it leaves open is written as mm.
@@ -138,7 +138,8 @@ def write_image(path: Path, values: np.ndarray, like: nib.Nifti1Header) -> None:
         )
     if not np.isfinite(values).all():
         raise ValueError(f"{path.name}: some values are not finite")
-    stored = values.astype(np.uint8 if values.dtype == bool else np.float32)
+    kinds = {"b": np.uint8, "i": values.dtype, "u": values.dtype}
+    stored = values.astype(kinds.get(values.dtype.kind, np.float32))
     header = nib.Nifti1Header.from_header(like, check=False)
     header.set_data_dtype(stored.dtype)
     header.set_data_shape(stored.shape)

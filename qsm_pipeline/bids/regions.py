@@ -15,8 +15,8 @@ from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.bids.tables import Column, write_table
 
 REGION_COLUMNS = {
-    "index": Column("Label of the region in the segmentation."),
-    "name": Column("Name of the region."),
+    "index": Column(""),  # BIDS describes these two
+    "name": Column(""),
     "hemisphere": Column("left, right, or n/a for a region on both sides or of unknown side."),
     "n_voxels": Column("Voxels of the region in which the map is valid."),
     "volume_ml": Column("Volume of the whole region in the space of the run.", "mL"),

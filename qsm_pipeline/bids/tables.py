@@ -23,7 +23,7 @@ class Column:
     Parameters
     ----------
     description : str
-        One sentence.
+        One sentence; empty for a column that BIDS itself describes.
     units : str
         BIDS units, empty for none.
     """
@@ -62,7 +62,7 @@ def write_table(
     writer.writerow(columns)
     for row in rows:
         writer.writerow([_plain(row.get(name)) for name in columns])
-    sidecar = {name: column.described() for name, column in columns.items()}
+    sidecar = {name: column.described() for name, column in columns.items() if column.description}
     write_json(path.with_suffix(".json"), {**(extra or {}), **sidecar})
     write_atomic(path, text.getvalue().encode())
 

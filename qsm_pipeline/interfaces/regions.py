@@ -99,7 +99,7 @@ class MapLabels(SimpleInterface):
             np.asarray(nib.load(inputs.brain).dataobj) > 0, other, other_affine,
             same_person=not inputs.atlas, threads=inputs.num_threads,
         )  # fmt: skip
-        kind = "affine and B-spline" if inputs.atlas else "rigid"
+        kind = "affine" if inputs.atlas else "rigid"
         return found.transform, {
             "LabelsMapping": f"{kind} registration by mutual information with SimpleITK",
             "LabelsRegisteredWith": Path(inputs.anatomy).absolute().as_uri(),

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 _SEED = 1  # of the samples, so that a second run gives the same transform
 _BINS = 32
+_SAMPLES = 30_000  # of each level
 _MARGIN_MM = 8.0
 _FINEST_MM = 1.5
-_CONTROL_MM = 35.0
+_COARSER_MM = (8.0, 4.0)
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ def align(
     other_affine : numpy.ndarray, shape (4, 4)
         Of that image.
     same_person : bool
-        Rigid, from the position that the scanner gives both; else affine and then deformable, from
-        the centres of mass.
+        Rigid, from the position that the scanner gives both; else affine, from the centres of
+        mass.
     threads : int
         For SimpleITK.
 
@@ -94,13 +95,12 @@ def align(
         sitk.CenteredTransformInitializerFilter.MOMENTS,
     )  # fmt: skip
     similar = sitk.Similarity3DTransform(start)
-    first = _linear(fixed, moving, inside, similar)
-    affine_start = sitk.AffineTransform(3)
-    affine_start.SetCenter(similar.GetCenter())
-    affine_start.SetMatrix(sitk.Similarity3DTransform(first.transform).GetMatrix())
-    affine_start.SetTranslation(sitk.Similarity3DTransform(first.transform).GetTranslation())
-    second = _linear(fixed, moving, inside, affine_start)
-    return _deformable(fixed, moving, inside, second.transform)
+    _linear(fixed, moving, inside, similar)
+    general = sitk.AffineTransform(3)
+    general.SetCenter(similar.GetCenter())
+    general.SetMatrix(similar.GetMatrix())
+    general.SetTranslation(similar.GetTranslation())
+    return _linear(fixed, moving, inside, general)
 
 
 def _finest(image: SimpleITK.Image) -> SimpleITK.Image:
@@ -120,57 +120,32 @@ def _finest(image: SimpleITK.Image) -> SimpleITK.Image:
     )  # fmt: skip
 
 
-def _method(inside: SimpleITK.Image, share: float) -> SimpleITK.ImageRegistrationMethod:
-    import SimpleITK as sitk
-
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(_BINS)
-    method.SetMetricFixedMask(inside)
-    method.SetMetricSamplingStrategy(method.RANDOM)
-    method.SetMetricSamplingPercentage(share, _SEED)
-    method.SetInterpolator(sitk.sitkLinear)
-    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
-    return method
-
-
 def _linear(
     fixed: SimpleITK.Image,
     moving: SimpleITK.Image,
     inside: SimpleITK.Image,
     start: SimpleITK.Transform,
 ) -> Alignment:
-    method = _method(inside, 0.1)
+    """Refine a transform, from coarse to fine; it is changed in place."""
+    import SimpleITK as sitk
+
+    voxel_mm = min(fixed.GetSpacing())
+    shrink = [max(1, round(mm / voxel_mm)) for mm in (*_COARSER_MM, voxel_mm)]
+    voxels = int(sitk.GetArrayViewFromImage(inside).sum())
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(_BINS)
+    method.SetMetricFixedMask(inside)
+    method.SetMetricSamplingStrategy(method.RANDOM)
+    shares = [min(1.0, _SAMPLES * factor**3 / voxels) for factor in shrink]
+    method.SetMetricSamplingPercentagePerLevel(shares, _SEED)
+    method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=2.0, minStep=1e-3, numberOfIterations=200, relaxationFactor=0.6
     )
     method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel([4, 2, 1])
-    method.SetSmoothingSigmasPerLevel([4.0, 2.0, 0.0])
+    method.SetShrinkFactorsPerLevel(shrink)
+    method.SetSmoothingSigmasPerLevel([*(mm / 2 for mm in _COARSER_MM), 0.0])
+    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetInitialTransform(start, inPlace=True)
     method.Execute(fixed, moving)
     return Alignment(start, -method.GetMetricValue())
-
-
-def _deformable(
-    fixed: SimpleITK.Image,
-    moving: SimpleITK.Image,
-    inside: SimpleITK.Image,
-    linear: SimpleITK.Transform,
-) -> Alignment:
-    import SimpleITK as sitk
-
-    extent = [n * v for n, v in zip(fixed.GetSize(), fixed.GetSpacing(), strict=True)]
-    cells = [max(2, round(mm / _CONTROL_MM)) for mm in extent]
-    spline = sitk.BSplineTransformInitializer(fixed, cells)
-    method = _method(inside, 0.05)
-    method.SetOptimizerAsLBFGSB(
-        gradientConvergenceTolerance=1e-5, numberOfIterations=20,
-        maximumNumberOfFunctionEvaluations=25,
-    )  # fmt: skip
-    method.SetShrinkFactorsPerLevel([1])
-    method.SetSmoothingSigmasPerLevel([1.0])
-    method.SetMovingInitialTransform(linear)
-    method.SetInitialTransform(spline, inPlace=True)
-    method.Execute(fixed, moving)
-    # ITK applies the transform that was added last first
-    return Alignment(sitk.CompositeTransform([linear, spline]), -method.GetMetricValue())

@@ -96,6 +96,10 @@ def region_table(
     ):
         row["outliers"] = _far(REGION_STATISTICS, distances)
     columns = _RUN_COLUMNS | {"seg": Column("Segmentation.")} | REGION_COLUMNS
+    columns |= {
+        "index": Column("Label of the region in the segmentation."),
+        "name": Column("Name of the region."),
+    }
     columns |= {"outliers": Column(f"Statistics that are {_OUTLIER_RULE}, in the same region.")}
     return (
         _with_participants(columns, participants),
