@@ -87,7 +87,10 @@
       return;
     }
     const values = usable.map((p) => p.value);
-    const value = against ? scale(values, base - 6, 8) : scale([...values, ...limits], LEFT, RIGHT);
+    const range = scale(values, 0, 1), span = range.high - range.low;
+    // A limit far from all values would squeeze them; the heading tells it anyway.
+    const near = limits.filter((v) => v > range.low - span && v < range.high + span);
+    const value = against ? scale(values, base - 6, 8) : scale([...values, ...near], LEFT, RIGHT);
     const other = against ? scale(usable.map((p) => against[p.run]), LEFT + 34, RIGHT) : null;
     make("line", { class: "axis", x1: LEFT, x2: RIGHT, y1: base, y2: base }, svg);
     const middle = median(values);
@@ -98,7 +101,7 @@
       make("text", { x: RIGHT, y: height - 2, "text-anchor": "end" }, svg).textContent = show(other.high);
     } else {
       make("line", { class: "median", x1: value(middle), x2: value(middle), y1: 4, y2: base }, svg);
-      for (const limit of limits) make("line", { class: "limit", x1: value(limit), x2: value(limit), y1: 2, y2: base }, svg);
+      for (const limit of near) make("line", { class: "limit", x1: value(limit), x2: value(limit), y1: 2, y2: base }, svg);
       make("text", { x: LEFT, y: height - 2 }, svg).textContent = show(value.low);
       make("text", { x: RIGHT, y: height - 2, "text-anchor": "end" }, svg).textContent = show(value.high);
     }
@@ -128,7 +131,10 @@
       const flagged = new Set(metric.flagged);
       const points = metric.values.map((value, run) => ({ run, value, flagged: flagged.has(run) }));
       const limits = [metric.minimum, metric.maximum].filter((v) => v !== null);
-      const plot = { title: metric.name, detail: unit(metric.units), units: unit(metric.units), text: `${metric.text} ${metric.reference}` };
+      const bounds = [["at least", metric.minimum], ["at most", metric.maximum]];
+      const words = bounds.filter(([, v]) => v !== null).map(([what, v]) => `${what} ${v}`);
+      const detail = [unit(metric.units), words.join(", ")].filter(Boolean).join("; ");
+      const plot = { title: metric.name, detail, units: unit(metric.units), text: `${metric.text} ${metric.reference}` };
       draw(quality, plot, points, limits, against, colour);
     }
     const regions = byId("region-plots");

@@ -11,6 +11,7 @@ from qsm_pipeline import __version__
 from qsm_pipeline.bids.cohort import finished_runs, read_participants
 from qsm_pipeline.bids.derivatives import write_atomic, write_dataset_files
 from qsm_pipeline.bids.layout import participants
+from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.bids.tables import write_table
 from qsm_pipeline.exceptions import BIDSInputError, ConfigError
 from qsm_pipeline.reports.group.page import render_group
@@ -79,7 +80,7 @@ def run_group(
         write_table(path, columns, rows, about)
         echo(f"{len(rows)} row(s) in {path}")
     page = out_dir / "group.html"
-    title = bids_dir.name
+    title = str(read_json_object(bids_dir / "dataset_description.json").get("Name", bids_dir.name))
     write_atomic(page, render_group(title, runs, quality, regions, missing).encode())
     echo(f"report {page}")
     for row in missing:

@@ -58,7 +58,7 @@ def test_every_point_names_its_run_and_leads_to_its_page(page):
         titles = browser.evaluate(
             "[...document.querySelectorAll('#region-plots h4')].map(h => h.firstChild.textContent)"
         )
-        assert browser.evaluate("document.title") == "raw: susceptibility of the group"
+        assert browser.evaluate("document.title") == "Cohort: susceptibility of the group"
         assert (browser.messages, browser.requests) == ([], [])
     assert len(points) == 12 * len(METRICS)
     for text, href, _ in points:

@@ -57,11 +57,15 @@ def render_group(
             for name in _REGION_STATISTICS
         },
     }
+    odd_regions: dict[str, list[str]] = {}
+    for row in regions[1]:
+        if row["outliers"]:
+            odd_regions.setdefault(row["run"], []).append(row["name"])
     outliers = [
         {"page": run["page"], "run": run["name"], "outliers": row["outliers"],
-         "warnings": row["warnings"]}
+         "warnings": row["warnings"], "regions": odd_regions.get(run["name"], [])}
         for run, row in zip(data["runs"], rows, strict=True)
-        if row["outliers"] or row["warnings"]
+        if row["outliers"] or row["warnings"] or run["name"] in odd_regions
     ]  # fmt: skip
     return render(
         "group.html.jinja", title=title, data=_script_safe(data), outliers=outliers,
