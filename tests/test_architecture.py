@@ -30,6 +30,10 @@ FORBIDDEN = {
         "qsm_pipeline.bids", "qsm_pipeline.interfaces", "qsm_pipeline.workflows",
         "qsm_pipeline.reports", "qsm_pipeline.cli", "qsm_pipeline.training",
     },
+    "registration": {
+        "nipype", "click", "qsm_pipeline.bids", "qsm_pipeline.interfaces",
+        "qsm_pipeline.workflows", "qsm_pipeline.reports", "qsm_pipeline.cli",
+    },
     "training": {
         "nipype", "click", "qsm_pipeline.interfaces", "qsm_pipeline.workflows",
         "qsm_pipeline.reports", "qsm_pipeline.cli",
