@@ -78,13 +78,20 @@ def prepare(data_dir: Path, brains: int, seed: int) -> None:
 @main.command()
 @click.argument("preset")
 @click.option("--fields", type=_FOLDER, help="Derivatives with fields, not simulated ones.")
+@click.option("--start", type=_FILE, help="Begin with the weights of this generator.")
 @_training_options
 @_told
-def train(preset: str, **arguments: Any) -> None:
+def train(preset: str, start: Path | None, **arguments: Any) -> None:
     """Train a generator as PRESET says: default, paper, or a TOML file."""
+    from qsm_pipeline.cycleqsm.weights import load_generator
+    from qsm_pipeline.exceptions import ConfigError
     from qsm_pipeline.training.loop import train as run
 
-    _finish(run(*_settings(preset, arguments), echo=click.echo))
+    try:
+        weights = load_generator(start) if start else None
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    _finish(run(*_settings(preset, arguments), weights, echo=click.echo))
 
 
 @main.command()

@@ -13,7 +13,7 @@ from small_training import brain, config, write_pool
 from qsm_pipeline.bids.maps import find_local_fields, find_maps
 from qsm_pipeline.cli.cycleqsm import main
 from qsm_pipeline.cycleqsm.generator import Generator
-from qsm_pipeline.cycleqsm.weights import save_generator
+from qsm_pipeline.cycleqsm.weights import load_generator, save_generator
 from qsm_pipeline.exceptions import BIDSInputError
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.operators import DipoleOperator
@@ -202,6 +202,30 @@ def test_a_site_adapts_the_generator_to_its_fields(tmp_path):
                   "--preset", preset, "--out", tmp_path / "site")  # fmt: skip
     assert result.exit_code == 0, result.output
     assert (tmp_path / "site" / "generator.safetensors").is_file()
+
+
+def test_a_training_begins_with_given_weights(tmp_path):
+    write_pool(tmp_path / "pool")
+    _generator(tmp_path)
+    old = load_generator(tmp_path / "generator.safetensors")
+    preset = tmp_path / "still.toml"
+    generator = {
+        key: list(v) if isinstance(v, tuple) else v for key, v in vars(old.config).items()
+    }
+    lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in generator.items())
+    preset.write_text(
+        f"[generator]\n{lines}\n[sample]\nsize = 24\n"
+        "[optim]\nprecision = 'fp32'\nlearning_rate = 1e-9\n[validation]\nvoxel_mm = 3.0\n"
+    )
+    result = _run("train", preset, "--data", tmp_path / "pool", "--steps", 1, "--device", "cpu",
+                  "--start", tmp_path / "generator.safetensors", "--out", tmp_path / "new")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    new = load_generator(tmp_path / "new" / "generator.safetensors")
+    for before, after in zip(old.parameters(), new.parameters(), strict=True):
+        assert (before - after).abs().max() < 1e-6
+    result = _run("train", preset, "--start", preset, "--out", tmp_path / "other")
+    assert result.exit_code == 1
+    assert "still.toml is no generator" in result.output
 
 
 def test_help_needs_no_torch():
