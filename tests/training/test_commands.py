@@ -221,3 +221,11 @@ def test_a_training_begins_with_given_weights(tmp_path):
     result = _run("train", preset, "--start", preset, "--out", tmp_path / "other")
     assert result.exit_code == 1
     assert "still.toml is no generator" in result.output
+
+
+def test_help_needs_no_torch():
+    import subprocess
+
+    code = "import sys, qsm_pipeline.cli.cycleqsm; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert _run("--help").exit_code == 0
