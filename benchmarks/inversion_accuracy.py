@@ -61,7 +61,7 @@ def run(
 
 
 def evaluate(chi_ppm: Tensor, phantom: Phantom) -> tuple[float, ...]:
-    """Return QSM-CI's NRMSE in percent and XSIM, the slope over the deep grey nuclei, and how much of
+    """Return QSM-CI's NRMSE in percent and XSIM, slope over the deep grey nuclei, and how much of
     the veins' susceptibility is found."""
     mask = phantom.mask
     truth = (phantom.chi_ppm - phantom.chi_ppm[mask].mean()) * mask
