@@ -141,6 +141,9 @@ def _finish(done: bool) -> None:
 @click.argument("field", type=_FILE)
 @click.option("--mask", type=_FILE, required=True, help="Where the field is valid.")
 @click.option("-o", "--out", type=_OUT, required=True, help="The map, .nii.gz.")
+@click.option(
+    "--uncertainty", type=_OUT, help="Also write the expected error there; takes a second pass."
+)
 @click.option("--weights", type=_FILE, help="A generator other than the package's.")
 @click.option("--device", default="auto", help="auto or a torch device.")
 @click.option(
@@ -154,6 +157,7 @@ def predict(
     field: Path,
     mask: Path,
     out: Path,
+    uncertainty: Path | None,
     weights: Path | None,
     device: str,
     units: str | None,
@@ -162,7 +166,10 @@ def predict(
     """Invert the local field in FIELD to susceptibility in ppm."""
     from qsm_pipeline.training.predict import predict as run
 
-    run(field, mask, out, weights=weights, device=device, units=units or "", b0_tesla=b0)
+    run(
+        field, mask, out, uncertainty=uncertainty, weights=weights, device=device,
+        units=units or "", b0_tesla=b0,
+    )  # fmt: skip
 
 
 def _named(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:

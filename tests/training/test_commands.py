@@ -77,7 +77,7 @@ def test_units_are_asked_for_and_all_give_the_same_map(scan):
     runs = {
         "ppm": (folder / "field.nii.gz", "--units", "ppm"),
         "hz": (hz, "--units", "hz", "--b0", 3),
-        "angular": (angular,),
+        "angular": (angular, "--uncertainty", folder / "error.nii.gz"),
     }
     maps = {}
     for name, (path, *options) in runs.items():
@@ -92,6 +92,9 @@ def test_units_are_asked_for_and_all_give_the_same_map(scan):
     norm = np.linalg.norm(maps["ppm"])
     for name in ("hz", "angular"):
         assert np.linalg.norm(maps[name] - maps["ppm"]) < 2e-2 * norm
+    error = nib.load(folder / "error.nii.gz").get_fdata()
+    assert (error[mask] > 0).all()
+    assert (error[~mask] == 0).all()
     truth = nib.load(folder / "chi.nii.gz").get_fdata()
     assert np.corrcoef(maps["ppm"][mask], truth[mask])[0, 1] > 0.8
 
