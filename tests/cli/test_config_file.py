@@ -109,7 +109,7 @@ def test_defaults_of_the_command_are_those_of_the_workflow(call):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("inverson = 'tkd'", "unknown key 'inverson'; known: background"),
+        ("inverson = 'tkd'", "unknown key 'inverson'; known: atlas"),
         ("nprocs = 2.5", "nprocs is 2.5, expected a whole number"),
         ("nprocs = true", "nprocs is True, expected a whole number"),
         ("nprocs = 0", "0 is not in the range"),

@@ -1,0 +1,54 @@
+"""What is refused before anything runs."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.bids.segmentations import Segmentation
+from qsm_pipeline.exceptions import ConfigError
+from qsm_pipeline.workflows.checks import check_methods, check_regions
+from qsm_pipeline.workflows.run import METHOD_DEFAULTS
+
+ATLAS = {"atlas": Path("a.nii.gz"), "atlas_template": Path("t.nii.gz")}
+
+
+def _run(**segmentation):
+    found = asdict(Segmentation("x", "aseg", **segmentation)) if segmentation else {}
+    return GreRun("/raw", "MEGRE", {"sub": "01"}, (0.01,), 3.0, segmentation=found)
+
+
+@pytest.fixture
+def without_simpleitk(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+
+def test_limits_that_are_none_are_named():
+    check_methods(METHOD_DEFAULTS | {"quality_limits": {"max_rim_ratio": 3}})
+    with pytest.raises(ConfigError, match="quality_limits: 'max_rim' is no limit; known:"):
+        check_methods(METHOD_DEFAULTS | {"quality_limits": {"max_rim": 3}})
+
+
+@pytest.mark.parametrize("missing", ["atlas", "atlas_template"])
+def test_atlas_and_template_belong_together(missing):
+    with pytest.raises(ConfigError, match="belong together"):
+        check_regions([_run()], METHOD_DEFAULTS | ATLAS | {missing: None})
+
+
+@pytest.mark.usefixtures("without_simpleitk")
+@pytest.mark.parametrize(
+    ("runs", "methods"),
+    [([_run(anatomy="t1")], {}), ([_run(transform="x")], {}), ([_run()], ATLAS)],
+)
+def test_labels_from_elsewhere_need_simpleitk_before_the_start(runs, methods):
+    with pytest.raises(ConfigError, match="need SimpleITK"):
+        check_regions(runs, METHOD_DEFAULTS | methods)
+
+
+@pytest.mark.usefixtures("without_simpleitk")
+@pytest.mark.parametrize(
+    ("runs", "methods"), [([_run(same_grid=True)], {}), ([_run(same_grid=True)], ATLAS), ([], {})]
+)
+def test_labels_of_the_run_do_not(runs, methods):
+    check_regions(runs, METHOD_DEFAULTS | methods)
