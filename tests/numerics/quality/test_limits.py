@@ -3,8 +3,12 @@
 import pytest
 import torch
 
+from qsm_pipeline.numerics.field_fit import weighted_field_fit
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.quality import DEFAULT_LIMITS, Assessed, Metric, assess, check_limits
+from qsm_pipeline.numerics.reference import subtract_reference
+from qsm_pipeline.numerics.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.weights import reliability
 
 
 @pytest.mark.parametrize(
@@ -100,3 +104,50 @@ def test_one_echo_has_no_fit_residual_and_a_narrow_volume_no_limit_of_volume():
     assert narrow["mask_volume_ml"].minimum is None
     assert narrow["mask_volume_ml"].maximum is None
     assert narrow["rim_ratio"].maximum == DEFAULT_LIMITS["max_rim_ratio"]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_an_echo_that_moved_raises_what_the_fit_leaves_and_what_is_unreliable(share):
+    shape, times = (20, 20, 20), (0.005, 0.010, 0.015)
+    generator = torch.Generator().manual_seed(2)
+    field = 0.05 * torch.randn(shape, generator=generator)
+    phase = torch.stack([rad_per_s_per_ppm(3.0) * field * t for t in times])
+    phase += 0.02 * torch.randn(phase.shape, generator=generator)
+    mask = torch.ones(shape, dtype=torch.bool)
+    moved = phase.clone()
+    moved[1, : int(20 * share)] += 1.5
+    found = {}
+    for name, unwrapped in (("sound", phase), ("moved", moved)):
+        fit = weighted_field_fit(unwrapped, torch.ones_like(phase), mask, times, 3.0)
+        weights, _ = reliability(fit.field_noise_ppm, fit.relative_residual, mask)
+        run = _run(
+            shape, 3, wrapped_rad=phase, unwrapped_rad=unwrapped, weights=weights, brain=mask,
+            relative_residual=fit.relative_residual, grid=Grid(shape),
+        )  # fmt: skip
+        found[name] = {m.name: m for m in assess(run, DEFAULT_LIMITS)}
+    sound, moved = found["sound"], found["moved"]
+    assert sound["fit_residual_percent"].value < 3
+    assert sound["unreliable_percent"].value == 0
+    assert moved["unreliable_percent"].value == pytest.approx(100 * share, abs=2)
+    assert moved["unreliable_percent"].warning
+    if share > 0.5:  # a median sees what most voxels have
+        assert moved["fit_residual_percent"].value > 30
+        assert moved["fit_residual_percent"].warning
+
+
+def test_noise_in_the_map_raises_the_spread_of_the_reference():
+    shape = (16, 18, 20)
+    mask = torch.ones(shape, dtype=torch.bool)
+    chi = 0.03 * torch.randn(shape)
+    spread = []
+    for noise_ppm in (0.0, 0.04, 0.2):
+        noisy = chi + noise_ppm * torch.randn(shape)
+        sd_ppm = subtract_reference(noisy, mask, Grid(shape)).sd_ppm
+        metrics = {m.name: m for m in assess(_run(reference_sd_ppm=sd_ppm), DEFAULT_LIMITS)}
+        assert metrics["reference_sd_ppm"].value == pytest.approx(
+            (0.03**2 + noise_ppm**2) ** 0.5, rel=0.05
+        )
+        spread.append(bool(metrics["reference_sd_ppm"].warning))
+    assert spread == [False, False, True]
+    none = {m.name: m for m in assess(_run(reference_sd_ppm=None), DEFAULT_LIMITS)}
+    assert none["reference_sd_ppm"].value is None
