@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -117,10 +118,17 @@ def _of_bids(root: Path, entities: Mapping[str, str], image: Path) -> Iterator[S
                 name = parse_name(path.name)
             except ValueError:
                 continue
-            matched = {k: v for k, v in name.entities.items() if k not in _NOT_MATCHED}
-            if name.suffix != "dseg" or not matched.items() <= entities.items():
+            if name.suffix != "dseg":
                 continue
             same_grid = _has_voxels_of(path, image)
+            # acquisition and run of a T1-weighted image have nothing to do with those of the run
+            matched = {
+                k: v
+                for k, v in name.entities.items()
+                if (k not in _NOT_MATCHED if same_grid else k in ("sub", "ses"))
+            }
+            if not matched.items() <= entities.items():
+                continue
             named = next((name.entities[k] for k in _NAMING if k in name.entities), "")
             if not same_grid and (
                 not named or name.entities.get("space", "T1w") not in _OWN_SPACES
@@ -159,8 +167,9 @@ def _transform(folder: Path) -> tuple[str, bool]:
 def _anatomy(labels: Path) -> str:
     for pattern in ("*_desc-preproc_T1w.nii*", "*_T1w.nii*"):
         for path in sorted(labels.parent.glob(pattern)):
-            if parse_name(path.name).entities.get("space", "T1w") in _OWN_SPACES:
-                return str(path)
+            with contextlib.suppress(ValueError):  # a name that is not BIDS
+                if parse_name(path.name).entities.get("space", "T1w") in _OWN_SPACES:
+                    return str(path)
     return ""
 
 
@@ -204,6 +213,8 @@ def read_any(path: Path) -> tuple[np.ndarray, np.ndarray]:
     BIDSInputError
         If it cannot be read or is not one volume.
     """
+    if not path.is_file():
+        raise BIDSInputError(f"{path} does not exist or is no file")
     try:
         image = nib.load(path)
         values = np.asanyarray(image.dataobj).astype(np.float32)

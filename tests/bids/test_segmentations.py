@@ -28,7 +28,8 @@ def test_without_one_there_is_none(tmp_path, gre):
     assert find_segmentation(RUN, gre, [root]) is None
     _add(root, "sub-01_ses-a_dseg.nii.gz")  # tissue classes
     _add(root, "sub-01_ses-a_space-MNI152NLin6Asym_desc-aseg_dseg.nii.gz")
-    _add(root, "sub-01_ses-a_acq-other_desc-aseg_dseg.nii.gz")
+    _add(root, "sub-01_ses-a_acq-other_desc-aseg_dseg.nii.gz", AFFINE)
+    _add(root, "sub-01_ses-b_desc-aseg_dseg.nii.gz")
     assert find_segmentation(RUN, gre, [root]) is None
 
 
@@ -42,11 +43,12 @@ def test_labels_on_the_voxels_of_the_run_win(tmp_path, gre):
 
 def test_aseg_of_fmriprep_with_a_transform_in_either_direction(tmp_path, gre):
     root = tmp_path / "d"
-    aseg = _add(root, "sub-01_ses-a_desc-aseg_dseg.nii.gz")
+    aseg = _add(root, "sub-01_ses-a_acq-mprage_run-2_desc-aseg_dseg.nii.gz")
     _add(root, "sub-01_ses-a_desc-aparcaseg_dseg.nii.gz")
     (root / "desc-aseg_dseg.tsv").write_text("index\tname\n1\tx\n")
     with pytest.raises(BIDSInputError, match=r"neither a transform .* nor a T1-weighted image"):
         find_segmentation(RUN, gre, [root])
+    _add(root, "notbids_desc-preproc_T1w.nii.gz")
     image = _add(root, "sub-01_ses-a_desc-preproc_T1w.nii.gz")
     found = find_segmentation(RUN, gre, [root])
     assert (found.labels, found.anatomy, found.transform) == (str(aseg), str(image), "")
@@ -105,4 +107,7 @@ def test_what_holds_no_labels_is_refused(tmp_path, values):
         read_labels(path)
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(BIDSInputError, match="cannot be read as an image"):
+        read_labels(path)
+    path.unlink()
+    with pytest.raises(BIDSInputError, match="does not exist"):
         read_labels(path)
