@@ -11,7 +11,7 @@ from qsm_pipeline.bids.run import GreRun
 
 _LIBRARIES_GB = 0.3
 _NETWORK_GB = 0.6
-"""What deepbet needs on top, whatever the size of the image."""
+"""What deepbet needs on top, whatever the size of the image: of the run, or of a template."""
 _UNREADABLE_GB = 0.01
 """Size where the first file cannot be read; the node that reads it will say so."""
 _VOLUMES = {
@@ -60,5 +60,5 @@ def node_memory_gb(node: str, volume_gb: float, echoes: int) -> float:
         Number of echoes.
     """
     volumes, volumes_per_echo = _VOLUMES[node.removesuffix("_reliable")]
-    libraries_gb = _LIBRARIES_GB + (_NETWORK_GB if node == "mask" else 0)
+    libraries_gb = _LIBRARIES_GB + (_NETWORK_GB if node in ("mask", "labels") else 0)
     return libraries_gb + volume_gb * (volumes + volumes_per_echo * echoes)
