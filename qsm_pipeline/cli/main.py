@@ -14,6 +14,7 @@ from qsm_pipeline.cli import options
 from qsm_pipeline.cli.arguments import ManyValuesCommand
 from qsm_pipeline.cli.config_file import load_config
 from qsm_pipeline.exceptions import QSMPipelineError
+from qsm_pipeline.resources import limit_threads, make_caches_writable
 
 EXIT_FAILED = 1
 """A participant failed or was left out for a fault of its data."""
@@ -107,6 +108,19 @@ EXIT_USAGE = 2
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="TOML or JSON with plugin and plugin_args.",
 )
+@click.option(
+    "--slurm-array",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Run nothing, but write this script: a Slurm job array with a task for each participant.",
+)
+@click.option(
+    "--slurm-options", default="", help="For sbatch, e.g. '--account=x --partition=long'."
+)
+@click.option(
+    "--slurm-container",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Apptainer image that the tasks run in.",
+)
 @click.option("--stop-on-first-crash", is_flag=True, help="Run nothing more after a failure.")
 @click.option("--write-graph", is_flag=True, help="Write the graph of one run to the log folder.")
 @click.option(
@@ -124,14 +138,22 @@ def main(context: click.Context, **arguments: Any) -> None:
     Derivatives, one HTML page per participant and logs go to OUT_DIR. Exit status: 0 if every
     participant succeeded, 1 if one failed or was left out, 2 if nothing was run.
     """
+    limit_threads(1)  # of this process, which computes nothing; the nodes get their own
+    make_caches_writable()
     from qsm_pipeline.workflows.participant import run_participants
+    from qsm_pipeline.workflows.slurm import SlurmOptions, write_slurm_array
 
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(arguments["verbose"], 2)]
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
     for name in ("level", "config_file", "verbose"):
         arguments.pop(name)
+    settings = arguments | (context.obj or {})
+    script, *slurm = (settings.pop(f"slurm_{name}") for name in ("array", "options", "container"))
     try:
-        failed = run_participants(echo=click.echo, **arguments, **(context.obj or {}))
+        if script:
+            write_slurm_array(SlurmOptions(script, *slurm), echo=click.echo, **settings)
+            return
+        failed = run_participants(echo=click.echo, **settings)
     except QSMPipelineError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(EXIT_USAGE)

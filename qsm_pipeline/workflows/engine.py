@@ -14,7 +14,7 @@ from nipype.pipeline import plugins
 from nipype.pipeline.engine import Node, Workflow
 
 from qsm_pipeline.exceptions import ConfigError
-from qsm_pipeline.resources import Resources
+from qsm_pipeline.resources import Resources, limit_threads
 from qsm_pipeline.workflows.failures import Failure, read_crash_file
 from qsm_pipeline.workflows.plugin import ProcessPerNodePlugin
 
@@ -67,6 +67,7 @@ def run_workflow(
     Outcome
     """
     os.environ.setdefault("LOGNAME", "qsm-pipeline")  # nipype's cluster plugins insist on it
+    limit_threads(resources.omp_nthreads)
     _configure(workflow, crash_dir, stop_on_first_crash)
     work_dir = Path(workflow.base_dir)
     before = set(crash_dir.glob("crash-*"))
