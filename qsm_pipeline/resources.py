@@ -64,8 +64,8 @@ class Resources:
 def limit_threads(number: int) -> None:
     """Let libraries that are loaded from now on, here or in child processes, use so many threads.
 
-    On a node with many cores OpenBLAS alone would otherwise start a thread for each of them in each
-    process, and fail where a cluster limits the number of processes.
+    On a node with many cores OpenBLAS alone would otherwise start a thread for each of them in
+    each process, and fail where a cluster limits the number of processes.
 
     Parameters
     ----------

@@ -66,7 +66,7 @@ def test_umask_of_a_group(tmp_path):
 
 
 def test_paths_with_spaces_and_quotes(tmp_path):
-    folder = tmp_path / "it's \"my\" $HOME; data"
+    folder = tmp_path / 'it\'s "my" $HOME; data'
     folder.mkdir()
     plan = folder / "set tings.toml"
     plan.write_text('reference = "none"\n')

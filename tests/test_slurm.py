@@ -66,11 +66,11 @@ def cohort(slurm, tmp_path_factory):
     assert submitted.exit_code == 0, submitted.output
     slurm_node.wait_for_jobs(slurm)
     audited = _bash(slurm, script, "audit")
-    yield raw, out, script, whole, audited
+    return out, script, whole, audited
 
 
 def test_audit_names_the_bad_and_the_killed(cohort):
-    _, out, _, _, audited = cohort
+    out, _, _, audited = cohort
     rows = _audit(out)
     assert {name: row["state"] for name, row in rows.items()} == {
         "sub-bad": "failed", "sub-good": "done", "sub-late": "done", "sub-large": "killed",
@@ -82,13 +82,13 @@ def test_audit_names_the_bad_and_the_killed(cohort):
 
 
 def test_large_arrays_are_split(cohort):
-    _, out, *_ = cohort
+    out, *_ = cohort
     submitted = (out / "logs/slurm/submitted.tsv").read_text().splitlines()
     assert len(submitted) == 2  # of three and of one, as no index may be 4
 
 
 def test_tasks_do_not_share_files(cohort):
-    _, out, *_ = cohort
+    out, *_ = cohort
     for label in ("good", "late"):
         assert (out / f"logs/config_sub-{label}.toml").is_file()
         assert (out / f"work/sub-{label}").is_dir()
@@ -97,19 +97,19 @@ def test_tasks_do_not_share_files(cohort):
 
 
 def test_group_level_waits_for_the_array(cohort):
-    _, out, *_ = cohort
+    out, *_ = cohort
     (log,) = (out / "logs/slurm").glob("group_*.out")
     assert "4 participants: 1 failed, 2 done, 1 killed" in log.read_text()
 
 
 def test_submitting_twice_is_refused(cohort, slurm):
-    result = _bash(slurm, cohort[2], "submit")
+    result = _bash(slurm, cohort[1], "submit")
     assert result.exit_code == 2
     assert result.lines == ["has been submitted before; use audit and resubmit"]
 
 
 def test_resubmission_does_only_what_is_left(cohort, slurm):
-    raw, out, script, whole, _ = cohort
+    out, script, whole, _ = cohort
     for path, content in whole.items():
         path.write_bytes(content)
     maps = {label: out / f"sub-{label}/anat/sub-{label}_Chimap.nii.gz" for label in _LABELS}
@@ -147,11 +147,16 @@ def test_who_was_never_started(slurm, tmp_path):
     assert (out / "logs/slurm/unfinished.txt").read_text() == "01\n02\n"
 
 
+def _plugin(folder, options):
+    file = folder / "slurm.json"
+    file.write_text(json.dumps({"plugin": "SLURM", "plugin_args": {"sbatch_args": options}}))
+    return file
+
+
 def test_nodes_as_jobs_of_slurm(slurm, tmp_path):
     """nipype's own plugin, with what it insists on missing from the environment."""
     raw = faults.make_dataset(tmp_path, ("01",))
-    plugin = tmp_path / "slurm.json"
-    plugin.write_text(json.dumps({"plugin": "SLURM", "plugin_args": {"sbatch_args": "--mem=1500"}}))
+    plugin = _plugin(tmp_path, "--mem=1500")
     command = faults.command(raw, tmp_path / "out", "--nipype-plugin-file", plugin)
     bare = ["env", "-u", "LOGNAME", f"SLURM_CONF={slurm['SLURM_CONF']}", *command]
     result = faults.execute(bare)
@@ -162,8 +167,7 @@ def test_nodes_as_jobs_of_slurm(slurm, tmp_path):
 def test_a_node_whose_job_is_killed(slurm, tmp_path):
     raw = faults.make_dataset(tmp_path, ("01",))
     _enlarge(raw / "sub-01" / "anat", 4)
-    plugin = tmp_path / "slurm.json"
-    plugin.write_text(json.dumps({"plugin": "SLURM", "plugin_args": {"sbatch_args": "--mem=300"}}))
+    plugin = _plugin(tmp_path, "--mem=300")
     command = faults.command(raw, tmp_path / "out", "--nipype-plugin-file", plugin)
     result = faults.execute(["env", f"SLURM_CONF={slurm['SLURM_CONF']}", *command])
     assert result.exit_code == 1, result.output

@@ -27,7 +27,8 @@ def main(out_dir: Path) -> None:
             why = f": {verdict.reason}" if verdict.reason else ""
             click.echo(f"{verdict.state} sub-{verdict.label} ({verdict.job or 'no job'}){why}")
     counts = Counter(verdict.state for verdict in verdicts)
-    click.echo(f"{len(verdicts)} participants: " + ", ".join(f"{n} {s}" for s, n in counts.items()))
+    listed = ", ".join(f"{number} {state}" for state, number in counts.items())
+    click.echo(f"{len(verdicts)} participants: {listed}")
     rows = ["participant_id\tstate\tjob\treason"]
     rows += [f"sub-{v.label}\t{v.state}\t{v.job or 'n/a'}\t{v.reason or 'n/a'}" for v in verdicts]
     unfinished = [verdict.label for verdict in verdicts if verdict.state in UNFINISHED]
