@@ -2,12 +2,14 @@
 # Run one simulated participant in an image: raw data read-only, no network, an unprivileged user.
 #   smoke.sh docker|buildah IMAGE FOLDER [OPTION...]
 #   smoke.sh apptainer FILE.sif FOLDER [OPTION...]
-# The options go to qsm-pipeline. FOLDER gets raw/ and out/ and must be writable for the user.
+# The options go to qsm-pipeline, those in SIMULATE to qsm-pipeline-simulate, unless FOLDER/raw is
+# there already. The output goes to FOLDER/out.
 set -euo pipefail
 engine=$1 image=$2
 folder=$(mkdir -p "$3" && cd "$3" && pwd)
 shift 3
 mkdir -p "$folder/raw" "$folder/out"
+chmod 777 "$folder/raw" "$folder/out" # the user in the image is another one
 
 # in_image RAW_MODE COMMAND...: run a command in the image
 in_image() {
@@ -39,7 +41,9 @@ fail() {
 }
 
 in_image rw qsm-pipeline --version
-[ -e "$folder/raw/dataset_description.json" ] || in_image rw qsm-pipeline-simulate /raw
+# shellcheck disable=SC2086
+[ -e "$folder/raw/dataset_description.json" ] ||
+  in_image rw qsm-pipeline-simulate /raw ${SIMULATE:-}
 in_image ro qsm-pipeline /raw /out participant --skip-bids-validation "$@"
 [ -s "$folder/out/sub-01/anat/sub-01_Chimap.nii.gz" ] || fail "there is no map"
 

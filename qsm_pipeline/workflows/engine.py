@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from qsm_pipeline.workflows.plugin import ProcessPerNodePlugin
 LOGGER = logging.getLogger(__name__)
 PLUGINS = ("MultiProc", "Linear", "SLURM", "SGE", "PBS", "LSF", "OAR", "Condor")
 """Plugins of nipype that come back when their nodes have ended."""
+LOCAL_PLUGINS = ("MultiProc", "Linear")
+"""Those that run on this machine; each of the others asks a scheduler about its jobs."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,14 @@ def run_workflow(
     """
     os.environ.setdefault("LOGNAME", "qsm-pipeline")  # nipype's cluster plugins insist on it
     limit_threads(resources.omp_nthreads)
-    _configure(workflow, crash_dir, stop_on_first_crash)
     work_dir = Path(workflow.base_dir)
+    on_cluster = (plugin or {}).get("plugin", "MultiProc") not in LOCAL_PLUGINS
+    if on_cluster and re.search(r"[^\w/.,+=@-]", str(work_dir)):
+        raise ConfigError(
+            f"the work folder {work_dir} has a space or a special character in its path, which "
+            f"nipype's plugin {plugin['plugin']} gives to a shell; choose another with --work-dir"
+        )
+    _configure(workflow, crash_dir, stop_on_first_crash, poll_s=5 if on_cluster else 0.2)
     before = set(crash_dir.glob("crash-*"))
     finished: set[str] = set()
 
@@ -113,7 +122,9 @@ def check_plugin(plugin: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
     return plugin
 
 
-def _configure(workflow: Workflow, crash_dir: Path, stop_on_first_crash: bool) -> None:
+def _configure(
+    workflow: Workflow, crash_dir: Path, stop_on_first_crash: bool, poll_s: float
+) -> None:
     settings = {
         "crashdump_dir": str(crash_dir),
         "crashfile_format": "txt",
@@ -121,7 +132,8 @@ def _configure(workflow: Workflow, crash_dir: Path, stop_on_first_crash: bool) -
         "check_version": "false",
         "create_report": "false",
         "hash_method": "timestamp",
-        "poll_sleep_duration": "0.2",
+        "poll_sleep_duration": str(poll_s),
+        "job_finished_timeout": "30",  # of a cluster, whose shared folder may show results late
         "remove_unnecessary_outputs": "false",
     }
     workflow.config["execution"] = {**workflow.config.get("execution", {}), **settings}
