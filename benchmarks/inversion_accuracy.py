@@ -13,7 +13,7 @@ import resource
 
 import torch
 from qsm_ci.qsm_eval import score_arrays
-from textured_phantom import Phantom, measured, textured_phantom
+from textured_phantom import VEINS, Phantom, measured, textured_phantom
 from torch import Tensor
 
 from qsm_pipeline.cycleqsm.infer import Reconstruction
@@ -23,7 +23,7 @@ from qsm_pipeline.numerics.inversion.tv import TvParams, tv
 
 METHODS = (*INVERSIONS, "tv-tuned")
 TV_WEIGHTS = (2.5e-5, 5e-5, 1e-4, 2e-4)
-ROW = "| {:9} | {:7} | {:9g} | {:7.1f} | {:5.3f} | {:5.2f} | {:6.1f} |"
+ROW = "| {:9} | {:7} | {:9g} | {:7.1f} | {:5.3f} | {:5.2f} | {:5.2f} | {:6.1f} |"
 
 
 def main() -> None:
@@ -35,8 +35,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--uniform", action="store_true", help="the same noise everywhere")
     args = parser.parse_args()
-    print("| method    | grid    | noise ppm | NRMSE % | XSIM  | slope | CPU s  |")
-    print("|-----------|---------|-----------|---------|-------|-------|--------|")
+    print("| method    | grid    | noise ppm | NRMSE % | XSIM  | slope | veins | CPU s  |")
+    print("|-----------|---------|-----------|---------|-------|-------|-------|--------|")
     for name in args.grids or ("axial", "oblique"):
         phantom = textured_phantom(oblique=name == "oblique", step_mm=args.step_mm, seed=args.seed)
         for noise in args.noise_ppm:
@@ -48,7 +48,7 @@ def main() -> None:
 
 def run(
     method: str, problem: InversionProblem, phantom: Phantom
-) -> tuple[tuple[float, float, float], float]:
+) -> tuple[tuple[float, ...], float]:
     """Return the scores of a method and its CPU-seconds."""
     start = _cpu_s()
     if method == "tv-tuned":
@@ -60,8 +60,9 @@ def run(
     return evaluate(found.chi_ppm if isinstance(found, Reconstruction) else found, phantom), spent
 
 
-def evaluate(chi_ppm: Tensor, phantom: Phantom) -> tuple[float, float, float]:
-    """Return QSM-CI's NRMSE in percent and XSIM, and the slope over the deep grey nuclei."""
+def evaluate(chi_ppm: Tensor, phantom: Phantom) -> tuple[float, ...]:
+    """Return QSM-CI's NRMSE in percent and XSIM, slope over the deep grey nuclei, and how much of
+    the veins' susceptibility is found."""
     mask = phantom.mask
     truth = (phantom.chi_ppm - phantom.chi_ppm[mask].mean()) * mask
     found = (chi_ppm - chi_ppm[mask].mean()) * mask
@@ -69,7 +70,14 @@ def evaluate(chi_ppm: Tensor, phantom: Phantom) -> tuple[float, float, float]:
     nuclei = mask & (phantom.labels >= 1) & (phantom.labels <= 7)
     x, y = truth[nuclei].double(), found[nuclei].double()
     x, y = x - x.mean(), y - y.mean()
-    return metrics["nrmse"], metrics["xsim"], float((x * y).sum() / (x * x).sum())
+    slope = float((x * y).sum() / (x * x).sum())
+    veins = mask & (phantom.labels == VEINS)
+    return (
+        metrics["nrmse"],
+        metrics["xsim"],
+        slope,
+        float(found[veins].mean() / truth[veins].mean()),
+    )
 
 
 def _cpu_s() -> float:

@@ -23,6 +23,8 @@ ECHO_TIME_S = 0.015
 B0_TESLA = 3.0
 TEXTURE_PPM = 0.008
 STEP_PPM = 0.02
+VEINS = 20
+"""Label of the veins."""
 OBLIQUE_VOXEL_MM = (0.9, 1.0, 1.6)
 OBLIQUE_TILT_DEG = (18.0, -12.0, 8.0)
 
@@ -38,7 +40,7 @@ class Phantom:
     mask : torch.Tensor, shape (X, Y, Z), bool
         Brain.
     labels : torch.Tensor, shape (X, Y, Z), uint8
-        QSM-CI's scheme: 1 to 7 are the deep grey nuclei.
+        QSM-CI's scheme: 1 to 7 are the deep grey nuclei; and `VEINS`.
     grid : Grid
         Geometry.
     """
@@ -80,6 +82,7 @@ def textured_phantom(*, oblique: bool = False, step_mm: float = 1.0, seed: int =
     chi = chi + STEP_PPM * (waves(3.0) > 1) * soft  # steps that only susceptibility has
     veins = brain & (waves(6.0).square() + waves(6.0).square() < 0.006)
     chi = torch.where(veins, 0.25 + 0.05 * waves(8.0).clamp(-1, 1), chi)
+    labels = torch.where(veins, VEINS, labels)
     m0 = m0 * (1 + 0.2 * waves(30.0).clamp(-1.5, 1.5))
     m0 = m0 * torch.where(waves(3.0) > 1, 0.85, 1.0)  # edges that only the magnitude has
     magnitude = m0 * torch.exp(-ECHO_TIME_S * torch.where(veins, 45.0, r2star))

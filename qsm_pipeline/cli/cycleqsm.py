@@ -78,13 +78,20 @@ def prepare(data_dir: Path, brains: int, seed: int) -> None:
 @main.command()
 @click.argument("preset")
 @click.option("--fields", type=_FOLDER, help="Derivatives with fields, not simulated ones.")
+@click.option("--start", type=_FILE, help="Begin with the weights of this generator.")
 @_training_options
 @_told
-def train(preset: str, **arguments: Any) -> None:
+def train(preset: str, start: Path | None, **arguments: Any) -> None:
     """Train a generator as PRESET says: default, paper, or a TOML file."""
+    from qsm_pipeline.cycleqsm.weights import load_generator
+    from qsm_pipeline.exceptions import ConfigError
     from qsm_pipeline.training.loop import train as run
 
-    _finish(run(*_settings(preset, arguments), echo=click.echo))
+    try:
+        weights = load_generator(start) if start else None
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    _finish(run(*_settings(preset, arguments), weights, echo=click.echo))
 
 
 @main.command()
@@ -134,6 +141,9 @@ def _finish(done: bool) -> None:
 @click.argument("field", type=_FILE)
 @click.option("--mask", type=_FILE, required=True, help="Where the field is valid.")
 @click.option("-o", "--out", type=_OUT, required=True, help="The map, .nii.gz.")
+@click.option(
+    "--uncertainty", type=_OUT, help="Also write the expected error there; takes a second pass."
+)
 @click.option("--weights", type=_FILE, help="A generator other than the package's.")
 @click.option("--device", default="auto", help="auto or a torch device.")
 @click.option(
@@ -147,6 +157,7 @@ def predict(
     field: Path,
     mask: Path,
     out: Path,
+    uncertainty: Path | None,
     weights: Path | None,
     device: str,
     units: str | None,
@@ -155,7 +166,10 @@ def predict(
     """Invert the local field in FIELD to susceptibility in ppm."""
     from qsm_pipeline.training.predict import predict as run
 
-    run(field, mask, out, weights=weights, device=device, units=units or "", b0_tesla=b0)
+    run(
+        field, mask, out, uncertainty=uncertainty, weights=weights, device=device,
+        units=units or "", b0_tesla=b0,
+    )  # fmt: skip
 
 
 def _named(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:

@@ -17,6 +17,8 @@ from qsm_pipeline.numerics.inversion.tv import TvParams, tv
 
 Evaluate = Callable[[SpaceToDepthUNet, Tensor, Tensor], Tensor]
 
+ERROR_SOURCES = 3
+"""What an expected error is made of; see `qsm_pipeline.cycleqsm.uncertainty`."""
 GEOMETRY = 9
 """Numbers that describe the geometry of a sample to the network."""
 
@@ -32,12 +34,14 @@ class GeneratorConfig:
         ``tikhonov`` (closed form) or ``tv`` (a few iterations of total variation).
     stages : int
         Networks, each of which sees what the field still disagrees with.
+    last_passes : int
+        How often the last of them is applied.
     widths : tuple of int
         Channels of each level of a network.
     tv_iterations : int
         Iterations of the ``tv`` start.
-    tv_weight : float
-        Its weight in multiples of the field's noise.
+    tv_weight, tv_exponent : float
+        Its weight over that power of the field's noise in standard deviations of the field.
     tikhonov : float
         Regularisation of the closed-form start.
     data_step : float
@@ -48,9 +52,11 @@ class GeneratorConfig:
 
     start: str = "tv"
     stages: int = 2
+    last_passes: int = 1
     widths: tuple[int, ...] = (32, 64, 128)
     tv_iterations: int = 10
     tv_weight: float = 0.05
+    tv_exponent: float = 1.0
     tikhonov: float = 0.02
     data_step: float = 0.02
     margin_mm: float = 16.0
@@ -59,8 +65,8 @@ class GeneratorConfig:
         object.__setattr__(self, "widths", tuple(self.widths))
         if self.start not in ("none", "tikhonov", "tv"):
             raise ValueError(f"Expected a start of none, tikhonov or tv, got {self.start!r}")
-        if self.stages < 1 or not self.widths:
-            raise ValueError(f"Expected at least one stage and one level, got {self}")
+        if self.stages < 1 or self.last_passes < 1 or not self.widths:
+            raise ValueError(f"Expected at least one stage, pass and level, got {self}")
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,7 @@ class Generator(nn.Module):
                 for _ in range(self.config.stages)
             ]
         )
+        self.register_buffer("error_gains", torch.ones(ERROR_SOURCES))
 
     @torch.no_grad()
     def prepare(self, batch: FieldBatch) -> Prepared:
@@ -186,7 +193,7 @@ class Generator(nn.Module):
         self, field: Tensor, mask: Tensor, weights: Tensor, grid: Grid, noise: float
     ) -> Tensor:
         params = TvParams(
-            regularisation=self.config.tv_weight * max(noise, 0.01),
+            regularisation=self.config.tv_weight * max(noise, 0.01) ** self.config.tv_exponent,
             gradient_step=1.0,
             data_step=0.1,
             tolerance=1e-9,
@@ -211,7 +218,8 @@ class Generator(nn.Module):
         p = prepared
         evaluate = evaluate or (lambda network, *inputs: network(*inputs))
         x = p.start
-        for network in self.networks:
+        again = [self.networks[-1]] * (self.config.last_passes - 1)
+        for network in [*self.networks, *again]:
             if self.config.start == "none":
                 x = x + evaluate(network, torch.cat([p.field, p.mask], 1), p.geometry).float()
             else:

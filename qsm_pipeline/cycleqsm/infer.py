@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool3d, pad
 
 from qsm_pipeline.cycleqsm.generator import Evaluate, FieldBatch, Generator, Prepared
 from qsm_pipeline.cycleqsm.tiles import in_tiles
+from qsm_pipeline.cycleqsm.uncertainty import error_sources, expected_error_ppm
 from qsm_pipeline.cycleqsm.unet import SpaceToDepthUNet
 from qsm_pipeline.numerics.bounding_box import BoundingBox
 from qsm_pipeline.numerics.grid import Grid
@@ -33,11 +33,14 @@ class Reconstruction:
     chi_ppm : torch.Tensor, shape (X, Y, Z)
         Susceptibility, zero outside the mask; its mean is arbitrary.
     uncertainty_ppm : torch.Tensor, shape (X, Y, Z), optional
-        Expected error, zero outside the mask.
+        Expected error (one standard deviation), zero outside the mask.
+    error_sources : torch.Tensor, shape (ERROR_SOURCES, X, Y, Z), optional
+        What the expected error is made of, for calibration.
     """
 
     chi_ppm: Tensor
-    uncertainty_ppm: Tensor | None
+    uncertainty_ppm: Tensor | None = None
+    error_sources: Tensor | None = None
 
 
 @torch.inference_mode()
@@ -50,6 +53,7 @@ def reconstruct(
     *,
     memory_gb: float | None = None,
     uncertainty: bool = False,
+    keep_error_sources: bool = False,
 ) -> Reconstruction:
     """Invert a local field.
 
@@ -69,6 +73,8 @@ def reconstruct(
         Memory for the networks, that of the GPU by default; beyond it they run in tiles.
     uncertainty : bool
         Also estimate the error, which takes the networks a second pass.
+    keep_error_sources : bool
+        Also return what that estimate is made of.
 
     Returns
     -------
@@ -101,10 +107,14 @@ def reconstruct(
     back = [order.index(axis) for axis in range(3)]
 
     def restore(x: Tensor) -> Tensor:
-        return box.paste(x[0, 0].permute(back).contiguous()) * mask
+        return box.paste(x.permute(back).contiguous()) * mask
 
-    error = _expected_error(generator, prepared, chi, passes) if uncertainty else None
-    return Reconstruction(restore(chi), None if error is None else restore(error))
+    if not uncertainty:
+        return Reconstruction(restore(chi[0, 0]))
+    sources = error_sources(generator, prepared, chi, passes)
+    expected = restore(expected_error_ppm(generator, sources)[0, 0])
+    parts = torch.stack([restore(x) for x in sources[0]]) if keep_error_sources else None
+    return Reconstruction(restore(chi[0, 0]), expected, parts)
 
 
 def _order(grid: Grid) -> list[int]:
@@ -159,20 +169,3 @@ def fast_precision(device: torch.device) -> torch.dtype | None:
     if device.type == "cpu" and any(probe() for probe in probes):
         return torch.bfloat16
     return None
-
-
-def _expected_error(
-    generator: Generator, prepared: Prepared, chi_ppm: Tensor, passes: list[Tensor]
-) -> Tensor:
-    """Return the local root mean square of what two passes and the field disagree about."""
-    p = prepared
-    difference = (passes[0] - passes[1]) / 2
-    unexplained = generator.disagreement(p, chi_ppm / p.scale_ppm)[1] * p.scale_ppm
-    energy = difference.square() + unexplained.square()
-    local = _box_mean(energy * p.mask)
-    return (local / _box_mean(p.mask).clamp(min=1e-3)).sqrt() * p.mask
-
-
-def _box_mean(x: Tensor) -> Tensor:
-    """Return the mean of 5 x 5 x 5 voxels, zeros outside; pooling itself refuses thin slabs."""
-    return avg_pool3d(pad(x, (2,) * 6), 5, stride=1)

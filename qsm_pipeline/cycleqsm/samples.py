@@ -12,7 +12,7 @@ from torch.nn.functional import grid_sample
 
 from qsm_pipeline.cycleqsm.anatomy import RandomBrain
 from qsm_pipeline.cycleqsm.physics import BatchDipole
-from qsm_pipeline.cycleqsm.textures import smooth_noise
+from qsm_pipeline.cycleqsm.textures import power_noise, smooth_noise
 from qsm_pipeline.numerics.grid import Grid
 
 
@@ -36,6 +36,8 @@ class SampleConfig:
         Probability that a field holds a residue of background.
     lesions : float
         Probability of lesions and other odd objects.
+    texture_ppm : float
+        Largest standard deviation of a texture of its own, beside that of the brain.
     """
 
     size: int = 48
@@ -45,6 +47,7 @@ class SampleConfig:
     noise_ppm: tuple[float, float] = (0.0005, 0.005)
     background: float = 0.2
     lesions: float = 0.3
+    texture_ppm: float = 0.012
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,9 @@ def _try_block(
         chi = _add_lesions(chi, generator)
     if uniform(0, 1) < 0.3:
         chi = _blur(chi, uniform(0.2, 0.7))
+    if uniform(0, 1) < 0.7:  # from white, as measured maps have it, to smooth
+        rough = power_noise(grid.shape, uniform(0, 1.8), generator)
+        chi = chi + uniform(0, config.texture_ppm) * rough
     return Block(chi * mask * uniform(0.5, 1.5), mask, grid)
 
 
@@ -215,8 +221,10 @@ def measure(block: Block, config: SampleConfig, generator: torch.Generator) -> M
         sources = sources + outside * uniform(0, 0.4) * ratio
     field = dipole.field(sources[None, None])[0, 0]
     weights = torch.ones(shape)
-    if uniform(0, 1) < 0.5:  # precision follows the signal
-        weights = (0.8 + 0.3 * smooth_noise(shape, 20.0, generator)).clamp(0.15, 1)
+    if uniform(0, 1) < 0.6:  # precision follows the signal, which iron and blood shorten
+        coil = 0.8 + 0.3 * smooth_noise(shape, 20.0, generator)
+        decay = uniform(0, 8) * block.chi_ppm.abs()
+        weights = (coil * torch.exp(-decay)).clamp(0.12, 1)
     if uniform(0, 1) < 0.3:  # voxels whose phase could not be trusted
         weights = weights * (smooth_noise(shape, 12.0, generator) < uniform(1.5, 3))
     noise = math.exp(uniform(*[math.log(v) for v in config.noise_ppm]))

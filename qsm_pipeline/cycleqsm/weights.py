@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from qsm_pipeline.cycleqsm.generator import Generator, GeneratorConfig
 
 SHIPPED = "cycleqsm-1"
-SHA256 = {"cycleqsm-1": "decb6b02d49270ed0768f32aca94d8dfc4c2637e8a5a9c903edaba4630f819aa"}
+SHA256 = {"cycleqsm-1": "17a57bcd27f909a4827466f124989db4bbc752ffd4c18f00e9ac8d8232e285e5"}
 """Hashes of the generators in the package."""
 
 

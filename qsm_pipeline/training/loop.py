@@ -24,7 +24,7 @@ from qsm_pipeline.training.data import Sources, open_batches, stream, wait_for_o
 from qsm_pipeline.training.device import processes
 from qsm_pipeline.training.logs import Logs
 from qsm_pipeline.training.pool import VALIDATION, load_brain, make_pool
-from qsm_pipeline.training.validation import Case, make_cases, validate
+from qsm_pipeline.training.validation import Case, calibrate_errors, make_cases, validate
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,9 @@ def train(
         state.save(_checkpoint(options.out))
         if logs is not None:
             if done:
-                save_generator(_average(state), options.out / "generator.safetensors")
+                generator = _average(state)
+                calibrate_errors(generator, cases.values())
+                save_generator(generator, options.out / "generator.safetensors")
             logs.close()
     return done
 

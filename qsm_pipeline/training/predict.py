@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from nibabel import Nifti1Header
 
 from qsm_pipeline.bids.derivatives import software_versions, write_image, write_json
 from qsm_pipeline.bids.maps import ppm_per_unit, read_mask, read_volume, sidecar_beside
@@ -20,6 +21,7 @@ def predict(
     mask: Path,
     out: Path,
     *,
+    uncertainty: Path | None = None,
     weights: Path | None = None,
     device: str = "auto",
     units: str = "",
@@ -31,6 +33,8 @@ def predict(
     ----------
     field, mask, out : pathlib.Path
         NIfTI files; ``out`` ends in ``.nii.gz``.
+    uncertainty : pathlib.Path, optional
+        Also write the expected error there; the map is then the mean of two passes.
     weights : pathlib.Path, optional
         The generator; that of the package by default.
     device : str
@@ -49,8 +53,9 @@ def predict(
     OutputError
         If the map cannot be written.
     """
-    if not out.name.endswith(".nii.gz"):
-        raise ConfigError(f"{out}: expected a name that ends in .nii.gz")
+    for path in (out, *([uncertainty] if uncertainty else [])):
+        if not path.name.endswith(".nii.gz"):
+            raise ConfigError(f"{path}: expected a name that ends in .nii.gz")
     volume = read_volume(field)
     inside = torch.from_numpy(read_mask(mask, volume))
     factor = ppm_per_unit(field, sidecar_beside(field), units, b0_tesla)
@@ -60,7 +65,9 @@ def predict(
     except ValueError as error:
         raise ConfigError(str(error)) from error
     values = torch.from_numpy(volume.values * factor).to(place)
-    made = reconstruct(generator, values, inside.to(place), volume.grid)
+    made = reconstruct(
+        generator, values, inside.to(place), volume.grid, uncertainty=uncertainty is not None
+    )
     metadata: dict[str, Any] = {
         "Description": "Magnetic susceptibility.",
         "Units": "ppm",
@@ -72,5 +79,13 @@ def predict(
         "B0Direction": list(volume.grid.b0_dir),
         "Software": software_versions(),
     }
-    write_json(out.with_name(out.name.removesuffix(".nii.gz") + ".json"), metadata)
-    write_image(out, made.chi_ppm.cpu().numpy(), volume.image.header)
+    _write(out, made.chi_ppm, volume.image.header, metadata)
+    if uncertainty is not None and made.uncertainty_ppm is not None:
+        about = "Expected error of the susceptibility, one standard deviation."
+        metadata = metadata | {"Description": about}
+        _write(uncertainty, made.uncertainty_ppm, volume.image.header, metadata)
+
+
+def _write(path: Path, values: torch.Tensor, header: Nifti1Header, metadata: dict) -> None:
+    write_json(path.with_name(path.name.removesuffix(".nii.gz") + ".json"), metadata)
+    write_image(path, values.cpu().numpy(), header)

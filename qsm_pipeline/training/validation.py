@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from qsm_pipeline.cycleqsm.generator import Generator
 from qsm_pipeline.cycleqsm.infer import reconstruct
 from qsm_pipeline.cycleqsm.metrics import nrmse_percent, slope, xsim
 from qsm_pipeline.cycleqsm.physics import BatchDipole
+from qsm_pipeline.cycleqsm.uncertainty import calibrate
 from qsm_pipeline.numerics.grid import Grid
 
 CASES = {
@@ -74,3 +75,18 @@ def validate(generator: Generator, case: Case) -> tuple[Tensor, dict[str, float]
     chi = made.chi_ppm.cpu()
     scores = {"nrmse": nrmse_percent, "xsim": xsim, "slope": slope}
     return chi, {key: score(chi, case.chi_ppm, case.mask) for key, score in scores.items()}
+
+
+def calibrate_errors(generator: Generator, cases: Iterable[Case]) -> None:
+    """Set the gains of a generator's expected error so that they fit its errors in some cases."""
+    device = next(generator.parameters()).device
+    maps = []
+    for case in cases:
+        made = reconstruct(
+            generator, case.field_ppm.to(device), case.mask.to(device), case.grid,
+            uncertainty=True, keep_error_sources=True,
+        )  # fmt: skip
+        assert made.error_sources is not None
+        error = (made.chi_ppm.cpu() - case.chi_ppm)[case.mask]
+        maps.append((made.error_sources.cpu()[:, case.mask].T, error - error.mean()))
+    generator.error_gains.copy_(calibrate(maps))

@@ -7,7 +7,7 @@ import torch
 from grids import GRIDS
 
 from qsm_pipeline.cycleqsm import infer, weights
-from qsm_pipeline.cycleqsm.generator import Generator, GeneratorConfig
+from qsm_pipeline.cycleqsm.generator import FieldBatch, Generator, GeneratorConfig
 from qsm_pipeline.cycleqsm.infer import reconstruct
 from qsm_pipeline.cycleqsm.tiles import in_tiles
 from qsm_pipeline.cycleqsm.unet import SpaceToDepthUNet
@@ -100,6 +100,22 @@ def test_any_slice_orientation_gives_the_same_map():
     )
     other = reconstruct(generator, field.permute(order), mask.permute(order), turned).chi_ppm
     assert (other - axial.permute(order)).norm() < 1e-3 * axial.norm()
+
+
+def test_every_pass_explains_more_of_the_field():
+    grid = GRIDS["oblique"]
+    field, mask = _measured(grid)
+    batch = FieldBatch(field[None, None], mask[None, None], mask[None, None].float(), (grid,))
+    left = []
+    for last_passes in (1, 2, 4):
+        generator = Generator(GeneratorConfig(start="tikhonov", last_passes=last_passes, **SMALL))
+        for network in generator.networks:  # the physics alone
+            torch.nn.init.zeros_(network.head.weight)
+        prepared = generator.prepare(batch)
+        with torch.no_grad():
+            chi = generator(prepared) / prepared.scale_ppm
+            left.append(float(generator.disagreement(prepared, chi)[0].norm()))
+    assert left[0] > 1.05 * left[1] > 1.05 * left[2]
 
 
 def test_a_slab_of_few_slices_is_inverted():

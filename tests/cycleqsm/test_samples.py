@@ -46,6 +46,26 @@ def test_blocks_stay_within_the_settings_and_their_field_is_their_own():
         assert 0 <= scan.weights.min() <= scan.weights.max() <= 1
 
 
+def test_texture_is_added_where_asked():
+    def roughness(texture_ppm):
+        config = SampleConfig(**{**CLEAN.__dict__, "texture_ppm": texture_ppm})
+        blocks = [_sample(seed, config)[0] for seed in range(6)]
+        return sum(float(b.chi_ppm.diff(dim=2)[b.mask[..., 1:]].std()) for b in blocks) / 6
+
+    assert roughness(0.05) > 1.5 * roughness(0.0)
+
+
+def test_strong_sources_are_measured_less_well():
+    ratios = []
+    for seed in range(20):
+        block, scan = _sample(seed, SampleConfig(size=24))
+        known = scan.weights > 0
+        strong = known & (block.chi_ppm.abs() > block.chi_ppm[block.mask].abs().quantile(0.95))
+        ratios.append(float(scan.weights[strong].mean() / scan.weights[known].mean()))
+    assert sum(ratio < 0.97 for ratio in ratios) >= 5
+    assert max(ratios) < 1.15
+
+
 def test_background_and_noise_are_added_where_asked():
     noisy = SampleConfig(size=24, noise_ppm=(0.004, 0.004), background=0.0)
     block, scan = _sample(0, noisy)

@@ -13,7 +13,7 @@ from small_training import brain, config, write_pool
 from qsm_pipeline.bids.maps import find_local_fields, find_maps
 from qsm_pipeline.cli.cycleqsm import main
 from qsm_pipeline.cycleqsm.generator import Generator
-from qsm_pipeline.cycleqsm.weights import save_generator
+from qsm_pipeline.cycleqsm.weights import load_generator, save_generator
 from qsm_pipeline.exceptions import BIDSInputError
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.operators import DipoleOperator
@@ -77,7 +77,7 @@ def test_units_are_asked_for_and_all_give_the_same_map(scan):
     runs = {
         "ppm": (folder / "field.nii.gz", "--units", "ppm"),
         "hz": (hz, "--units", "hz", "--b0", 3),
-        "angular": (angular,),
+        "angular": (angular, "--uncertainty", folder / "error.nii.gz"),
     }
     maps = {}
     for name, (path, *options) in runs.items():
@@ -92,6 +92,9 @@ def test_units_are_asked_for_and_all_give_the_same_map(scan):
     norm = np.linalg.norm(maps["ppm"])
     for name in ("hz", "angular"):
         assert np.linalg.norm(maps[name] - maps["ppm"]) < 2e-2 * norm
+    error = nib.load(folder / "error.nii.gz").get_fdata()
+    assert (error[mask] > 0).all()
+    assert (error[~mask] == 0).all()
     truth = nib.load(folder / "chi.nii.gz").get_fdata()
     assert np.corrcoef(maps["ppm"][mask], truth[mask])[0, 1] > 0.8
 
@@ -202,6 +205,25 @@ def test_a_site_adapts_the_generator_to_its_fields(tmp_path):
                   "--preset", preset, "--out", tmp_path / "site")  # fmt: skip
     assert result.exit_code == 0, result.output
     assert (tmp_path / "site" / "generator.safetensors").is_file()
+
+
+def test_a_training_begins_with_given_weights(tmp_path):
+    write_pool(tmp_path / "pool")
+    old = _generator(tmp_path)
+    weights, preset = tmp_path / "generator.safetensors", tmp_path / "still.toml"
+    preset.write_text(
+        "[generator]\nwidths = [4, 8]\nstages = 1\ntv_iterations = 2\n[sample]\nsize = 24\n"
+        "[optim]\nprecision = 'fp32'\nlearning_rate = 1e-9\n[validation]\nvoxel_mm = 3.0\n"
+    )
+    common = ("--data", tmp_path / "pool", "--steps", 1, "--device", "cpu")
+    result = _run("train", preset, *common, "--start", weights, "--out", tmp_path / "new")
+    assert result.exit_code == 0, result.output
+    new = load_generator(tmp_path / "new" / "generator.safetensors")
+    for before, after in zip(old.parameters(), new.parameters(), strict=True):
+        assert (before - after).abs().max() < 1e-6
+    result = _run("train", preset, "--start", preset, "--out", tmp_path / "other")
+    assert result.exit_code == 1
+    assert "still.toml is no generator" in result.output
 
 
 def test_help_needs_no_torch():

@@ -14,6 +14,7 @@ import torch
 from small_training import SETTINGS, brain, config, write_pool
 
 from qsm_pipeline.cycleqsm.generator import Generator
+from qsm_pipeline.cycleqsm.infer import reconstruct
 from qsm_pipeline.cycleqsm.samples import Subject
 from qsm_pipeline.cycleqsm.state import TrainState
 from qsm_pipeline.cycleqsm.train_step import train_step
@@ -23,7 +24,8 @@ from qsm_pipeline.training import loop
 from qsm_pipeline.training.data import Batches, Sources
 from qsm_pipeline.training.finetune import finetune
 from qsm_pipeline.training.loop import RunOptions, train
-from qsm_pipeline.training.pool import load_brain, make_pool, numbers_in
+from qsm_pipeline.training.pool import VALIDATION, load_brain, make_pool, numbers_in
+from qsm_pipeline.training.validation import make_cases
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +132,12 @@ def test_what_a_training_leaves(tmp_path, pool):
     assert [row["step"] for row in rows] == ["2", "4"]
     assert 0 < float(rows[0]["low noise nrmse"]) < float(rows[0]["high noise nrmse"])
     assert len(list((tmp_path / "images").glob("*.png"))) == 8
+    generator = load_generator(tmp_path / "generator.safetensors")
+    for case in make_cases([brain(number) for number in VALIDATION], 2.0).values():
+        made = reconstruct(generator, case.field_ppm, case.mask, case.grid, uncertainty=True)
+        error = (made.chi_ppm - case.chi_ppm)[case.mask]
+        expected = made.uncertainty_ppm[case.mask].square().mean().sqrt()
+        assert 0.7 < (error - error.mean()).square().mean().sqrt() / expected < 1.4
     with pytest.raises(ConfigError, match="--resume"):
         train(settings, pool, RunOptions(tmp_path))
     other = replace(settings, loss=replace(settings.loss, gradient=0.7))

@@ -1,0 +1,125 @@
+"""What each part of CycleQSM is worth: small generators trained with equal CPU time.
+
+python benchmarks/ablation.py BRAINS [--arms reference supervised] [--budget-s 240] [--seed 0]
+
+BRAINS is a folder of ``cycleqsm prepare``. All arms see the same samples in the same order, on
+blocks of 32 voxels with a quarter of the shipped generator's channels squared, and are judged on
+the validation brains, which no arm trains on. A generator that ships has had thirty times as long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+
+from qsm_pipeline.cycleqsm.config import TrainConfig
+from qsm_pipeline.cycleqsm.generator import FieldBatch, Generator
+from qsm_pipeline.cycleqsm.metrics import nrmse_percent, slope, xsim
+from qsm_pipeline.cycleqsm.noise import field_noise_ppm
+from qsm_pipeline.cycleqsm.state import TrainState
+from qsm_pipeline.cycleqsm.train_step import train_step
+from qsm_pipeline.numerics.inversion import InversionProblem
+from qsm_pipeline.numerics.inversion.tv import tv
+from qsm_pipeline.training.data import Batches, Sources, open_batches
+from qsm_pipeline.training.pool import VALIDATION, load_brain, make_pool
+from qsm_pipeline.training.validation import Case, make_cases, validate
+
+STEPS = 1000
+"""The learning rate runs through this many steps, whatever an arm takes in its time."""
+SMALL = {
+    "generator": {"start": "tv", "widths": [16, 32, 64], "tv_iterations": 8, "tv_weight": 0.15,
+                  "tv_exponent": 1.5},
+    "sample": {"size": 32},
+    "optim": {"steps": STEPS, "warmup_steps": 50, "learning_rate": 1.5e-3, "ema": 0.99},
+}  # fmt: skip
+ARMS: dict[str, dict[str, dict[str, object]]] = {
+    "reference": {},
+    "start none": {"generator": {"start": "none", "stages": 1}},
+    "start tikhonov": {"generator": {"start": "tikhonov"}},
+    "one stage": {"generator": {"stages": 1}},
+    "three passes": {"generator": {"last_passes": 2}},
+    "three stages": {"generator": {"stages": 3}},
+    "adversarial off": {"loss": {"adversarial": 0.0}},
+    "adversarial x10": {"loss": {"adversarial": 0.1}},
+    "wgan-gp": {"loss": {"adversarial_kind": "wgan-gp"}},
+    "field cycle x5": {"loss": {"field_cycle": 1.0}},
+    "supervised": {"loss": {"adversarial": 0.0, "field_cycle": 0.0}, "optim": {"fields": 0}},
+    "float32": {"optim": {"precision": "fp32"}},
+}
+ROW = "| {:16} | {:>6} |" + " {:>4.1f} / {:.3f} / {:.2f} |" * 4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("brains", type=Path)
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=tuple(ARMS))
+    parser.add_argument("--budget-s", type=float, default=240.0)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    make_pool(args.brains, (*range(40), *VALIDATION), 0, print)
+    cases = make_cases([load_brain(args.brains, n, 0) for n in VALIDATION], 1.5)
+    print("| arm              | steps  |" + "".join(f" {name} |" for name in cases), flush=True)
+    print("|---|---|" + "---|" * len(cases))
+    report("tv converged", "", [score(_converged(case), case) for case in cases.values()])
+    for name in args.arms:
+        config = configure(ARMS[name], args.seed)
+        generator, steps = train(config, args.brains, args.budget_s)
+        if name in ("reference", "start tikhonov"):
+            starts = [score(_start(generator, case), case) for case in cases.values()]
+            report(f"{config.generator.start} alone", "", starts)
+        found = [validate(generator, case)[1] for case in cases.values()]
+        report(name, steps, [(s["nrmse"], s["xsim"], s["slope"]) for s in found])
+
+
+def configure(changes: dict[str, dict[str, object]], seed: int) -> TrainConfig:
+    """Return the settings of an arm."""
+    sections = {name: SMALL.get(name, {}) | changes.get(name, {}) for name in {*SMALL, *changes}}
+    return TrainConfig.from_dict({"seed": seed} | sections)
+
+
+def train(config: TrainConfig, brains: Path, budget_s: float) -> tuple[Generator, int]:
+    """Train for so many CPU-seconds; return the moving average and the steps it took."""
+    batches: Batches = open_batches(config, Sources(brains), print)
+    state = TrainState(config)
+    start, steps = time.process_time(), 0
+    while (spent := time.process_time() - start) < budget_s:
+        state.step = int(STEPS * spent / budget_s)
+        train_step(state, batches[steps])
+        steps += 1
+    average = state.average.module
+    assert isinstance(average, Generator)
+    return average.eval(), steps
+
+
+def score(chi_ppm: torch.Tensor, case: Case) -> tuple[float, float, float]:
+    """Return NRMSE in percent, XSIM and the slope of the strong sources."""
+    judges = (nrmse_percent, xsim, slope)
+    nrmse, similarity, steepness = (judge(chi_ppm, case.chi_ppm, case.mask) for judge in judges)
+    return nrmse, similarity, steepness
+
+
+def report(name: str, steps: int | str, scores: list[tuple[float, float, float]]) -> None:
+    print(ROW.format(name, steps, *[v for values in scores for v in values]), flush=True)
+
+
+def _start(generator: Generator, case: Case) -> torch.Tensor:
+    batch = FieldBatch(
+        case.field_ppm[None, None], case.mask[None, None], case.mask[None, None].float(),
+        (case.grid,),
+    )  # fmt: skip
+    prepared = generator.prepare(batch)
+    return (prepared.start * prepared.scale_ppm)[0, 0]
+
+
+def _converged(case: Case) -> torch.Tensor:
+    noise_ppm = field_noise_ppm(case.field_ppm, case.mask, case.grid)
+    return tv(InversionProblem(case.field_ppm, case.mask, case.grid, noise_ppm=noise_ppm))
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    torch.set_flush_denormal(True)
+    main()

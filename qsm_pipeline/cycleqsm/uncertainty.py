@@ -1,0 +1,93 @@
+"""How wrong a map of the generator is expected to be, and how that is calibrated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool3d, pad
+
+from qsm_pipeline.cycleqsm.generator import ERROR_SOURCES, Generator, Prepared
+
+SAMPLES = 40_000
+"""Voxels of each map that calibration looks at."""
+_FLOOR = 1e-4
+"""Smallest expected variance, relative to the map's mean squared error."""
+
+
+def error_sources(
+    generator: Generator, prepared: Prepared, chi_ppm: Tensor, passes: Sequence[Tensor]
+) -> Tensor:
+    """Return what tells of errors, as local means of squares in ppm^2.
+
+    Parameters
+    ----------
+    generator : Generator
+        That made the maps.
+    prepared : Prepared
+        What it made them of.
+    chi_ppm : torch.Tensor, shape (B, 1, X, Y, Z)
+        The mean of its passes.
+    passes : sequence of two torch.Tensor
+        Maps of the sample, and of the sample inverted through its centre, turned back.
+
+    Returns
+    -------
+    torch.Tensor, shape (B, ERROR_SOURCES, X, Y, Z)
+        What the passes disagree about; what the map leaves unexplained of the field, inverted; and
+        the variance of the map, since errors are largest where susceptibility changes.
+    """
+    p = prepared
+    difference = (passes[0] - passes[1]) / 2
+    unexplained = generator.disagreement(p, chi_ppm / p.scale_ppm)[1] * p.scale_ppm
+    inside = _box_mean(p.mask).clamp(min=1e-3)
+    mean, difference, unexplained, square = (
+        _box_mean(x * p.mask) / inside
+        for x in (chi_ppm, difference.square(), unexplained.square(), chi_ppm.square())
+    )
+    return torch.cat([difference, unexplained, (square - mean.square()).clamp(min=0)], 1) * p.mask
+
+
+def expected_error_ppm(generator: Generator, sources: Tensor) -> Tensor:
+    """Return the standard deviation of the error, shape (B, 1, X, Y, Z), from its sources."""
+    gains = generator.error_gains.view(1, -1, 1, 1, 1)
+    return (gains * sources).sum(1, keepdim=True).sqrt()
+
+
+def calibrate(maps: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Find how much each source of error counts, from maps whose errors are known.
+
+    Parameters
+    ----------
+    maps : sequence of pairs of torch.Tensor
+        Sources of each voxel, shape (N, ERROR_SOURCES) in ppm^2, and its error, shape (N,) in ppm.
+
+    Returns
+    -------
+    torch.Tensor, shape (ERROR_SOURCES,)
+        Gains for which errors are most likely if they are normal with the expected variance; each
+        map counts the same.
+    """
+    random = torch.Generator().manual_seed(0)
+    scaled = []
+    for sources, error in maps:
+        chosen = torch.randperm(len(error), generator=random)[:SAMPLES]
+        squared = error[chosen].double().square()
+        scaled.append((sources[chosen].double() / squared.mean(), squared / squared.mean()))
+    logarithm = torch.zeros(ERROR_SOURCES, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.Adam([logarithm], 0.1)
+    for _ in range(200):
+        optimiser.zero_grad()
+        loss = torch.zeros((), dtype=torch.float64)
+        for sources, squared in scaled:
+            variance = (sources * logarithm.exp()).sum(1) + _FLOOR
+            loss = loss + (variance.log() + squared / variance).mean()
+        loss.backward()
+        optimiser.step()
+    return logarithm.detach().exp().float()
+
+
+def _box_mean(x: Tensor) -> Tensor:
+    """Return the mean of 5 x 5 x 5 voxels, zeros outside; pooling itself refuses thin slabs."""
+    return avg_pool3d(pad(x, (2,) * 6), 5, stride=1)
