@@ -171,5 +171,7 @@ def test_a_node_whose_job_is_killed(slurm, tmp_path):
     command = faults.command(raw, tmp_path / "out", "--nipype-plugin-file", plugin)
     result = faults.execute(["env", f"SLURM_CONF={slurm['SLURM_CONF']}", *command])
     assert result.exit_code == 1, result.output
-    assert any(line.startswith("FAILED sub-01 in read: ") for line in result.lines), result.output
+    (line,) = (line for line in result.lines if line.startswith("FAILED "))
+    assert line.startswith("FAILED sub-01 in read: job ")
+    assert "exceeded memory limit" in line
     assert not (tmp_path / "out/sub-01/anat").exists()

@@ -71,6 +71,11 @@ def audit(out_dir: Path) -> list[Verdict]:
     ]
 
 
+def told_by_slurm(log: list[str]) -> list[str]:
+    """Return what Slurm wrote into the log of a job that it ended, each sentence once."""
+    return list(dict.fromkeys(match[1] for match in map(_SLURM.match, log) if match))
+
+
 def _latest_jobs(logs: Path) -> dict[str, str]:
     """Return the job and task that each participant was submitted as most recently."""
     jobs = {}
@@ -102,9 +107,8 @@ def _verdict(label: str, out_dir: Path, job: str, states: dict[str, str]) -> Ver
 
 
 def _why_killed(log: list[str], of_slurm: str, node: str) -> str:
-    told = [match[1] for match in map(_SLURM.match, log) if match]
     parts = [f"Slurm says {of_slurm}"] if of_slurm else []
-    parts += list(dict.fromkeys(told)) or [f"its job ended on {node} without a word"]
+    parts += told_by_slurm(log) or [f"its job ended on {node} without a word"]
     return "; ".join(parts)
 
 

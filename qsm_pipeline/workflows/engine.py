@@ -16,6 +16,7 @@ from nipype.pipeline.engine import Node, Workflow
 
 from qsm_pipeline.exceptions import ConfigError
 from qsm_pipeline.resources import Resources, limit_threads
+from qsm_pipeline.workflows.cluster_plugin import cluster_plugin
 from qsm_pipeline.workflows.failures import Failure, read_crash_file
 from qsm_pipeline.workflows.plugin import ProcessPerNodePlugin
 
@@ -146,8 +147,10 @@ def _runner(
     """Return the plugin object; MultiProc by name is ours too, because nipype's own can hang."""
     name = plugin.get("plugin", "MultiProc")
     arguments = {**plugin.get("plugin_args", {}), "status_callback": note}
-    if name != "MultiProc":
-        return getattr(plugins, f"{name}Plugin")(plugin_args=arguments)
+    if name == "Linear":
+        return plugins.LinearPlugin(plugin_args=arguments)
+    if name not in LOCAL_PLUGINS:
+        return cluster_plugin(name, arguments, work_dir)
     limits = {
         "n_procs": resources.nprocs,
         "memory_gb": resources.mem_gb,
