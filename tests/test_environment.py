@@ -3,6 +3,8 @@
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
+from pathlib import Path
 
 import faults
 import pytest
@@ -15,62 +17,82 @@ from qsm_pipeline.workflows.engine import run_workflow
 MAP = "sub-01/anat/sub-01_Chimap.nii.gz"
 
 
-def _run(folder, start, *more, **options):
+@dataclass(frozen=True)
+class Deprived:
+    """What became of a run from which nearly everything was taken away."""
+
+    out: Path
+    home: Path
+    result: faults.Result
+    offline: bool
+
+
+@pytest.fixture(scope="module")
+def deprived(tmp_path_factory):
+    """Map a participant with a read-only HOME, no network, umask 077 and folders named badly."""
+    folder = tmp_path_factory.mktemp('it\'s "my" $HOME; data')
     raw = faults.make_dataset(folder, ("01",))
-    result = faults.execute([*start, *faults.command(raw, folder / "out", *more)], **options)
-    assert result.exit_code == 0, result.output
-    assert (folder / "out" / MAP).is_file()
-    return result
-
-
-@pytest.mark.parametrize("home", ["read-only", "missing"])
-def test_home_cannot_be_written(tmp_path, home):
-    folder = tmp_path / "home"
-    if home == "read-only":
-        folder.mkdir(mode=0o555)
+    settings = folder / "set tings.toml"
+    settings.write_text('reference = "none"\n')
+    home = folder / "home"
+    home.mkdir(mode=0o555)
     try:
         start = faults.without_privileges()
     except PermissionError as error:
         pytest.skip(str(error))
-    hidden = [f"{name}=" for name in ("MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")]
-    result = _run(tmp_path, [*start, "env", *hidden, f"HOME={folder}"])
-    assert result.lines == [
-        "done sub-01",
-        f"report {tmp_path}/out/sub-01.html",
-        *[line for line in result.lines if line.startswith("finished in ")],
-        f"maps in {tmp_path}/out",
-    ]
-    assert not folder.exists() or not list(folder.iterdir())
+    alone = ["unshare", "--net", *([] if os.getuid() == 0 else ["--map-root-user"])]
+    offline = (
+        bool(shutil.which("unshare"))
+        and not subprocess.run([*alone, "true"], capture_output=True, check=False).returncode
+    )
+    caches = [f"{name}=" for name in ("MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")]
+    command = faults.command(
+        raw, folder / "out", "--config-file", settings, "-w", folder / "wo rk", "--write-graph"
+    )
+    start = [*(alone if offline else []), *start, "env", *caches, f"HOME={home}"]
+    result = faults.execute([*start, *command], umask=0o077)
+    return Deprived(folder / "out", home, result, offline)
 
 
-def test_offline(tmp_path):
-    """In a network namespace of its own nothing can be reached, not even by loopback."""
-    start = ["unshare", "--net"] if os.getuid() == 0 else ["unshare", "--net", "--map-root-user"]
-    if shutil.which("unshare") is None or subprocess.run([*start, "true"], check=False).returncode:
+def test_folders_with_spaces_and_quotes(deprived):
+    assert deprived.result.exit_code == 0, deprived.result.output
+    assert (deprived.out / MAP).is_file()
+    assert (deprived.out.parent / "wo rk").is_dir()
+
+
+def test_home_cannot_be_written(deprived):
+    """No library complains about its cache, and nothing is written there."""
+    graph, done, report, finished, maps = deprived.result.lines
+    assert graph.startswith("graph of sub-01 in ")
+    assert done == "done sub-01"
+    assert report == f"report {deprived.out}/sub-01.html"
+    assert finished.startswith("finished in ")
+    assert maps == f"maps in {deprived.out}"
+    assert not list(deprived.home.iterdir())
+
+
+def test_offline(deprived):
+    if not deprived.offline:
         pytest.skip("a network namespace cannot be made here")
-    _run(tmp_path, start)
+    assert deprived.result.exit_code == 0, deprived.result.output
 
 
-def test_private_umask(tmp_path):
-    _run(tmp_path, [], umask=0o077)
-    shared = [p for p in (tmp_path / "out").rglob("*") if p.stat().st_mode & 0o077]
-    assert not shared
+def test_private_umask(deprived):
+    files = list(deprived.out.rglob("*"))
+    assert files
+    assert not [path for path in files if path.stat().st_mode & 0o077]
 
 
-def test_umask_of_a_group(tmp_path):
-    """What a colleague should read is not hidden by the way that files are written."""
-    _run(tmp_path, [], umask=0o022)
-    folder = tmp_path / "out"
-    outputs = [p for p in folder.rglob("*") if "work" not in p.relative_to(folder).parts]
-    assert [p for p in outputs if not p.stat().st_mode & 0o044] == []
-
-
-def test_paths_with_spaces_and_quotes(tmp_path):
-    folder = tmp_path / 'it\'s "my" $HOME; data'
-    folder.mkdir()
-    plan = folder / "set tings.toml"
-    plan.write_text('reference = "none"\n')
-    _run(folder, [], "--config-file", plan, "-w", folder / "wo rk", "--write-graph")
+def test_outputs_can_be_read_by_others_and_home_is_not_needed(tmp_path):
+    """A file that is made under another name first does not keep the mode of that name."""
+    raw = faults.make_dataset(tmp_path, ("01",))
+    out, home = tmp_path / "out", tmp_path / "missing"
+    start = ["env", f"HOME={home}"]
+    result = faults.execute([*start, *faults.command(raw, out)], umask=0o022)
+    assert result.exit_code == 0, result.output
+    assert (out / MAP).is_file()
+    outputs = [path for path in out.rglob("*") if "work" not in path.relative_to(out).parts]
+    assert not [path for path in outputs if path.stat().st_mode & 0o044 != 0o044]
 
 
 def _count_threads(x):
