@@ -57,8 +57,8 @@ def test_docker_image(base, tmp_path):
     assert settings["User"] == "1000:1000"
     assert settings["Entrypoint"] == ["qsm-pipeline"]
     assert settings["Labels"]["org.opencontainers.image.version"] != "unknown"
-    printed = _run(*tool, "containers/smoke.sh", "buildah", "qsm-pipeline:test", tmp_path, *OPTIONS,
-                   SIMULATE=SMALL)  # fmt: skip
+    smoke = ("containers/smoke.sh", "buildah", "qsm-pipeline:test", tmp_path)
+    printed = _run(*tool, *smoke, *OPTIONS, SIMULATE=SMALL)
     assert "passed: qsm-pipeline:test" in printed
     archive = FOLDER / "image.tar"
     archive.unlink(missing_ok=True)
