@@ -11,6 +11,11 @@ shift 3
 mkdir -p "$folder/raw" "$folder/out"
 chmod 777 "$folder/raw" "$folder/out" # the user in the image is another one
 
+if [ "$engine" = buildah ]; then
+  container=$(buildah from --pull-never "$image")
+  trap 'buildah rm "$container" >/dev/null' EXIT
+fi
+
 # in_image RAW_MODE COMMAND...: run a command in the image
 in_image() {
   local mode=$1
@@ -21,12 +26,8 @@ in_image() {
       -v "$folder/raw:/raw:$mode" -v "$folder/out:/out" --entrypoint "$1" "$image" "${@:2}"
     ;;
   buildah) # it has no network of its own to switch off with --isolation chroot
-    local container status=0
-    container=$(buildah from --pull-never "$image")
     unshare --net buildah run --user 1000:1000 \
-      -v "$folder/raw:/raw:$mode" -v "$folder/out:/out" "$container" -- "$@" || status=$?
-    buildah rm "$container" >/dev/null
-    return "$status"
+      -v "$folder/raw:/raw:$mode" -v "$folder/out:/out" "$container" -- "$@"
     ;;
   apptainer)
     apptainer exec --containall --net --network none \

@@ -116,6 +116,7 @@ def write_slurm_array(
     )  # fmt: skip
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
+        (logs / "submitted.tsv").unlink(missing_ok=True)  # what other settings made is not done
         write_atomic(logs / "participants.txt", "".join(f"{x}\n" for x in labels).encode())
         write_atomic(logs / "config.toml", to_toml(plain).encode())
         write_atomic(script, text.encode())

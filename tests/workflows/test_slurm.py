@@ -91,6 +91,15 @@ def test_time_is_that_of_the_participant_with_most_data(raw):
     assert f"--time={3 * 20 + 1}" in _array(script, "task_options")
 
 
+def test_new_settings_start_from_nothing(raw):
+    """Or the audit would take the maps of other settings for those that were asked for."""
+    _, out, _ = _write(raw, "--inversion", "tkd")
+    submitted = out / "logs/slurm/submitted.tsv"
+    submitted.write_text("7\tlist\n")
+    _write(raw, "--inversion", "tv")
+    assert not submitted.exists()
+
+
 def test_gpu_is_asked_for(raw):
     result, _, script = _write(raw, "--device", "cuda")
     assert result.exit_code == 0, result.output  # the machine that submits needs none
