@@ -20,8 +20,10 @@ from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.numerics import background, inversion, unwrap
 from qsm_pipeline.numerics.field_fit import nonlinear_field_fit, weighted_field_fit
 from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.masking.refine import measured_region
 from qsm_pipeline.numerics.method import Method
 from qsm_pipeline.numerics.phase_offset import remove_phase_offset
+from qsm_pipeline.numerics.phase_quality import phase_quality
 from qsm_pipeline.numerics.relaxation import fit_relaxation
 from qsm_pipeline.numerics.simulate import Scan, ScanParams, simulate_scan
 from qsm_pipeline.numerics.trust import trusted_mask
@@ -62,39 +64,50 @@ class Chain:
         self.scan: Scan = simulate_scan(shape, affine, self.params, seed=1)
         self.grid = Grid.from_affine(shape, affine)
         self.mask = self.scan.brain
+        self.region()
+
+    def region(self) -> None:
+        quality = phase_quality(
+            self.scan.phase_rad, self.scan.magnitude, torch.ones_like(self.mask),
+            self.params.echo_times_s,
+        )  # fmt: skip
+        known = measured_region(self.mask.numpy(), quality.numpy(), self.grid)
+        self.known = torch.from_numpy(known)
 
     def offset(self) -> None:
         times = self.params.echo_times_s
         self.phase, _ = remove_phase_offset(
-            self.scan.phase_rad, self.scan.magnitude, self.mask, times, self.grid
+            self.scan.phase_rad, self.scan.magnitude, self.known, times, self.grid
         )
 
     def unwrap(self, method: Method, **params: object) -> None:
         problem = unwrap.UnwrapProblem(
-            self.phase, self.mask, self.params.echo_times_s, self.grid, self.scan.magnitude
+            self.phase, self.known, self.params.echo_times_s, self.grid, self.scan.magnitude
         )
         self.unwrapped = method.function(problem, method.params(**params))
 
     def fit(self) -> None:
         times, tesla = self.params.echo_times_s, self.params.b0_tesla
-        fit = weighted_field_fit(self.unwrapped, self.scan.magnitude, self.mask, times, tesla)
+        fit = weighted_field_fit(self.unwrapped, self.scan.magnitude, self.known, times, tesla)
         self.field = fit.total_field_ppm
         self.weights, self.noise = reliability(
-            fit.field_noise_ppm, fit.relative_residual, self.mask
+            fit.field_noise_ppm, fit.relative_residual, self.known
         )
-        self.trusted = trusted_mask(self.field, self.mask, times[0], tesla)
+        self.trusted = trusted_mask(self.field, self.known, times[0], tesla)
 
     def nonlinear_fit(self) -> None:
         times, tesla = self.params.echo_times_s, self.params.b0_tesla
         start = self.field * rad_per_s_per_ppm(tesla)
-        nonlinear_field_fit(self.unwrapped, self.scan.magnitude, self.mask, times, tesla, start)
+        nonlinear_field_fit(self.unwrapped, self.scan.magnitude, self.known, times, tesla, start)
 
     def relaxation(self) -> None:
         fit_relaxation(self.scan.magnitude, self.mask, self.params.echo_times_s)
 
     def background(self, method: Method, **params: object) -> None:
         problem = background.BackgroundProblem(self.field, self.trusted, self.grid, self.weights)
-        self.local = method.function(problem, method.params(**params))
+        found = method.function(problem, method.params(**params))
+        valid = found.mask & self.mask
+        self.local = background.LocalField(found.local_field_ppm * valid, valid)
 
     def inversion(self, method: Method, **params: object) -> None:
         times = self.params.echo_times_s
@@ -110,6 +123,7 @@ class Chain:
         method.function(problem, method.params(**params))
 
     def default(self, inversion: str = DEFAULTS["inversion"]) -> None:
+        self.region()
         self.offset()
         self.unwrap(unwrap.METHODS[DEFAULTS["unwrap"]])
         self.fit()
@@ -133,6 +147,7 @@ def stages(chain: Chain, only: list[str]) -> Iterator[tuple[str, str, str, Calla
     else:
         chain.default("tv")
     for stage, method, call in (
+        ("mask", "measured region", chain.region),
         ("offset", "mcpc-3d-s", chain.offset),
         ("fit", "weighted", chain.fit),
         ("fit", "nonlinear", chain.nonlinear_fit),

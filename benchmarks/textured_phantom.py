@@ -15,7 +15,7 @@ from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.inversion import InversionProblem
 from qsm_pipeline.numerics.operators import DipoleOperator
 from qsm_pipeline.numerics.simulate import simulate_head
-from qsm_pipeline.numerics.smoothing import gaussian_smooth
+from qsm_pipeline.numerics.smoothing import GaussianBlur
 from qsm_pipeline.numerics.units import rad_per_s_per_ppm
 
 SHARED_HEAD = Path(__file__).resolve().parents[2] / "shared" / "data" / "head_phantom"
@@ -74,7 +74,8 @@ def textured_phantom(*, oblique: bool = False, step_mm: float = 1.0, seed: int =
 
     def waves(sigma_mm: float) -> Tensor:
         noise = torch.randn(grid.shape, generator=generator)
-        smooth = gaussian_smooth(noise, torch.ones(grid.shape), grid, sigma_mm)
+        blur = GaussianBlur(grid, sigma_mm, noise)
+        smooth = blur(noise) / blur(torch.ones(grid.shape))
         return smooth / smooth.std()
 
     soft = brain & (labels != 10)

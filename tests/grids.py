@@ -14,10 +14,17 @@ GRIDS = {
 }
 
 
-def radius_mm(grid: Grid, centre_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> torch.Tensor:
-    """Distance of every voxel to a point given from the middle of the grid."""
+def position_mm(
+    grid: Grid, centre_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+) -> torch.Tensor:
+    """Place of every voxel, shape (3, X, Y, Z), from a point given from the middle of the grid."""
     axes = [
         (torch.arange(n) - n / 2) * v - c
         for n, v, c in zip(grid.shape, grid.voxel_size_mm, centre_mm, strict=True)
     ]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij")).norm(dim=0)
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))
+
+
+def radius_mm(grid: Grid, centre_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> torch.Tensor:
+    """Distance of every voxel to a point given from the middle of the grid."""
+    return position_mm(grid, centre_mm).norm(dim=0)

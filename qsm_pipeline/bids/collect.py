@@ -13,21 +13,27 @@ from qsm_pipeline.bids.layout import participants
 from qsm_pipeline.bids.masks import find_mask
 from qsm_pipeline.bids.naming import (
     ENTITY_ORDER,
-    LONG_NAMES,
     RUN_ENTITIES,
     build_name,
     output_path,
     parse_name,
 )
 from qsm_pipeline.bids.run import Collection, GreRun, Skipped
+from qsm_pipeline.bids.selection import (
+    SUFFIXES,
+    Filters,
+    checked_filters,
+    known_labels,
+    why_filtered,
+)
 from qsm_pipeline.bids.sidecar import SidecarReader
-from qsm_pipeline.exceptions import BIDSInputError, ConfigError
+from qsm_pipeline.exceptions import BIDSInputError
 
-SUFFIXES = ("MEGRE", "T2starw")
 _PART_NAMES = {"mag": "magnitude", "phase": "phase", "real": "real", "imag": "imag"}
-_FILTER_NAMES = {"gre": SUFFIXES, "megre": ("MEGRE",), "t2starw": ("T2starw",)}
 
 _Files = dict[str, dict[int | None, Path]]
+_Key = tuple[str, tuple[tuple[str, str], ...]]
+_Groups = dict[_Key, list[tuple[dict[str, str], Path]]]
 
 
 def collect_runs(
@@ -67,17 +73,26 @@ def collect_runs(
         If a filter cannot be understood.
     """
     bids_dir = Path(str(layout.root))
-    subjects = _known(participant_labels, "sub", participants(bids_dir), bids_dir)
-    filters = _checked_filters(bids_filters or {})
-    groups, skipped, sessions = _groups(layout, bids_dir, subjects, filters)
+    everybody = participants(bids_dir)
+    subjects = known_labels(participant_labels, "sub", everybody, bids_dir)
+    left_out = [
+        Skipped(f"sub-{subject}", "not named by --participant-label", subject)
+        for subject in everybody
+        if subject not in subjects
+    ]
+    filters = checked_filters(bids_filters or {})
+    groups, skipped, sessions = _groups(layout, bids_dir, subjects)
     if session_labels:
-        wanted = _known(session_labels, "ses", sorted(sessions), bids_dir)
-        groups = {k: f for k, f in groups.items() if dict(k[1]).get("ses") in wanted}
+        wanted = known_labels(session_labels, "ses", sorted(sessions), bids_dir)
+        for key in [k for k in groups if dict(k[1]).get("ses") not in wanted]:
+            del groups[key]
+            left_out.append(_unwanted(key, "not in a session named by --session-label"))
+    groups = _filtered(groups, filters, left_out)
     reader = SidecarReader(bids_dir)
     runs: list[GreRun] = []
     for (suffix, pairs), files in sorted(groups.items()):
         entities = dict(pairs)
-        label = "_".join([*(f"{k}-{v}" for k, v in pairs), suffix])
+        label = _label(suffix, pairs)
         try:
             _check_entities(entities, label)
             mask = find_mask(entities, bids_dir, mask_pattern, derivatives)
@@ -95,59 +110,16 @@ def collect_runs(
                 subject,
             )
         )
-    return Collection(tuple(sorted(runs, key=lambda run: run.prefix)), tuple(skipped))
-
-
-def _known(
-    labels: Sequence[str] | None, key: str, existing: Sequence[str], bids_dir: Path
-) -> tuple[str, ...]:
-    if not labels:
-        return tuple(existing)
-    wanted = tuple(dict.fromkeys(label.removeprefix(f"{key}-") for label in labels))
-    for label in wanted:
-        if label not in existing:
-            listed = ", ".join(existing[:50]) + (", ..." if len(existing) > 50 else "")
-            raise BIDSInputError(f"{key}-{label} is not in {bids_dir}; it has: {listed or 'none'}")
-    return wanted
-
-
-def _checked_filters(bids_filters: Mapping[str, Any]) -> dict[str, dict[str, set[str | None]]]:
-    """Return suffix -> entity key -> labels allowed, where None means absent."""
-    checked: dict[str, dict[str, set[str | None]]] = {}
-    for name, query in bids_filters.items():
-        if name.lower() not in _FILTER_NAMES or not isinstance(query, Mapping):
-            raise ConfigError(
-                f"BIDS filter {name!r}: expected one of {', '.join(_FILTER_NAMES)}, each with an "
-                "object of entities"
-            )
-        for entity, value in query.items():
-            key = LONG_NAMES.get(entity, entity)
-            if key not in ENTITY_ORDER:
-                raise ConfigError(f"BIDS filter {name!r}: unknown entity {entity!r}")
-            values = value if isinstance(value, list) else [value]
-            if not all(v is None or isinstance(v, str | int) for v in values):
-                raise ConfigError(
-                    f"BIDS filter {name!r}: {entity} is {value!r}, expected a label, a list of "
-                    "labels, or null for absent"
-                )
-            for suffix in _FILTER_NAMES[name.lower()]:
-                labels = {None if v is None else _plain(str(v)) for v in values}
-                checked.setdefault(suffix, {})[key] = labels
-    return checked
-
-
-def _plain(label: str) -> str:
-    """Return a label so that ``1`` and ``01`` of an index agree."""
-    return str(int(label)) if label.isdecimal() else label
+    ordered = tuple(sorted(runs, key=lambda run: run.prefix))
+    return Collection(ordered, tuple(skipped), tuple(left_out))
 
 
 def _groups(
     layout: BIDSLayout,
     bids_dir: Path,
     subjects: Sequence[str],
-    filters: Mapping[str, Mapping[str, set[str | None]]],
-) -> tuple[dict[Any, list[tuple[dict[str, str], Path]]], list[Skipped], set[str]]:
-    groups: dict[Any, list[tuple[dict[str, str], Path]]] = {}
+) -> tuple[_Groups, list[Skipped], set[str]]:
+    groups: _Groups = {}
     skipped: list[Skipped] = []
     sessions: set[str] = set()
     found = layout.get(
@@ -173,24 +145,38 @@ def _groups(
             )
             continue
         sessions |= {name.entities["ses"]} if "ses" in name.entities else set()
-        if not _passes(name.entities, filters.get(name.suffix, {})):
-            continue
         own = {k: v for k, v in name.entities.items() if k not in ("echo", "part")}
         key = (name.suffix, tuple(sorted(own.items(), key=_position)))
         groups.setdefault(key, []).append((name.entities, path))
     return groups, skipped, sessions
 
 
+def _filtered(groups: _Groups, filters: Filters, left_out: list[Skipped]) -> _Groups:
+    """Return what passes the filters; a run, or some of its files, may not."""
+    kept: _Groups = {}
+    for key, members in groups.items():
+        reasons: dict[str, int] = {}
+        for entities, path in members:
+            reason = why_filtered(key[0], entities, filters)
+            if reason:
+                reasons[reason] = reasons.get(reason, 0) + 1
+            else:
+                kept.setdefault(key, []).append((entities, path))
+        left_out += [_unwanted(key, f"{n} file(s): {reason}") for reason, n in reasons.items()]
+    return kept
+
+
+def _unwanted(key: _Key, reason: str) -> Skipped:
+    return Skipped(_label(*key), reason, dict(key[1])["sub"])
+
+
+def _label(suffix: str, pairs: Sequence[tuple[str, str]]) -> str:
+    return "_".join([*(f"{key}-{label}" for key, label in pairs), suffix])
+
+
 def _position(item: tuple[str, str]) -> tuple[int, str]:
     key = item[0]
     return (ENTITY_ORDER.index(key) if key in ENTITY_ORDER else len(ENTITY_ORDER), key)
-
-
-def _passes(entities: Mapping[str, str], query: Mapping[str, set[str | None]]) -> bool:
-    return all(
-        (_plain(entities[key]) if key in entities else None) in allowed
-        for key, allowed in query.items()
-    )
 
 
 def _check_entities(entities: Mapping[str, str], label: str) -> None:

@@ -127,8 +127,11 @@ class Collection:
     runs : tuple of GreRun
         Ready to be processed, sorted by prefix.
     skipped : tuple of Skipped
-        The rest, each with its reason.
+        What cannot be processed, each with its reason.
+    left_out : tuple of Skipped
+        What the user did not ask for, each with the option that says so.
     """
 
     runs: tuple[GreRun, ...]
     skipped: tuple[Skipped, ...] = ()
+    left_out: tuple[Skipped, ...] = ()

@@ -26,7 +26,7 @@ from qsm_pipeline.interfaces._volumes import (
     save_tensor,
 )
 from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.masking.refine import refine_mask, reliable_part
+from qsm_pipeline.numerics.masking.refine import measured_region, refine_mask, reliable_part
 from qsm_pipeline.numerics.masking.robust import check_mask, robust_mask
 from qsm_pipeline.numerics.phase_quality import phase_quality
 from qsm_pipeline.numerics.two_pass import combine_passes
@@ -54,6 +54,7 @@ class MaskBrainOutputSpec(TraitedSpec):
     """Outputs of `MaskBrain`."""
 
     mask = File(exists=True)
+    measured = File(exists=True, desc="the mask and what has reliable phase around it")
     reliable = File(exists=True, desc="where the phase is good, if asked for")
     facts = traits.Dict(desc="how the mask was made")
 
@@ -73,9 +74,10 @@ class MaskBrain(SimpleInterface):
         try:
             mask = self._find() & (np.asarray(nib.load(inputs.valid).dataobj) > 0)
             check_mask(mask, grid)
-            refine = inputs.refinement != "none" and not inputs.user_mask
+            by_phase = inputs.refinement != "none"
+            refine = by_phase and not inputs.user_mask
             facts["MaskRefinement"] = inputs.refinement if refine else "none"
-            if refine or inputs.two_pass:
+            if by_phase or inputs.two_pass:
                 quality = self._quality()
             if refine:
                 refined = refine_mask(mask, quality, grid)
@@ -83,6 +85,7 @@ class MaskBrain(SimpleInterface):
                 check_mask(refined, grid)
                 mask = refined
             masks["mask"] = mask
+            masks["measured"] = measured_region(mask, quality, grid) if by_phase else mask
             if inputs.two_pass:
                 masks["reliable"] = reliable_part(mask, quality)
                 facts["ReliableVolumeMl"] = _volume_ml(masks["reliable"], grid)
@@ -92,6 +95,7 @@ class MaskBrain(SimpleInterface):
                 "another --mask-method or --mask-refinement."
             ) from None
         facts["BrainVolumeMl"] = _volume_ml(mask, grid)
+        facts["FieldVolumeMl"] = _volume_ml(masks["measured"], grid)
         image = nib.load(inputs.combined)
         folder = Path(runtime.cwd)
         self._results = {

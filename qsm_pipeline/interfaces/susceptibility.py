@@ -23,7 +23,8 @@ class RemoveBackgroundInputSpec(NumericInputSpec):
     """Inputs of `RemoveBackground`."""
 
     total_field = File(exists=True, mandatory=True, desc="ppm")
-    mask = File(exists=True, mandatory=True)
+    mask = File(exists=True, mandatory=True, desc="where the field is known")
+    brain = File(exists=True, mandatory=True, desc="where the local field is wanted")
     within = File(exists=True, desc="a second mask; only what lies in both is used")
     weights = File(exists=True, desc="reliability from 0 to 1")
     method = traits.Enum(*BACKGROUND_METHODS, usedefault=True)
@@ -57,10 +58,13 @@ class RemoveBackground(NumericInterface):
         )
         method = BACKGROUND_METHODS[inputs.method]
         local = method.function(problem, method.params(**inputs.params))
+        valid = local.mask & load_mask(inputs.brain, device=inputs.device)
         like = inputs.total_field
         return {
-            "local_field": save_tensor(local.local_field_ppm, like, folder / "local_field.nii"),
-            "mask": save_tensor(local.mask, like, folder / "mask.nii"),
+            "local_field": save_tensor(
+                local.local_field_ppm * valid, like, folder / "local_field.nii"
+            ),
+            "mask": save_tensor(valid, like, folder / "mask.nii"),
         }
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.phase_offset import wrap
-from qsm_pipeline.numerics.smoothing import gaussian_smooth
+from qsm_pipeline.numerics.smoothing import smooth_phase
 from qsm_pipeline.numerics.unwrap.romeo import unwrap_volume
 
 
@@ -62,9 +62,8 @@ def alternating_phase(
     # 2 * phase_2 - phase_1 - phase_3 = 2 g
     combination = wrap(2 * phase_rad[1] - phase_rad[0] - phase_rad[2])
     weight = magnitude[:3].amin(0) * mask
-    phasor = torch.polar(weight, combination)
-    smooth = gaussian_smooth(phasor, mask.to(weight), grid, sigma_mm)
-    return unwrap_volume(torch.angle(smooth), mask, smooth.abs()) / 2
+    smooth = smooth_phase(combination, weight, grid, sigma_mm)
+    return unwrap_volume(wrap(smooth), mask, weight) / 2
 
 
 def remove_alternating_phase(phase_rad: Tensor, alternating_rad: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.smoothing import gaussian_smooth
+from qsm_pipeline.numerics.smoothing import smooth_phase
 from qsm_pipeline.numerics.unwrap.romeo import unwrap_volume
 
 
@@ -64,7 +64,7 @@ def remove_phase_offset(
     corrected_rad : torch.Tensor, shape (E, X, Y, Z)
         Wrapped phase without the offset.
     offset_rad : torch.Tensor, shape (X, Y, Z)
-        The smooth offset that was subtracted.
+        The smooth offset that was subtracted; zero outside the box around the mask.
 
     Raises
     ------
@@ -82,6 +82,5 @@ def remove_phase_offset(
     difference = wrap(phase_rad[1] - phase_rad[0])
     evolved = unwrap_volume(difference, mask, (magnitude[0] * magnitude[1]).sqrt())
     offset = phase_rad[0] - evolved * (first / (second - first))
-    phasor = torch.polar(magnitude[0] * mask, offset)
-    smooth = torch.angle(gaussian_smooth(phasor, mask.to(phasor.real), grid, params.sigma_mm))
+    smooth = smooth_phase(offset, magnitude[0] * mask, grid, params.sigma_mm)
     return wrap(phase_rad - smooth) * mask, smooth

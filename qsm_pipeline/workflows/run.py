@@ -129,14 +129,14 @@ def init_run_wf(
         (read, brain, [("combined", "combined"), ("valid", "valid"), ("mask", "user_mask")]),
         (read, brain, [("magnitude", "magnitude"), ("phase", "phase")]),
         (read, correct, [("phase", "phase"), ("magnitude", "magnitude")]),
-        (brain, correct, [("mask", "mask")]),
+        (brain, correct, [("measured", "mask")]),
         (read, unwrapping, [("magnitude", "magnitude")]),
-        (brain, unwrapping, [("mask", "mask")]),
+        (brain, unwrapping, [("measured", "mask")]),
         (correct, unwrapping, [("phase", "phase")]),
         (read, fit, [("magnitude", "magnitude")]),
-        (brain, fit, [("mask", "mask")]),
+        (brain, fit, [("measured", "mask")]),
         (unwrapping, fit, [("unwrapped", "unwrapped")]),
-        *_connections(read, fit, remove, invert),
+        *_connections(read, brain, fit, remove, invert),
         (brain, invert, [("mask", "brain")]),
         (invert, zero, [("mask", "mask")]),
         (read, write, [("facts", "inferred"), ("combined", "fieldmap_magnitude")]),
@@ -151,7 +151,7 @@ def init_run_wf(
         first = remove_and_invert("_reliable")
         combine = node(CombinePasses, "combine", **common)
         workflow.connect([
-            *_connections(read, fit, *first),
+            *_connections(read, brain, fit, *first),
             (brain, first[0], [("reliable", "within")]),
             (brain, first[1], [("reliable", "brain")]),
             (first[1], combine, [("chi", "chi_reliable"), ("mask", "reliable")]),
@@ -171,11 +171,12 @@ def init_run_wf(
     return workflow
 
 
-def _connections(read: Node, fit: Node, remove: Node, invert: Node) -> list[tuple]:
+def _connections(read: Node, brain: Node, fit: Node, remove: Node, invert: Node) -> list[tuple]:
     """Return what goes into background removal and inversion, whatever their masks."""
     return [
         (fit, remove, [("total_field", "total_field"), ("trusted", "mask")]),
         (fit, remove, [("weights", "weights")]),
+        (brain, remove, [("mask", "brain")]),
         (read, invert, [("magnitude", "magnitude")]),
         (fit, invert, [("weights", "weights"), ("noise_ppm", "noise_ppm")]),
         (remove, invert, [("local_field", "local_field"), ("mask", "mask")]),

@@ -29,7 +29,9 @@ class Summary:
         self._unwritten = 0
 
     def list_found(self, *, dry_run: bool) -> None:
-        """Print what was left out and, before nothing is run, what would be."""
+        """Print what cannot be run and, if nothing is to be, all that was found."""
+        for unwanted in self.found.left_out if dry_run else ():
+            self._echo(f"left out {unwanted.what}: {unwanted.reason}")
         for skipped in self.found.skipped:
             self._echo(f"skipped {skipped.what}: {skipped.reason}")
         for run in self.found.runs:

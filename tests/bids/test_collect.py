@@ -277,6 +277,28 @@ def test_filters(root):
             prefixes(bad)
 
 
+def test_what_nobody_asked_for_is_listed_with_its_option(root):
+    for sub in ("01", "02"):
+        add_megre(root, sub=sub, ses="a", between="acq-q")
+    add_megre(root, sub="01", ses="a", between="acq-r")
+    add_megre(root, sub="01", ses="b", between="acq-q")
+    found = collect(
+        root, participant_labels=["01"], session_labels=["a"],
+        bids_filters={"gre": {"acquisition": "q", "echo": [1, 2]}},
+    )  # fmt: skip
+    assert [run.prefix for run in found.runs] == ["sub-01_ses-a_acq-q"]
+    assert len(found.runs[0].echo_times_s) == 2
+    assert found.skipped == ()
+    listed = [f"{item.what}: {item.reason}" for item in found.left_out]
+    assert listed == [
+        "sub-02: not named by --participant-label",
+        "sub-01_ses-b_acq-q_MEGRE: not in a session named by --session-label",
+        "sub-01_ses-a_acq-q_MEGRE: 2 file(s): the BIDS filter wants echo 1 or 2, not 3",
+        "sub-01_ses-a_acq-r_MEGRE: 6 file(s): the BIDS filter wants acq q, not r",
+    ]
+    assert collect(root).left_out == ()
+
+
 def test_bipolar_hint_is_passed_on(root):
     add_megre(root, sidecar={**SIDECAR, "ProtocolName": "gre_bipolar"})
     assert collect(root).runs[0].readout == "bipolar"

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from bids_trees import write_image
 from nipype.pipeline.engine import Node
+from scipy.ndimage import distance_transform_edt
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
 from qsm_pipeline.exceptions import MaskError
@@ -51,6 +52,7 @@ def test_refinement_keeps_the_brain_and_drops_what_has_no_signal(tmp_path, files
     assert (after & brain).sum() > 0.97 * (before & brain).sum()
     assert (after & ~brain).sum() < 0.8 * (before & ~brain).sum()
     assert plain.facts["MaskRefinement"] == "none"
+    np.testing.assert_array_equal(_load(plain.measured), before)
     assert refined.facts["MaskRefinement"] == "phase-quality"
     voxel_ml = np.prod(VOXEL) / 1000
     assert refined.facts["BrainVolumeMl"] == pytest.approx(after.sum() * voxel_ml, abs=0.1)
@@ -61,6 +63,11 @@ def test_a_mask_of_the_user_is_not_changed(tmp_path, files):
     np.testing.assert_array_equal(_load(out.mask), files[2])
     assert out.facts["BrainMask"] == "the user's own"
     assert out.facts["MaskRefinement"] == "none"
+    measured = _load(out.measured)
+    distance = distance_transform_edt(~files[2], VOXEL)
+    assert measured[files[2]].all()
+    assert measured.sum() / files[2].sum() > 1.01
+    assert distance[measured].max() < 4.6  # one voxel along the slices
     reliable = _load(out.reliable)
     assert not (reliable & ~files[2]).any()
     assert 0.5 < reliable.sum() / files[2].sum() < 1

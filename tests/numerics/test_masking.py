@@ -6,7 +6,11 @@ import torch
 from grids import GRIDS, radius_mm
 
 from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.masking.refine import refine_mask, reliable_part
+from qsm_pipeline.numerics.masking.refine import (
+    measured_region,
+    refine_mask,
+    reliable_part,
+)
 from qsm_pipeline.numerics.masking.robust import check_mask, robust_mask
 from qsm_pipeline.numerics.phase_quality import phase_quality
 from qsm_pipeline.numerics.two_pass import combine_passes
@@ -81,6 +85,20 @@ def test_a_slab_keeps_its_ends():
     slab[10:-10, 10:-10] = True
     refined = refine_mask(slab, np.where(slab, 0.9, 0.0), GRID)
     np.testing.assert_array_equal(refined, slab)
+
+
+def test_the_field_is_measured_around_the_brain_but_not_beyond_a_dark_gap():
+    radius = radius_mm(GRID).numpy()
+    brain = radius < 10
+    fluid, gap, fat = (10, 12), (12, 13.5), (13.5, 16)
+    quality = np.where((radius >= gap[0]) & (radius < gap[1]), 0.01, 0.9)
+    region = measured_region(brain, quality, GRID, margin_mm=5.0)
+    np.testing.assert_array_equal(region, radius < fluid[1])
+    assert not region[(radius >= fat[0]) & (radius < fat[1])].any()
+    near = measured_region(brain, np.full(GRID.shape, 0.9), GRID, margin_mm=2.0)
+    assert near[brain].all()
+    assert radius[near].max() < 10 + 2.0 + 1e-3
+    np.testing.assert_array_equal(measured_region(brain, np.zeros(GRID.shape), GRID), brain)
 
 
 def test_reliable_part_has_the_holes_and_refuses_a_bad_scan():

@@ -128,6 +128,10 @@ def test_dry_run_says_who_and_why_not(finished, tmp_path):
     assert lines[0].startswith("skipped sub-02_MEGRE: Echo 2 has a phase image but no magnitude")
     assert lines[1].startswith("skipped sub-03: No gradient-echo image")
     assert lines[2] == "would run sub-01: 3 echo(es), 3 T"
+    result = _run(raw, tmp_path / "out", "--dry-run", "--participant-label", "01")
+    lines = result.output.splitlines()
+    assert lines[0] == "left out sub-02: not named by --participant-label"
+    assert lines[2] == "would run sub-01: 3 echo(es), 3 T"
     assert not (tmp_path / "out").exists()
 
 

@@ -20,15 +20,16 @@ class ResharpParams:
     regularisation : float
         Weight of the norm of the local field.
     tolerance : float
-        Relative residual at which the conjugate gradients stop.
+        Relative residual at which the conjugate gradients stop; the low spatial frequencies of
+        the local field, which the filter weakens most, come last.
     max_iterations : int
         Largest number of iterations.
     """
 
     radius_mm: float = 6.0
     regularisation: float = 1e-4
-    tolerance: float = 1e-2
-    max_iterations: int = 50
+    tolerance: float = 1e-4
+    max_iterations: int = 200
 
     def __post_init__(self) -> None:
         if not self.radius_mm > 0 or not self.regularisation >= 0:

@@ -53,9 +53,13 @@ class PdfParams:
 
 @dataclass(frozen=True)
 class LbvPdfParams(PdfParams):
-    """Parameters of PDF with inner sources after LBV; see `PdfParams`."""
+    """Parameters of PDF with inner sources after LBV; see `PdfParams`.
+
+    What LBV leaves is mostly local, so that fewer iterations are enough than for PDF alone.
+    """
 
     tolerance: float = 1e-2
+    max_iterations: int = 50
     inner_to_outer: float = 0.1
     harmonic_start: bool = True
 

@@ -59,8 +59,7 @@ def refine_mask(
     """
     # beyond the border of the volume the mask counts as going on, or slabs would lose their ends
     depth = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"), grid.voxel_size_mm)
-    step_mm = np.minimum(grid.voxel_size_mm, grow_mm) if grow_mm else grid.voxel_size_mm
-    wide = ndimage.distance_transform_edt(~mask, step_mm) <= grow_mm
+    wide = _widened(mask, grid, grow_mm)
     unreliable = wide & (quality < threshold) & (depth[1:-1, 1:-1, 1:-1] <= depth_mm)
     reached = ndimage.binary_propagation(~wide, mask=~wide | unreliable)
     refined = ndimage.binary_fill_holes(largest_parts(wide & ~reached)) & wide
@@ -71,6 +70,45 @@ def refine_mask(
             f"mask would be left, expected at least {100 * SMALLEST_KEPT:.0f} %"
         )
     return refined
+
+
+def _widened(mask: np.ndarray, grid: Grid, by_mm: float) -> np.ndarray:
+    step_mm = np.minimum(grid.voxel_size_mm, by_mm) if by_mm else grid.voxel_size_mm
+    return ndimage.distance_transform_edt(~mask, step_mm) <= by_mm
+
+
+def measured_region(
+    mask: np.ndarray,
+    quality: np.ndarray,
+    grid: Grid,
+    *,
+    threshold: float = 0.2,
+    margin_mm: float = 3.0,
+) -> np.ndarray:
+    """Return a mask with what lies close around it and has reliable phase too.
+
+    Background removal tells inner from outer sources worst at the surface of where the field is
+    known. Cerebrospinal fluid and meninges carry that surface away from the brain; fat, whose
+    field is shifted chemically, lies beyond the inner table of the skull, farther than the margin.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray, shape (X, Y, Z), bool
+        Brain.
+    quality : numpy.ndarray, shape (X, Y, Z)
+        See :func:`refine_mask`.
+    threshold : float
+        Least quality outside the mask.
+    margin_mm : float
+        How far the field is used beyond the mask; at least one voxel along each axis.
+
+    Returns
+    -------
+    numpy.ndarray, shape (X, Y, Z), bool
+        The whole mask and what hangs together with it.
+    """
+    wide = _widened(mask, grid, margin_mm)
+    return ndimage.binary_propagation(mask, mask=mask | (wide & (quality >= threshold)))
 
 
 def reliable_part(mask: np.ndarray, quality: np.ndarray, *, threshold: float = 0.5) -> np.ndarray:

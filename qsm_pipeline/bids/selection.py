@@ -1,0 +1,82 @@
+"""Which participants, sessions and files the user asked for, and why others are not among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qsm_pipeline.bids.naming import ENTITY_ORDER, LONG_NAMES
+from qsm_pipeline.exceptions import BIDSInputError, ConfigError
+
+SUFFIXES = ("MEGRE", "T2starw")
+_FILTER_NAMES = {"gre": SUFFIXES, "megre": ("MEGRE",), "t2starw": ("T2starw",)}
+
+Filters = dict[str, dict[str, set[str | None]]]
+"""Suffix -> entity key -> labels allowed, where None means absent."""
+
+
+def known_labels(
+    labels: Sequence[str] | None, key: str, existing: Sequence[str], bids_dir: Path
+) -> tuple[str, ...]:
+    """Return the labels wanted, all that exist if none is named.
+
+    Raises
+    ------
+    BIDSInputError
+        If a label does not exist.
+    """
+    if not labels:
+        return tuple(existing)
+    wanted = tuple(dict.fromkeys(label.removeprefix(f"{key}-") for label in labels))
+    for label in wanted:
+        if label not in existing:
+            listed = ", ".join(existing[:50]) + (", ..." if len(existing) > 50 else "")
+            raise BIDSInputError(f"{key}-{label} is not in {bids_dir}; it has: {listed or 'none'}")
+    return wanted
+
+
+def checked_filters(bids_filters: Mapping[str, Any]) -> Filters:
+    """Return the content of a BIDS filter file in a form that is quick to apply.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be understood.
+    """
+    checked: Filters = {}
+    for name, query in bids_filters.items():
+        if name.lower() not in _FILTER_NAMES or not isinstance(query, Mapping):
+            raise ConfigError(
+                f"BIDS filter {name!r}: expected one of {', '.join(_FILTER_NAMES)}, each with an "
+                "object of entities"
+            )
+        for entity, value in query.items():
+            key = LONG_NAMES.get(entity, entity)
+            if key not in ENTITY_ORDER:
+                raise ConfigError(f"BIDS filter {name!r}: unknown entity {entity!r}")
+            values = value if isinstance(value, list) else [value]
+            if not all(v is None or isinstance(v, str | int) for v in values):
+                raise ConfigError(
+                    f"BIDS filter {name!r}: {entity} is {value!r}, expected a label, a list of "
+                    "labels, or null for absent"
+                )
+            for suffix in _FILTER_NAMES[name.lower()]:
+                labels = {None if v is None else _plain(str(v)) for v in values}
+                checked.setdefault(suffix, {})[key] = labels
+    return checked
+
+
+def _plain(label: str) -> str:
+    """Return a label so that ``1`` and ``01`` of an index agree."""
+    return str(int(label)) if label.isdecimal() else label
+
+
+def why_filtered(suffix: str, entities: Mapping[str, str], filters: Filters) -> str:
+    """Return which filter a file does not pass, in words; empty if it passes all."""
+    for key, allowed in filters.get(suffix, {}).items():
+        label = _plain(entities[key]) if key in entities else None
+        if label not in allowed:
+            wanted = " or ".join(sorted("none" if v is None else v for v in allowed))
+            return f"the BIDS filter wants {key} {wanted}, not {label or 'none'}"
+    return ""
