@@ -130,7 +130,8 @@ def write_slurm_array(
 
 
 def _labels(found: Collection) -> list[str]:
-    return sorted({r.subject for r in found.runs} | {s.subject for s in found.skipped})
+    subjects = {r.subject for r in found.runs} | {s.subject for s in found.skipped if s.subject}
+    return sorted(subjects)
 
 
 def _memory_mb(runs: Sequence[GreRun]) -> int:
