@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import shutil
 import tempfile
@@ -86,6 +87,8 @@ def make_caches_writable() -> None:
         return
     folder = tempfile.mkdtemp(prefix="qsm-pipeline-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    # it lists the fonts each time then, and says so where that takes more than 5 s
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     for name in ("MPLCONFIGDIR", "NUMBA_CACHE_DIR"):
         os.environ[name] = os.environ.get(name) or folder
 
