@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +60,37 @@ class Resources:
                 f"--omp-nthreads is {omp_nthreads}, more than the {nprocs} core(s) of --nprocs"
             )
         return cls(nprocs, omp_nthreads, mem_gb or usable_memory_gb(), usable_device(device))
+
+
+def limit_threads(number: int) -> None:
+    """Let libraries that are loaded from now on, here or in child processes, use so many threads.
+
+    On a node with many cores OpenBLAS alone would otherwise start a thread for each of them in
+    each process, and fail where a cluster limits the number of processes.
+
+    Parameters
+    ----------
+    number : int
+        Threads of each process.
+    """
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ[f"{library}_NUM_THREADS"] = str(number)
+
+
+def make_caches_writable() -> None:
+    """Give matplotlib and numba a folder for this process where HOME cannot be written.
+
+    Without it the one complains and lists the fonts again in every process, and the other compiles
+    again.
+    """
+    if os.access(os.path.expanduser("~"), os.W_OK | os.X_OK):
+        return
+    folder = tempfile.mkdtemp(prefix="qsm-pipeline-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    # it lists the fonts each time then, and says so where that takes more than 5 s
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    for name in ("MPLCONFIGDIR", "NUMBA_CACHE_DIR"):
+        os.environ[name] = os.environ.get(name) or folder
 
 
 def usable_cores(root: Path = Path("/")) -> int:

@@ -7,8 +7,11 @@ import tomllib
 import faults
 import pytest
 
+from qsm_pipeline.cli.main import main
 from qsm_pipeline.workflows.checks import check_methods
+from qsm_pipeline.workflows.engine import check_plugin
 from qsm_pipeline.workflows.run import METHOD_DEFAULTS
+from qsm_pipeline.workflows.settings import read_mapping
 
 FOLDER = faults.ROOT / "workflows"
 
@@ -56,3 +59,11 @@ def test_cohort_refuses_what_is_no_setting(raw, tmp_path):
     result = _run("cohort.py", raw, tmp_path / "out", tmp_path / "a.toml")
     assert result.exit_code == 2
     assert result.lines[-1].startswith("Error: 'inverson' is no setting; known: ")
+
+
+def test_files_for_slurm():
+    settings = tomllib.loads((FOLDER / "slurm" / "site.toml").read_text())
+    assert {"slurm_options", "slurm_container"} <= set(settings)
+    assert set(settings) <= {option.name for option in main.params}
+    plugin = FOLDER / "slurm" / "nipype.toml"
+    assert check_plugin(read_mapping(plugin), plugin)["plugin"] == "SLURM"

@@ -14,6 +14,7 @@ from qsm_pipeline.cli import options
 from qsm_pipeline.cli.arguments import ManyValuesCommand
 from qsm_pipeline.cli.config_file import load_config
 from qsm_pipeline.exceptions import QSMPipelineError
+from qsm_pipeline.resources import limit_threads, make_caches_writable
 
 EXIT_FAILED = 1
 """A participant failed or was left out for a fault of its data."""
@@ -118,6 +119,19 @@ EXIT_USAGE = 2
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="TOML or JSON with plugin and plugin_args.",
 )
+@click.option(
+    "--slurm-array",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Run nothing, but write this script: a Slurm job array with a task for each participant.",
+)
+@click.option(
+    "--slurm-options", default="", help="For sbatch, e.g. '--account=x --partition=long'."
+)
+@click.option(
+    "--slurm-container",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Apptainer image that the tasks run in.",
+)
 @click.option("--stop-on-first-crash", is_flag=True, help="Run nothing more after a failure.")
 @click.option("--write-graph", is_flag=True, help="Write the graph of one run to the log folder.")
 @click.option(
@@ -136,7 +150,10 @@ def main(context: click.Context, **arguments: Any) -> None:
     is there into tables and group.html. Exit status: 0 if every participant succeeded, 1 if one
     failed, was left out or is missing, 2 if nothing was run.
     """
-    if arguments["level"] == "group":
+    limit_threads(1)  # of this process, which computes nothing; the nodes get their own
+    make_caches_writable()
+    group = arguments["level"] == "group"
+    if group:
         from qsm_pipeline.workflows.group import run_group as run
     else:
         from qsm_pipeline.workflows.participant import run_participants as run
@@ -145,8 +162,15 @@ def main(context: click.Context, **arguments: Any) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
     for name in ("level", "config_file", "verbose"):
         arguments.pop(name)
+    settings = arguments | (context.obj or {})
+    script, *slurm = (settings.pop(f"slurm_{name}") for name in ("array", "options", "container"))
     try:
-        failed = run(echo=click.echo, **arguments, **(context.obj or {}))
+        if script and not group:
+            from qsm_pipeline.workflows.slurm import SlurmOptions, write_slurm_array
+
+            write_slurm_array(SlurmOptions(script, *slurm), echo=click.echo, **settings)
+            return
+        failed = run(echo=click.echo, **settings)
     except QSMPipelineError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(EXIT_USAGE)

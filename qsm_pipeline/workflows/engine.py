@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,16 @@ from nipype.pipeline import plugins
 from nipype.pipeline.engine import Node, Workflow
 
 from qsm_pipeline.exceptions import ConfigError
-from qsm_pipeline.resources import Resources
+from qsm_pipeline.resources import Resources, limit_threads
+from qsm_pipeline.workflows.cluster_plugin import cluster_plugin
 from qsm_pipeline.workflows.failures import Failure, read_crash_file
 from qsm_pipeline.workflows.plugin import ProcessPerNodePlugin
 
 LOGGER = logging.getLogger(__name__)
 PLUGINS = ("MultiProc", "Linear", "SLURM", "SGE", "PBS", "LSF", "OAR", "Condor")
 """Plugins of nipype that come back when their nodes have ended."""
+LOCAL_PLUGINS = ("MultiProc", "Linear")
+"""Those that run on this machine; each of the others asks a scheduler about its jobs."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,15 @@ def run_workflow(
     Outcome
     """
     os.environ.setdefault("LOGNAME", "qsm-pipeline")  # nipype's cluster plugins insist on it
-    _configure(workflow, crash_dir, stop_on_first_crash)
+    limit_threads(resources.omp_nthreads)
     work_dir = Path(workflow.base_dir)
+    on_cluster = (plugin or {}).get("plugin", "MultiProc") not in LOCAL_PLUGINS
+    if on_cluster and re.search(r"[^\w/.,+=@-]", str(work_dir)):
+        raise ConfigError(
+            f"the work folder {work_dir} has a space or a special character in its path, which "
+            f"nipype's plugin {plugin['plugin']} gives to a shell; choose another with --work-dir"
+        )
+    _configure(workflow, crash_dir, stop_on_first_crash, poll_s=5 if on_cluster else 0.2)
     before = set(crash_dir.glob("crash-*"))
     finished: set[str] = set()
 
@@ -112,7 +123,9 @@ def check_plugin(plugin: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
     return plugin
 
 
-def _configure(workflow: Workflow, crash_dir: Path, stop_on_first_crash: bool) -> None:
+def _configure(
+    workflow: Workflow, crash_dir: Path, stop_on_first_crash: bool, poll_s: float
+) -> None:
     settings = {
         "crashdump_dir": str(crash_dir),
         "crashfile_format": "txt",
@@ -120,7 +133,8 @@ def _configure(workflow: Workflow, crash_dir: Path, stop_on_first_crash: bool) -
         "check_version": "false",
         "create_report": "false",
         "hash_method": "timestamp",
-        "poll_sleep_duration": "0.2",
+        "poll_sleep_duration": str(poll_s),
+        "job_finished_timeout": "30",  # of a cluster, whose shared folder may show results late
         "remove_unnecessary_outputs": "false",
     }
     workflow.config["execution"] = {**workflow.config.get("execution", {}), **settings}
@@ -133,8 +147,10 @@ def _runner(
     """Return the plugin object; MultiProc by name is ours too, because nipype's own can hang."""
     name = plugin.get("plugin", "MultiProc")
     arguments = {**plugin.get("plugin_args", {}), "status_callback": note}
-    if name != "MultiProc":
-        return getattr(plugins, f"{name}Plugin")(plugin_args=arguments)
+    if name == "Linear":
+        return plugins.LinearPlugin(plugin_args=arguments)
+    if name not in LOCAL_PLUGINS:
+        return cluster_plugin(name, arguments, work_dir)
     limits = {
         "n_procs": resources.nprocs,
         "memory_gb": resources.mem_gb,

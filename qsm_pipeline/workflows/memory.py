@@ -62,3 +62,9 @@ def node_memory_gb(node: str, volume_gb: float, echoes: int) -> float:
     volumes, volumes_per_echo = _VOLUMES[node.removesuffix("_reliable")]
     libraries_gb = _LIBRARIES_GB + (_NETWORK_GB if node in ("mask", "labels") else 0)
     return libraries_gb + volume_gb * (volumes + volumes_per_echo * echoes)
+
+
+def run_memory_gb(run: GreRun) -> float:
+    """Return what the node of a run that needs most may need, in GiB."""
+    volume_gb, echoes = volume_size_gb(run), len(run.echo_times_s)
+    return max(node_memory_gb(node, volume_gb, echoes) for node in _VOLUMES)

@@ -114,7 +114,7 @@ def run_participants(
     plugin = _plugin(nipype_plugin_file)
     if not (skip_bids_validation or dry_run or reports_only):
         validate_bids(bids_dir, echo)
-    found = _collect(
+    found = collect(
         bids_dir, participant_label, session_label, bids_filter_file, bids_database_dir,
         mask_pattern, derivatives,
     )  # fmt: skip
@@ -184,7 +184,7 @@ def _plugin(file: Path | None) -> Mapping[str, Any] | None:
     return None if file is None else check_plugin(read_mapping(Path(file)), Path(file))
 
 
-def _collect(
+def collect(
     bids_dir: Path,
     participants: Sequence[str],
     sessions: Sequence[str],
@@ -193,6 +193,7 @@ def _collect(
     mask_pattern: str,
     derivatives: Sequence[Path],
 ) -> Collection:
+    """Index a data set and find its runs; see `run_participants`."""
     filters = read_mapping(Path(filter_file)) if filter_file else None
     labels = [label.removeprefix("sub-") for label in participants] or None
     layout = index(bids_dir, labels, Path(database_dir) if database_dir else None)
@@ -204,12 +205,17 @@ def _collect(
 def _prepare_output(
     bids_dir: Path, out_dir: Path, work_dir: Path, settings: Mapping[str, Any]
 ) -> None:
-    """Make the folders, describe the data set and write down how it is made."""
+    """Make the folders, describe the data set and write down how it is made.
+
+    One participant has a file of settings of its own, as the next may run at the same time.
+    """
+    labels = [label.removeprefix("sub-") for label in settings["participant_label"]]
+    name = f"config_sub-{labels[0]}.toml" if len(labels) == 1 else "config.toml"
     try:
         write_dataset_files(out_dir, bids_dir)
         work_dir.mkdir(parents=True, exist_ok=True)
         header = f"# qsm-pipeline {__version__}: {bids_dir} to {out_dir}, for --config-file\n"
-        write_atomic(out_dir / "logs" / "config.toml", (header + to_toml(settings)).encode())
+        write_atomic(out_dir / "logs" / name, (header + to_toml(settings)).encode())
     except OSError as error:
         raise OutputError(f"{error.filename} cannot be written: {error.strerror}") from None
 

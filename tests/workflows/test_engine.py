@@ -70,6 +70,12 @@ def _run_wf(name, *functions, x=1):
     return workflow
 
 
+def test_a_cluster_plugin_and_a_folder_with_spaces(tmp_path):
+    whole = Workflow("qsm", base_dir=str(tmp_path / "my work"))
+    with pytest.raises(ConfigError, match="my work has a space or a special character"):
+        run_workflow(whole, tmp_path, Resources(1, 1, 1.0, "cpu"), plugin={"plugin": "SLURM"})
+
+
 def _execute(tmp_path, *runs, nprocs=2, mem_gb=4.0, **options):
     whole = Workflow("qsm", base_dir=str(tmp_path / "work"))
     whole.add_nodes(list(runs))

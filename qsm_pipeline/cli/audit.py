@@ -1,0 +1,42 @@
+"""``qsm-pipeline-audit``: what became of the participants of a Slurm job array."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from qsm_pipeline.bids.derivatives import write_atomic
+from qsm_pipeline.workflows.audit import DONE, UNFINISHED, audit
+
+
+@click.command()
+@click.argument("out_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def main(out_dir: Path) -> None:
+    """List who is not done in OUT_DIR, and why.
+
+    Everybody is listed in OUT_DIR/logs/slurm/audit.tsv, and those who need another submission in
+    unfinished.txt beside it. The script of --slurm-array runs this. Exit status: 0 if everybody
+    is done, 1 if not.
+    """
+    verdicts = audit(out_dir.resolve())
+    for verdict in verdicts:
+        if verdict.state != DONE:
+            why = f": {verdict.reason}" if verdict.reason else ""
+            click.echo(f"{verdict.state} sub-{verdict.label} ({verdict.job or 'no job'}){why}")
+    counts = Counter(verdict.state for verdict in verdicts)
+    listed = ", ".join(f"{number} {state}" for state, number in counts.items())
+    click.echo(f"{len(verdicts)} participants: {listed}")
+    rows = ["participant_id\tstate\tjob\treason"]
+    rows += [f"sub-{v.label}\t{v.state}\t{v.job or 'n/a'}\t{v.reason or 'n/a'}" for v in verdicts]
+    unfinished = [verdict.label for verdict in verdicts if verdict.state in UNFINISHED]
+    logs = out_dir / "logs" / "slurm"
+    write_atomic(logs / "audit.tsv", "".join(f"{row}\n" for row in rows).encode())
+    write_atomic(logs / "unfinished.txt", "".join(f"{x}\n" for x in unfinished).encode())
+    sys.exit(any(verdict.state != DONE for verdict in verdicts))
+
+
+if __name__ == "__main__":
+    main()

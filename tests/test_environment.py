@@ -1,0 +1,134 @@
+"""The whole command where a cluster or a container takes things away."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import faults
+import pytest
+from nipype.interfaces.utility import Function
+from nipype.pipeline.engine import Node, Workflow
+
+from qsm_pipeline.resources import Resources
+from qsm_pipeline.workflows.engine import run_workflow
+
+MAP = "sub-01/anat/sub-01_Chimap.nii.gz"
+
+
+@dataclass(frozen=True)
+class Deprived:
+    """What became of a run from which nearly everything was taken away."""
+
+    out: Path
+    home: Path
+    result: faults.Result
+    offline: bool
+
+
+@pytest.fixture(scope="module")
+def deprived(tmp_path_factory):
+    """Map a participant with a read-only HOME, no network, umask 077 and folders named badly."""
+    folder = tmp_path_factory.mktemp('it\'s "my" $HOME; data')
+    raw = faults.make_dataset(folder, ("01",))
+    settings = folder / "set tings.toml"
+    settings.write_text('reference = "none"\n')
+    home = folder / "home"
+    home.mkdir(mode=0o555)
+    try:
+        start = faults.without_privileges()
+    except PermissionError as error:
+        pytest.skip(str(error))
+    alone = ["unshare", "--net", *([] if os.getuid() == 0 else ["--map-root-user"])]
+    offline = (
+        bool(shutil.which("unshare"))
+        and not subprocess.run([*alone, "true"], capture_output=True, check=False).returncode
+    )
+    caches = [f"{name}=" for name in ("MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")]
+    command = faults.command(
+        raw, folder / "out", "--config-file", settings, "-w", folder / "wo rk", "--write-graph"
+    )
+    start = [*(alone if offline else []), *start, "env", *caches, f"HOME={home}"]
+    result = faults.execute([*start, *command], umask=0o077)
+    return Deprived(folder / "out", home, result, offline)
+
+
+def test_folders_with_spaces_and_quotes(deprived):
+    assert deprived.result.exit_code == 0, deprived.result.output
+    assert (deprived.out / MAP).is_file()
+    assert (deprived.out.parent / "wo rk").is_dir()
+
+
+def test_home_cannot_be_written(deprived):
+    """No library complains about its cache, and nothing is written there."""
+    graph, done, report, finished, maps = deprived.result.lines
+    assert graph.startswith("graph of sub-01 in ")
+    assert done == "done sub-01"
+    assert report == f"report {deprived.out}/sub-01.html"
+    assert finished.startswith("finished in ")
+    assert maps == f"maps in {deprived.out}"
+    assert not list(deprived.home.iterdir())
+
+
+def test_offline(deprived):
+    if not deprived.offline:
+        pytest.skip("a network namespace cannot be made here")
+    assert deprived.result.exit_code == 0, deprived.result.output
+
+
+def test_private_umask(deprived):
+    files = list(deprived.out.rglob("*"))
+    assert files
+    assert not [path for path in files if path.stat().st_mode & 0o077]
+
+
+def test_outputs_can_be_read_by_others_and_home_is_not_needed(tmp_path):
+    """A file that is made under another name first does not keep the mode of that name."""
+    raw = faults.make_dataset(tmp_path, ("01",))
+    out, home = tmp_path / "out", tmp_path / "missing"
+    start = ["env", f"HOME={home}"]
+    result = faults.execute([*start, *faults.command(raw, out)], umask=0o022)
+    assert result.exit_code == 0, result.output
+    assert (out / MAP).is_file()
+    outputs = [path for path in out.rglob("*") if "work" not in path.relative_to(out).parts]
+    assert not [path for path in outputs if path.stat().st_mode & 0o044 != 0o044]
+
+
+def _count_threads(x):
+    """Let OpenBLAS and torch do something large, and count the threads that are there then."""
+    import os
+
+    import numpy as np
+    import torch
+
+    values = np.ones((700, 700))
+    _ = values @ values
+    _ = torch.ones(700, 700) @ torch.ones(700, 700)
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    return [len(os.listdir("/proc/self/task")), *[os.environ.get(name) for name in names]]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads in /proc")
+def test_threads_of_a_node(tmp_path, monkeypatch):
+    """Without a limit each library would start a thread for each core of the machine."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "7")
+    counts = tmp_path / "counts.txt"
+    workflow = Workflow("qsm", base_dir=str(tmp_path / "work"))
+    node = Node(Function(["x"], ["out"], _count_threads), name="count", n_procs=1)
+    node.inputs.x = 1
+    write = Node(Function(["values", "path"], ["out"], _write), name="write")
+    write.inputs.path = str(counts)
+    workflow.connect(node, "out", write, "values")
+    (tmp_path / "logs").mkdir()
+    outcome = run_workflow(workflow, tmp_path / "logs", Resources(2, 1, 4.0, "cpu"))
+    assert not outcome.failures
+    assert counts.read_text() == "[1, '1', '1', '1']"
+
+
+def _write(values, path):
+    from pathlib import Path
+
+    Path(path).write_text(str(values))
+    return path
