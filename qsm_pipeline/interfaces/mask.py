@@ -55,6 +55,7 @@ class MaskBrainOutputSpec(TraitedSpec):
 
     mask = File(exists=True)
     reliable = File(exists=True, desc="where the phase is good, if asked for")
+    quality = File(exists=True, desc="of the phase, from 0 to 1")
     facts = traits.Dict(desc="how the mask was made")
 
 
@@ -69,23 +70,22 @@ class MaskBrain(SimpleInterface):
         grid = load_grid(inputs.combined)
         how = "the user's own" if inputs.user_mask else inputs.method
         facts: dict[str, Any] = {"BrainMask": how}
-        masks = {}
+        quality = self._quality()
+        volumes = {"quality": quality}
         try:
             mask = self._find() & (np.asarray(nib.load(inputs.valid).dataobj) > 0)
             check_mask(mask, grid)
             refine = inputs.refinement != "none" and not inputs.user_mask
             facts["MaskRefinement"] = inputs.refinement if refine else "none"
-            if refine or inputs.two_pass:
-                quality = self._quality()
             if refine:
                 refined = refine_mask(mask, quality, grid)
                 facts["BrainVolumeBeforeRefinementMl"] = _volume_ml(mask, grid)
                 check_mask(refined, grid)
                 mask = refined
-            masks["mask"] = mask
+            volumes["mask"] = mask
             if inputs.two_pass:
-                masks["reliable"] = reliable_part(mask, quality)
-                facts["ReliableVolumeMl"] = _volume_ml(masks["reliable"], grid)
+                volumes["reliable"] = reliable_part(mask, quality)
+                facts["ReliableVolumeMl"] = _volume_ml(volumes["reliable"], grid)
         except ValueError as error:
             raise MaskError(
                 f"{inputs.label}: {error} (mask: {how}). Give a mask with --mask-pattern or try "
@@ -96,7 +96,7 @@ class MaskBrain(SimpleInterface):
         folder = Path(runtime.cwd)
         self._results = {
             name: save_array(array, image.affine, image.header, folder / f"{name}.nii")
-            for name, array in masks.items()
+            for name, array in volumes.items()
         } | {"facts": facts}
         return runtime
 

@@ -13,6 +13,7 @@ from qsm_pipeline.interfaces._volumes import load_grid, load_mask, load_tensor, 
 from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
 from qsm_pipeline.numerics.background import BackgroundProblem
+from qsm_pipeline.numerics.fidelity import predicted_field
 from qsm_pipeline.numerics.inversion import InversionProblem
 from qsm_pipeline.numerics.reference import REFERENCES, subtract_reference
 from qsm_pipeline.numerics.units import rad_per_s_per_ppm
@@ -128,6 +129,41 @@ class InvertDipole(NumericInterface):
         return saved
 
 
+class PredictFieldInputSpec(NumericInputSpec):
+    """Inputs of `PredictField`."""
+
+    chi = File(exists=True, mandatory=True, desc="ppm, not referenced")
+    mask = File(exists=True, mandatory=True, desc="where it is valid")
+    local_field = File(exists=True, mandatory=True, desc="ppm")
+
+
+class PredictFieldOutputSpec(TraitedSpec):
+    """Outputs of `PredictField`."""
+
+    predicted_field = File(exists=True, desc="ppm")
+    residual = File(exists=True, desc="local field less the predicted one in ppm")
+
+
+class PredictField(NumericInterface):
+    """Compare the field that the map predicts with the one that it was made from."""
+
+    input_spec = PredictFieldInputSpec
+    output_spec = PredictFieldOutputSpec
+
+    def _compute(self, folder: Path) -> dict[str, Any]:
+        inputs = self.inputs
+        mask = load_mask(inputs.mask, device=inputs.device)
+        chi = load_tensor(inputs.chi, device=inputs.device)
+        predicted = predicted_field(chi, mask, load_grid(inputs.chi))
+        local = load_tensor(inputs.local_field, device=inputs.device)
+        known = mask & (local != 0)  # where the inversion filled gaps there is nothing to compare
+        like = inputs.chi
+        return {
+            "predicted_field": save_tensor(predicted, like, folder / "predicted_field.nii"),
+            "residual": save_tensor((local - predicted) * known, like, folder / "residual.nii"),
+        }
+
+
 class ReferenceInputSpec(NumericInputSpec):
     """Inputs of `Reference`."""
 
@@ -167,5 +203,6 @@ class Reference(NumericInterface):
                 "ReferenceMeanPpm": result.mean_ppm,
                 "ReferenceStandardDeviationPpm": result.sd_ppm,
                 "ReferenceVoxels": result.voxels,
+                "ReferenceRelativeToBrainPpm": result.relative_to_brain_ppm,
             },
         }

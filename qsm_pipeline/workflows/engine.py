@@ -17,6 +17,7 @@ from qsm_pipeline.exceptions import ConfigError
 from qsm_pipeline.resources import Resources
 from qsm_pipeline.workflows.failures import Failure, read_crash_file
 from qsm_pipeline.workflows.plugin import ProcessPerNodePlugin
+from qsm_pipeline.workflows.record import node_seconds
 
 LOGGER = logging.getLogger(__name__)
 PLUGINS = ("MultiProc", "Linear", "SLURM", "SGE", "PBS", "LSF", "OAR", "Condor")
@@ -31,12 +32,12 @@ class Outcome:
     ----------
     failures : tuple of Failure
         Nodes that failed; those that only waited for them are not listed.
-    finished : frozenset of str
-        Full names of the nodes that ended well.
+    finished : mapping of str to float
+        Full names of the nodes that ended well, and the seconds that each took.
     """
 
     failures: tuple[Failure, ...]
-    finished: frozenset[str]
+    finished: Mapping[str, float]
 
 
 def run_workflow(
@@ -70,11 +71,11 @@ def run_workflow(
     _configure(workflow, crash_dir, stop_on_first_crash)
     work_dir = Path(workflow.base_dir)
     before = set(crash_dir.glob("crash-*"))
-    finished: set[str] = set()
+    finished: dict[str, float] = {}
 
     def note(node: Node, status: str) -> None:
         if status == "end":
-            finished.add(node.fullname)
+            finished[node.fullname] = node_seconds(node)
 
     runner = _runner(plugin or {}, resources, work_dir, note)
     error = None
@@ -93,7 +94,7 @@ def run_workflow(
         failures = [read_crash_file(path, work_dir) for path in new]
     if error is not None and not failures:
         failures = [Failure(workflow.name, "", " ".join(str(error).split()), "")]
-    return Outcome(tuple(failures), frozenset(finished))
+    return Outcome(tuple(failures), finished)
 
 
 def check_plugin(plugin: Mapping[str, Any], file: Path) -> Mapping[str, Any]:

@@ -25,7 +25,9 @@ _VOLUMES = {
     "invert": (50, 1),
     "combine": (5, 0),
     "reference": (5, 0),
+    "predict": (40, 0),
     "write": (5, 0),
+    "draw": (8, 1),
 }
 """Volumes at once, and for each echo; measured, see the log of ``-vv``."""
 
@@ -52,6 +54,10 @@ def node_memory_gb(node: str, volume_gb: float, echoes: int) -> float:
     echoes : int
         Number of echoes.
     """
-    volumes, volumes_per_echo = _VOLUMES[node.removesuffix("_reliable")]
+    volumes, volumes_per_echo = _VOLUMES[_kind(node)]
     libraries_gb = _LIBRARIES_GB + (_NETWORK_GB if node == "mask" else 0)
     return libraries_gb + volume_gb * (volumes + volumes_per_echo * echoes)
+
+
+def _kind(node: str) -> str:
+    return "draw" if node.startswith("draw_") else node.removesuffix("_reliable")

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from qsm_pipeline.bids.derivatives import write_atomic
 from qsm_pipeline.exceptions import OutputError
+from qsm_pipeline.reports.citations import write_citations
 from qsm_pipeline.reports.page import render_page
+from qsm_pipeline.workflows.record import update_record
 from qsm_pipeline.workflows.summary import Summary
 
 
@@ -23,12 +25,17 @@ def write_pages(summary: Summary, out_dir: Path) -> None:
     found = summary.found
     subjects = {r.subject for r in found.runs} | {s.subject for s in found.skipped if s.subject}
     for subject in sorted(subjects):
-        runs = [run for run in found.runs if run.subject == subject]
         page = out_dir / f"sub-{subject}.html"
         try:
-            html = render_page(subject, runs, summary.problems_of(subject), out_dir)
-            write_atomic(page, html.encode())
+            record = update_record(
+                out_dir, subject, summary.states_of(subject), summary.left_out_of(subject)
+            )
+            write_atomic(page, render_page(record, out_dir).encode())
         except OutputError as error:
             summary.note_page(page, str(error))
         else:
             summary.note_page(page)
+    try:
+        write_citations(out_dir)
+    except OutputError as error:
+        summary.note_page(out_dir / "logs", str(error))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,17 @@ from nipype.pipeline.engine import Node, Workflow
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.interfaces.derivatives import WriteDerivatives
 from qsm_pipeline.interfaces.field import CorrectPhase, FitField, FitRelaxation, UnwrapPhase
-from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.interfaces.mask import CombinePasses, MaskBrain
 from qsm_pipeline.interfaces.prepare import ReadRun
-from qsm_pipeline.interfaces.susceptibility import InvertDipole, Reference, RemoveBackground
-from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
+from qsm_pipeline.interfaces.susceptibility import (
+    InvertDipole,
+    PredictField,
+    Reference,
+    RemoveBackground,
+)
+from qsm_pipeline.workflows.figures import add_figures
 from qsm_pipeline.workflows.memory import node_memory_gb, volume_size_gb
+from qsm_pipeline.workflows.parameters import step_parameters
 
 
 def node_name(run: GreRun) -> str:
@@ -78,7 +82,7 @@ def init_run_wf(
     volume_gb = volume_size_gb(run)
 
     def node(interface: Any, name: str, **inputs: Any) -> Node:
-        alone = name in ("read", "write") or (on_gpu and "device" in inputs)
+        alone = name in ("read", "write") or name.startswith("draw_") or (on_gpu and "device" in inputs)
         return Node(
             interface(**inputs), name=name, n_procs=1 if alone else omp_nthreads,
             mem_gb=node_memory_gb(name, volume_gb, len(times)),
@@ -111,16 +115,13 @@ def init_run_wf(
 
     remove, invert = remove_and_invert()
     zero = node(Reference, "reference", reference=reference, **common)
-    parameters = {
-        "MaskMethod": mask_method,
-        "TwoPass": two_pass,
-        "Unwrapping": unwrap,
-        "FieldFit": fit.inputs.method,
-        "BackgroundRemoval": background,
-        "BackgroundParameters": asdict(BACKGROUND_METHODS[background].params(**background_params)),
-        "Inversion": inversion,
-        "InversionParameters": asdict(INVERSIONS[inversion].params(**inversion_params)),
-    }
+    predict = node(PredictField, "predict", **common)
+    parameters = step_parameters(
+        mask_method=mask_method, mask_refinement=mask_refinement, two_pass=two_pass,
+        unwrap=unwrap, field_fit=fit.inputs.method, background=background,
+        background_params=background_params, inversion=inversion,
+        inversion_params=inversion_params,
+    )  # fmt: skip
     write = node(
         WriteDerivatives, "write", out_dir=str(out_dir), run=run.to_dict(), parameters=parameters
     )
@@ -139,6 +140,8 @@ def init_run_wf(
         *_connections(read, fit, remove, invert),
         (brain, invert, [("mask", "brain")]),
         (invert, zero, [("mask", "mask")]),
+        (invert, predict, [("mask", "mask")]),
+        (remove, predict, [("local_field", "local_field")]),
         (read, write, [("facts", "inferred"), ("combined", "fieldmap_magnitude")]),
         (brain, write, [("mask", "brain_mask"), ("facts", "mask_facts")]),
         (correct, write, [("facts", "phase_facts")]),
@@ -157,9 +160,10 @@ def init_run_wf(
             (first[1], combine, [("chi", "chi_reliable"), ("mask", "reliable")]),
             (invert, combine, [("chi", "chi_whole")]),
             (combine, zero, [("chi", "chi")]),
+            (combine, predict, [("chi", "chi")]),
         ])  # fmt: skip
     else:
-        workflow.connect(invert, "chi", zero, "chi")
+        workflow.connect([(invert, zero, [("chi", "chi")]), (invert, predict, [("chi", "chi")])])
     if several:
         decay = node(FitRelaxation, "relaxation", echo_times_s=times, **common)
         workflow.connect([
@@ -168,6 +172,7 @@ def init_run_wf(
             (decay, zero, [("r2star", "r2star")]),
             (decay, write, [("r2star", "r2star"), ("t2star", "t2star"), ("s0", "s0")]),
         ])  # fmt: skip
+    add_figures(workflow, node, out_dir=str(out_dir), run=run.to_dict())
     return workflow
 
 
