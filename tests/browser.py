@@ -16,10 +16,11 @@ from typing import Any
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
-    "--headless --no-sandbox --remote-debugging-pipe --no-first-run --disable-quic --disable-sync "
-    "--disable-background-networking --disable-component-update --hide-scrollbars "
-    "--use-angle=swiftshader --enable-unsafe-swiftshader"  # WebGL2 without a GPU
-).split()
+    "--headless", "--no-sandbox", "--remote-debugging-pipe", "--no-first-run", "--disable-quic",
+    "--disable-sync", "--disable-background-networking", "--disable-component-update",
+    "--hide-scrollbars", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+)  # fmt: skip
+"""The last two are for WebGL2 without a GPU."""
 TIMEOUT_S = 120
 
 
@@ -175,7 +176,8 @@ def open_page(path: Path, *, width: int = 1200, height: int = 900) -> Iterator[P
         read_commands, to_browser = os.pipe()
         from_browser, write_answers = os.pipe()
         # Chromium reads commands from descriptor 3 and answers on 4
-        command = ["bash", "-c", 'exec "$@" 3<&%d 4>&%d' % (read_commands, write_answers), "bash"]
+        start = f'exec "$@" 3<&{read_commands} 4>&{write_answers}'
+        command = ["bash", "-c", start, "bash"]
         process = subprocess.Popen(
             [*command, CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
             pass_fds=(read_commands, write_answers), stderr=subprocess.DEVNULL,

@@ -10,16 +10,14 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-import nibabel as nib
 from markupsafe import Markup, escape
-from nibabel.filebasedimages import ImageFileError
 
 from qsm_pipeline.bids.derivatives import write_atomic
 from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.bids.run import GreRun
-from qsm_pipeline.reports.facts import read_sidecar
+from qsm_pipeline.reports.facts import read_sidecar, voxel_size_mm
 from qsm_pipeline.reports.methods_text import Mapped, Section, methods_sections
-from qsm_pipeline.reports.templates import render
+from qsm_pipeline.reports.templates import as_bytes, render
 
 _CITATION = re.compile(r"\[(@\w+(?:; @\w+)*)\]")
 _ENTRY = re.compile(r"^@\w+\{(?P<key>\w+), (?P<fields>.*)\}$", re.MULTILINE)
@@ -93,7 +91,7 @@ def as_html(paragraph: str) -> Markup:
         links = (f'<a href="#ref-{key}">{escape(bibliography()[key].short)}</a>' for key in keys)
         return f"({'; '.join(links)})"
 
-    return Markup(_CITATION.sub(link, str(escape(paragraph))))  # noqa: S704
+    return Markup(_CITATION.sub(link, str(escape(paragraph))))
 
 
 def mapped_runs(runs: Sequence[GreRun], out_dir: Path) -> list[Mapped]:
@@ -103,7 +101,7 @@ def mapped_runs(runs: Sequence[GreRun], out_dir: Path) -> list[Mapped]:
         sidecar = read_sidecar(out_dir, run)
         if sidecar:
             chi = out_dir / output_path(run.entities, "chi")
-            found.append(Mapped(run, sidecar, _voxel_size(chi)))
+            found.append(Mapped(run, sidecar, voxel_size_mm([str(chi)])))
     return found
 
 
@@ -131,10 +129,10 @@ def write_citations(out_dir: Path) -> None:
     lines += ["## References", ""]
     lines += [f"- [@{r.key}] {r.text} doi:{r.doi}" for r in references]
     logs = out_dir / "logs"
-    write_atomic(logs / "CITATION.md", ("\n".join(lines) + "\n").encode())
-    write_atomic(logs / "CITATION.bib", "".join(f"{r.bibtex}\n" for r in references).encode())
+    write_atomic(logs / "CITATION.md", as_bytes("\n".join(lines) + "\n"))
+    write_atomic(logs / "CITATION.bib", as_bytes("".join(f"{r.bibtex}\n" for r in references)))
     html = render("methods.html.jinja", sections=sections, references=references, as_html=as_html)
-    write_atomic(logs / "CITATION.html", html.encode())
+    write_atomic(logs / "CITATION.html", as_bytes(html))
 
 
 def _recorded(out_dir: Path) -> tuple[list[GreRun], list[str]]:
@@ -152,11 +150,3 @@ def _recorded(out_dir: Path) -> tuple[list[GreRun], list[str]]:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return runs, left_out
-
-
-def _voxel_size(path: Path) -> str:
-    try:
-        zooms = nib.load(path).header.get_zooms()[:3]
-    except (OSError, EOFError, ValueError, ImageFileError):
-        return ""
-    return " x ".join(f"{z:.2f}" for z in zooms)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 
+from qsm_pipeline.bids.load import open_image
 from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.exceptions import BIDSInputError
 
 _PROCESSING = {
     "BrainMask": "Brain mask",
@@ -101,22 +103,37 @@ def as_text(value: Any) -> str:
     return str(value)
 
 
+def voxel_size_mm(paths: Sequence[str]) -> str:
+    """Return the voxel size of the first image that can be read as text, empty if none can."""
+    for image in _images(paths):
+        return _times(nib.affines.voxel_sizes(image.affine))
+    return ""
+
+
+def _times(voxel_mm: np.ndarray) -> str:
+    return " x ".join(f"{v:.2f}" for v in voxel_mm)
+
+
+def _images(paths: Sequence[str]) -> Iterator[nib.Nifti1Image]:
+    """Give those images that can be read and have voxels of some size."""
+    for path in paths:
+        with contextlib.suppress(BIDSInputError):
+            image = open_image(path)
+            voxel = nib.affines.voxel_sizes(image.affine)
+            if np.isfinite(voxel).all() and voxel.all():
+                yield image
+
+
 def _geometry(run: GreRun) -> dict[str, str]:
     """Return matrix, voxel size and tilt, where there is an image to read them from."""
-    for path in (*run.phase, *run.real):
-        try:
-            image = nib.load(path)
-        except (OSError, EOFError, ValueError, ImageFileError):
-            continue
+    for image in _images((*run.phase, *run.real)):
         affine = image.affine
         voxel = nib.affines.voxel_sizes(affine)
-        if not (np.isfinite(voxel).all() and voxel.all()):
-            continue
         b0 = (affine[:3, :3] / voxel)[2]
         tilt_deg = np.degrees(np.arccos(np.clip(np.abs(b0).max(), 0, 1)))
         return {
             "Matrix": " x ".join(str(n) for n in image.shape[:3]),
-            "Voxel size (mm)": " x ".join(f"{v:.2f}" for v in voxel),
+            "Voxel size (mm)": _times(voxel),
             "B0 in voxel axes": "(" + ", ".join(f"{b:.3f}" for b in b0) + ")",
             "Angle of B0 to the nearest axis (degrees)": f"{tilt_deg:.1f}",
         }

@@ -174,9 +174,7 @@ def _field(one: Mapped, used: Mapping[str, Any]) -> str:
 
 
 def _inversion(used: Mapping[str, Any]) -> str:
-    text = _step(
-        sentences.INVERSION, str(used.get("Inversion", "")), used, "InversionParameters"
-    )
+    text = _step(sentences.INVERSION, str(used.get("Inversion", "")), used, "InversionParameters")
     if "Generator" in used:
         text += f" Trained weights: {used['Generator']}."
     return text + " The dipole kernel is that of the continuous Fourier transform [@marques2005]."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qsm_pipeline.bids.naming import figure_path
+from qsm_pipeline.bids.naming import figure_path, output_path
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.reports.advice import advice
 from qsm_pipeline.reports.facts import Facts, facts_of
@@ -82,6 +82,8 @@ class RunSection:
         Figures under their headings.
     node_seconds : mapping of str to float
         Wall time of each node.
+    old_map : bool
+        Whether it failed, and the output folder still holds the map of an earlier run.
     """
 
     prefix: str
@@ -91,6 +93,7 @@ class RunSection:
     regions: list[Table]
     groups: list[tuple[str, list[Picture]]]
     node_seconds: Mapping[str, float]
+    old_map: bool
 
     @property
     def warnings(self) -> list[str]:
@@ -126,6 +129,7 @@ def run_section(entry: Mapping[str, Any], out_dir: Path) -> RunSection:
     return RunSection(
         run.prefix, facts_of(run, out_dir), troubles, read_metrics(out_dir, run),
         read_regions(out_dir, run), groups, entry["node_seconds"],
+        bool(troubles) and (out_dir / output_path(run.entities, "chi")).is_file(),
     )  # fmt: skip
 
 

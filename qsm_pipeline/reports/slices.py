@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import nibabel as nib
@@ -120,7 +121,7 @@ def mosaic(volume: Volume, view: View) -> Mosaic:
             row[:, start : start + len(columns)] = plane[np.ix_(columns, lines)].T
         rows.append(row)
     edges = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
-    bounds = tuple((int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True))
+    bounds = tuple((int(a), int(b)) for a, b in pairwise(edges))
     return Mosaic(np.concatenate(rows), bounds, width)
 
 

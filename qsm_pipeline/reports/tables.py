@@ -52,9 +52,7 @@ class Table:
 
 def read_metrics(out_dir: Path, run: GreRun) -> list[Metric]:
     """Return the quality metrics of a run, those with a warning first; empty if there are none."""
-    path = out_dir / output_path(
-        run.entities, "chi", extra={"desc": "qc"}, extension=".json"
-    )
+    path = out_dir / output_path(run.entities, "chi", extra={"desc": "qc"}, extension=".json")
     try:
         metrics = json.loads(path.read_text())["Metrics"]
         rows = [_metric(name, entry) for name, entry in metrics.items()]

@@ -19,6 +19,11 @@ def _environment() -> Environment:
     )
 
 
+def as_bytes(text: str) -> bytes:
+    """Return UTF-8; what it cannot hold, from names that are no text, as an escape."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 def render(template: str, **values: Any) -> str:
     """Return a template of ``qsm_pipeline/data`` with its values, which it escapes."""
     return _environment().get_template(template).render(**values)

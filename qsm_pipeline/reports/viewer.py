@@ -19,9 +19,11 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from qsm_pipeline.bids.load import open_image, read_values
 from qsm_pipeline.bids.maps import ppm_per_unit
 from qsm_pipeline.bids.naming import OUTPUTS, output_path
 from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.exceptions import BIDSInputError
 
 NIIVUE_VERSION = "0.69.0"
 NIIVUE_SHA256 = "47b896b77ec4a5be3ef1949c33ad393b6f45629921f326c279000bcf51bdb4af"
@@ -43,11 +45,24 @@ class _Layer:
 
 @dataclass(frozen=True)
 class _Crop:
-    """The box, the block size, and where the map is valid on the small grid."""
+    """The box around a mask, the size of blocks, and the mask on the small grid."""
 
+    shape: tuple[int, ...]
     box: tuple[slice, ...]
     block: int
     inside: np.ndarray
+
+    @classmethod
+    def of(cls, mask: np.ndarray) -> _Crop:
+        """Return the box with a margin; the whole volume if the mask is empty."""
+        where = np.argwhere(mask)
+        first, last = np.zeros(3, int), np.array(mask.shape)
+        if len(where):
+            first = np.maximum(where.min(axis=0) - _MARGIN, 0)
+            last = np.minimum(where.max(axis=0) + 1 + _MARGIN, mask.shape)
+        box = tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
+        block = int(np.ceil((np.prod((last - first).astype(float)) / MAX_VOXELS) ** (1 / 3)))
+        return cls(mask.shape, box, block, _block_means(mask[box].astype(np.float32), block) > 0.5)
 
 
 _LAYERS = {
@@ -76,29 +91,30 @@ def viewer_volumes(run: GreRun, out_dir: Path) -> dict[str, Any] | None:
         ``run``, ``note`` and ``layers``: name, label, unit, window, colormap, and the volume as
         base64 of a compressed NIfTI file.
     """
-    paths = {name: out_dir / output_path(run.entities, name) for name in _LAYERS}
-    mask_path = out_dir / output_path(run.entities, "qsm_mask")
-    if not (paths["chi"].is_file() and mask_path.is_file()):
+    try:
+        mask, _ = _upright(out_dir / output_path(run.entities, "qsm_mask"))
+    except BIDSInputError:
         return None
-    mask = nib.as_closest_canonical(nib.load(mask_path))
-    inside = np.asanyarray(mask.dataobj) > 0
-    box = _box(inside)
-    block = _block_size(box)
-    crop = _Crop(box, block, _block_means(inside[box].astype(np.float32), block) > 0.5)
+    crop = _Crop.of(mask > 0)
     layers = []
-    for name, path in paths.items():
-        if path.is_file():
-            layer = _LAYERS[name]
-            scale = 1.0
-            if OUTPUTS[name].units == "Hz":
-                scale = ppm_per_unit(path, {}, "hz", run.b0_tesla)
-            layers.append(
-                {
-                    "name": name, "label": layer.label, "unit": layer.unit,
-                    "window": layer.window, "colormap": layer.colormap,
-                    "data": _packed(path, crop, layer, scale),
-                }
-            )  # fmt: skip
+    for name, layer in _LAYERS.items():
+        path = out_dir / output_path(run.entities, name)
+        scale = 1.0
+        if OUTPUTS[name].units == "Hz":
+            scale = ppm_per_unit(path, {}, "hz", run.b0_tesla)
+        try:
+            data = _packed(path, crop, layer, scale)
+        except BIDSInputError:  # not every run has every map
+            continue
+        layers.append(
+            {
+                "name": name, "label": layer.label, "unit": layer.unit,
+                "window": layer.window, "colormap": layer.colormap, "data": data,
+            }
+        )  # fmt: skip
+    if not layers or layers[0]["name"] != "chi":
+        return None
+    block = crop.block
     note = "" if block == 1 else f"Means of blocks of {block} x {block} x {block} voxels."
     return {"run": run.prefix, "note": note, "layers": layers}
 
@@ -119,33 +135,27 @@ def niivue_packed() -> str:
     return base64.b64encode(gzip.compress(text, 9, mtime=0)).decode()
 
 
-def _box(mask: np.ndarray) -> tuple[slice, ...]:
-    """Return the box around a mask with a margin; the whole volume if it is empty."""
-    where = np.argwhere(mask)
-    if not len(where):
-        return tuple(slice(0, n) for n in mask.shape)
-    first = np.maximum(where.min(axis=0) - _MARGIN, 0)
-    last = np.minimum(where.max(axis=0) + 1 + _MARGIN, mask.shape)
-    return tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
-
-
-def _block_size(box: tuple[slice, ...]) -> int:
-    voxels = np.prod([float(s.stop - s.start) for s in box])
-    return int(np.ceil((voxels / MAX_VOXELS) ** (1 / 3) - 1e-9))
-
-
 def _packed(path: Path, crop: _Crop, layer: _Layer, scale: float) -> str:
     """Return a volume as base64 of a compressed NIfTI file whose numbers count steps."""
-    image = nib.as_closest_canonical(nib.load(path)).slicer[crop.box]
-    values = np.asanyarray(image.dataobj).astype(np.float32) * np.float32(scale)
-    values = _block_means(values, crop.block)
+    values, affine = _upright(path)
+    if values.shape != crop.shape:
+        raise BIDSInputError(f"{path} has shape {values.shape}, expected {crop.shape}")
+    start = nib.affines.from_matvec(np.eye(3), [s.start for s in crop.box])
+    values = _block_means(values[crop.box] * np.float32(scale), crop.block)
     middle = nib.affines.from_matvec(np.eye(3) * crop.block, [(crop.block - 1) / 2] * 3)
     rounded = np.clip(np.round(values / layer.step), _OUTSIDE + 1, -_OUTSIDE - 1)
     stored = np.where(crop.inside | (not layer.unit), rounded, _OUTSIDE).astype(np.int16)
-    small = nib.Nifti1Image(stored, image.affine @ middle)
+    small = nib.Nifti1Image(stored, affine @ start @ middle)
     small.header.set_slope_inter(layer.step, 0)
     small.header.set_xyzt_units("mm")
     return base64.b64encode(gzip.compress(small.to_bytes(), 6, mtime=0)).decode()
+
+
+def _upright(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return values and affine of a map, turned to right, anterior, superior."""
+    image = open_image(str(path))
+    upright = nib.as_closest_canonical(nib.Nifti1Image(read_values(image), image.affine))
+    return np.asanyarray(upright.dataobj), upright.affine
 
 
 def _block_means(values: np.ndarray, block: int) -> np.ndarray:

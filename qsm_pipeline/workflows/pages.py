@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from qsm_pipeline.bids.derivatives import write_atomic
+from qsm_pipeline.bids.naming import figure_path
 from qsm_pipeline.exceptions import OutputError
 from qsm_pipeline.reports.citations import write_citations
+from qsm_pipeline.reports.figures import STAGES
 from qsm_pipeline.reports.page import render_page
-from qsm_pipeline.workflows.record import update_record
+from qsm_pipeline.reports.templates import as_bytes
+from qsm_pipeline.workflows.record import RunState, update_record
 from qsm_pipeline.workflows.summary import Summary
 
 
@@ -26,12 +29,13 @@ def write_pages(summary: Summary, out_dir: Path) -> None:
     subjects = {r.subject for r in found.runs} | {s.subject for s in found.skipped if s.subject}
     for subject in sorted(subjects):
         page = out_dir / f"sub-{subject}.html"
+        states = summary.states_of(subject)
         try:
-            record = update_record(
-                out_dir, subject, summary.states_of(subject), summary.left_out_of(subject)
-            )
-            write_atomic(page, render_page(record, out_dir).encode())
-        except OutputError as error:
+            for state in states:
+                _remove_old_figures(state, out_dir)
+            record = update_record(out_dir, subject, states, summary.left_out_of(subject))
+            write_atomic(page, as_bytes(render_page(record, out_dir)))
+        except (OSError, OutputError) as error:
             summary.note_page(page, str(error))
         else:
             summary.note_page(page)
@@ -39,3 +43,14 @@ def write_pages(summary: Summary, out_dir: Path) -> None:
         write_citations(out_dir)
     except OutputError as error:
         summary.note_page(out_dir / "logs", str(error))
+
+
+def _remove_old_figures(state: RunState, out_dir: Path) -> None:
+    """Remove the figures of stages that a failed run did not reach: they show an earlier one."""
+    if not (state.ran and state.problems):
+        return
+    for stage, names in STAGES.items():
+        if f"draw_{stage}" not in state.node_seconds:
+            for name in names:
+                figure = figure_path(state.run.entities, name, state.run.suffix)
+                (out_dir / figure).unlink(missing_ok=True)

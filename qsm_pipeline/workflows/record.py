@@ -1,4 +1,4 @@
-"""What became of the runs of a participant, kept beside the logs so that pages can be made again."""
+"""What became of the runs of a participant, kept so that its page can be made again."""
 
 from __future__ import annotations
 

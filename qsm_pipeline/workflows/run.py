@@ -82,7 +82,8 @@ def init_run_wf(
     volume_gb = volume_size_gb(run)
 
     def node(interface: Any, name: str, **inputs: Any) -> Node:
-        alone = name in ("read", "write") or name.startswith("draw_") or (on_gpu and "device" in inputs)
+        serial = name in ("read", "write") or name.startswith("draw_")
+        alone = serial or (on_gpu and "device" in inputs)
         return Node(
             interface(**inputs), name=name, n_procs=1 if alone else omp_nthreads,
             mem_gb=node_memory_gb(name, volume_gb, len(times)),
