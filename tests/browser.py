@@ -78,16 +78,17 @@ class Page:
                 button="none" if kind == "mouseMoved" else "left",
             )  # fmt: skip
 
-    def press(self, key: str) -> None:
-        """Press and release a key, by its DOM name."""
-        for kind in ("keyDown", "keyUp"):
-            self._call("Input.dispatchKeyEvent", type=kind, key=key)
+    def settle(self) -> None:
+        """Wait until the page has been drawn twice more."""
+        self.evaluate(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
 
     def box(self, selector: str) -> tuple[float, float, float, float]:
         """Scroll an element into view and return its left, top, width and height there."""
         return tuple(
             self.evaluate(
-                f"(e => {{ e.scrollIntoView({{block: 'center'}}); const r = "
+                "(e => { e.scrollIntoView({block: 'center', behavior: 'instant'}); const r = "
                 "e.getBoundingClientRect(); return [r.x, r.y, r.width, r.height] })"
                 f"(document.querySelector({json.dumps(selector)}))"
             )

@@ -33,24 +33,24 @@ def main(folder: Path) -> None:
         command = [sys.executable, "-m", "qsm_pipeline", raw, out, "participant"]
         subprocess.run([*map(str, command), "--skip-bids-validation"], check=False)
     SHOTS.mkdir(parents=True, exist_ok=True)
-    with open_page(out / "sub-01.html", width=WIDTH) as page:
+    with open_page(out / "sub-01.html", width=WIDTH, height=1080) as page:
         _viewer(page)
         _part(page, "Local field", "Relaxation", "participant-maps")
         _part(page, "Mask", "Total field", "participant-mask")
     with open_page(out / "sub-02.html", width=WIDTH) as page:
-        page.evaluate("document.querySelector('.problem details').open = true")
-        height = page.evaluate("document.documentElement.scrollHeight")
-        page.screenshot(SHOTS / "error.webp", clip=(0, 0, WIDTH, min(height, 1100)), whole=True)
+        page.screenshot(SHOTS / "error.webp")
 
 
 def _viewer(page: Page) -> None:
-    """Photograph the top of the page with a nucleus under the cross."""
+    """Photograph the top of the page with the globus pallidus under the cross."""
     page.box(".viewer .stage")
     page.wait_for(READY)
     left, top, width, height = page.box(".viewer .stage")
-    page.click(left + 0.836 * width, top + 0.42 * height)
-    page.wait_for(f"{READY} && document.querySelector('.viewer').dataset.z")
-    page.evaluate("scrollTo(0, 0)")
+    for across, down in ((0.196, 0.4), (0.502, 0.425)):  # in the axial plane, then the coronal
+        page.click(left + across * width, top + down * height)
+        page.settle()
+    page.evaluate("scrollTo({top: 0, behavior: 'instant'})")
+    page.settle()
     page.screenshot(SHOTS / "participant.webp")
 
 

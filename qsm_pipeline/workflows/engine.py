@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,15 @@ class Outcome:
     ----------
     failures : tuple of Failure
         Nodes that failed; those that only waited for them are not listed.
-    finished : mapping of str to float
-        Full names of the nodes that ended well, and the seconds that each took.
+    finished : frozenset of str
+        Full names of the nodes that ended well.
+    seconds : mapping of str to float
+        What each of them took.
     """
 
     failures: tuple[Failure, ...]
-    finished: Mapping[str, float]
+    finished: frozenset[str]
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 def run_workflow(
@@ -71,11 +74,11 @@ def run_workflow(
     _configure(workflow, crash_dir, stop_on_first_crash)
     work_dir = Path(workflow.base_dir)
     before = set(crash_dir.glob("crash-*"))
-    finished: dict[str, float] = {}
+    seconds: dict[str, float] = {}
 
     def note(node: Node, status: str) -> None:
         if status == "end":
-            finished[node.fullname] = node_seconds(node)
+            seconds[node.fullname] = node_seconds(node)
 
     runner = _runner(plugin or {}, resources, work_dir, note)
     error = None
@@ -94,7 +97,7 @@ def run_workflow(
         failures = [read_crash_file(path, work_dir) for path in new]
     if error is not None and not failures:
         failures = [Failure(workflow.name, "", " ".join(str(error).split()), "")]
-    return Outcome(tuple(failures), finished)
+    return Outcome(tuple(failures), frozenset(seconds), seconds)
 
 
 def check_plugin(plugin: Mapping[str, Any], file: Path) -> Mapping[str, Any]:

@@ -51,7 +51,7 @@ class Summary:
         for failure in outcome.failures:
             problem = Problem(failure.message, failure.node, failure.crash_file)
             self._fail(names.get(failure.run, "all"), problem)
-        for full_name, seconds in outcome.finished.items():
+        for full_name, seconds in outcome.seconds.items():
             run_name, node = full_name.split(".")[-2:]
             if run_name in names:
                 self._seconds.setdefault(names[run_name], {})[node] = seconds
