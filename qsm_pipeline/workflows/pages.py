@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qsm_pipeline.bids.derivatives import write_atomic
+from qsm_pipeline.bids.derivatives import write_atomic, write_json
 from qsm_pipeline.bids.naming import figure_path
 from qsm_pipeline.exceptions import OutputError
 from qsm_pipeline.reports.citations import write_citations
 from qsm_pipeline.reports.figures import STAGES
 from qsm_pipeline.reports.page import render_page
 from qsm_pipeline.reports.templates import as_bytes
-from qsm_pipeline.workflows.record import RunState, update_record
+from qsm_pipeline.workflows.record import RunState, merge_record, record_path
 from qsm_pipeline.workflows.summary import Summary
 
 
@@ -33,8 +33,9 @@ def write_pages(summary: Summary, out_dir: Path) -> None:
         try:
             for state in states:
                 _remove_old_figures(state, out_dir)
-            record = update_record(out_dir, subject, states, summary.left_out_of(subject))
+            record = merge_record(out_dir, subject, states, summary.left_out_of(subject))
             write_atomic(page, as_bytes(render_page(record, out_dir)))
+            write_json(record_path(out_dir, subject), record)
         except (OSError, OutputError) as error:
             summary.note_page(page, str(error))
         else:

@@ -11,7 +11,6 @@ from typing import Any
 from nipype.pipeline.engine import Node
 
 from qsm_pipeline import __version__
-from qsm_pipeline.bids.derivatives import write_json
 from qsm_pipeline.bids.run import GreRun, Skipped
 
 
@@ -67,10 +66,15 @@ def node_seconds(node: Node) -> float:
         return 0.0
 
 
-def update_record(
+def record_path(out_dir: Path, subject: str) -> Path:
+    """Return where the record of a participant is kept."""
+    return out_dir / "logs" / f"sub-{subject}.json"
+
+
+def merge_record(
     out_dir: Path, subject: str, states: Sequence[RunState], left_out: Sequence[Skipped]
 ) -> dict[str, Any]:
-    """Merge what is known now into ``logs/sub-<label>.json`` and return the whole of it.
+    """Return the record of a participant with what is known now.
 
     Runs that this command did not look at, those of another session say, stay as they were.
 
@@ -84,14 +88,8 @@ def update_record(
         Of the runs that were looked at.
     left_out : sequence of Skipped
         What was left out this time.
-
-    Raises
-    ------
-    OutputError
-        If the file cannot be written.
     """
-    path = out_dir / "logs" / f"sub-{subject}.json"
-    runs = dict(_read(path).get("runs", {}))
+    runs = dict(_read(record_path(out_dir, subject)).get("runs", {}))
     for state in states:
         old = runs.get(state.run.prefix, {})
         entry = {
@@ -104,14 +102,12 @@ def update_record(
             entry["problems"] = before + entry["problems"]
             entry["node_seconds"] = old.get("node_seconds", {})
         runs[state.run.prefix] = entry
-    record = {
+    return {
         "subject": subject,
         "version": __version__,
         "runs": dict(sorted(runs.items())),
         "left_out": [{"what": s.what, "reason": s.reason} for s in left_out],
     }
-    write_json(path, record)
-    return record
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.bids.run import Collection, Skipped
 from qsm_pipeline.workflows.engine import Outcome
+from qsm_pipeline.workflows.failures import Failure
 from qsm_pipeline.workflows.record import Problem, RunState
 from qsm_pipeline.workflows.run import node_name
 
@@ -48,7 +49,7 @@ class Summary:
     def note_outcome(self, outcome: Outcome, workflow: str) -> None:
         """Take in how the workflow of that name ended."""
         names = {node_name(run): run.prefix for run in self.found.runs}
-        for failure in outcome.failures:
+        for failure in _telling(outcome.failures):
             problem = Problem(failure.message, failure.node, failure.crash_file)
             self._fail(names.get(failure.run, "all"), problem)
         for full_name, seconds in outcome.seconds.items():
@@ -115,3 +116,19 @@ class Summary:
         self._problems.setdefault(what, []).append(problem)
         crash_file = f" ({problem.crash_file})" if problem.crash_file else ""
         self._echo(f"FAILED {what} {problem}{crash_file}")
+
+
+def _telling(failures: Sequence[Failure]) -> list[Failure]:
+    """Leave out figures that could not be drawn where that is not what the user must know.
+
+    A full disk stops them all and the maps too; of figures alone, one failure says enough.
+    """
+    told: dict[str, Failure] = {}
+    rest = []
+    for failure in failures:
+        if failure.node.startswith("draw_"):
+            told.setdefault(failure.run, failure)
+        else:
+            rest.append(failure)
+    failed = {failure.run for failure in rest}
+    return [*rest, *(failure for run, failure in told.items() if run not in failed)]
