@@ -24,16 +24,23 @@ class Scene:
 
     def __init__(self, paths: Mapping[str, str]) -> None:
         self.paths = dict(paths)
+        self._masks: dict[str, Volume] = {}
 
     def volume(self, name: str, echo: int = 0) -> Volume:
         """Load a volume, or an echo of it; negative numbers count from the last echo."""
         return load_volume(self.paths[name], echo)
 
+    def mask(self, name: str) -> Volume:
+        """Load a mask once: nearly every figure needs one."""
+        if name not in self._masks:
+            self._masks[name] = self.volume(name)
+        return self._masks[name]
+
     @cached_property
     def view(self) -> View:
         """Slices through the brain, or through everything while there is no mask."""
         name = "brain_mask" if "brain_mask" in self.paths else "combined"
-        return View.of(self.volume(name))
+        return View.of(self.mask(name))
 
 
 @dataclass(frozen=True)
@@ -69,15 +76,15 @@ def _map(
     """Return the figure of one volume in a mask, with the outlines of those that are there."""
 
     def draw(scene: Scene) -> bytes:
-        masks = [(scene.volume(m), colour) for m, colour in outlines if m in scene.paths]
-        inside = scene.volume(within) if within else None
+        masks = [(scene.mask(m), colour) for m, colour in outlines if m in scene.paths]
+        inside = scene.mask(within) if within else None
         return draw_mosaic(scene.volume(name, echo), scene.view, scale, masks, inside)
 
     return Figure(title, caption, (name, within) if within else (name,), draw)
 
 
 def _histogram(scene: Scene) -> bytes:
-    return draw_histogram(scene.volume("chi"), scene.volume("qsm_mask"))
+    return draw_histogram(scene.volume("chi"), scene.mask("qsm_mask"))
 
 
 _PHASE = Scale("rad", (-3.1416, 3.1416))

@@ -47,8 +47,8 @@ def load_volume(path: str | Path, echo: int = 0) -> Volume:
     if image.ndim == 4:
         image = image.slicer[..., echo]
     upright = nib.as_closest_canonical(image)
-    data = np.nan_to_num(np.asanyarray(upright.dataobj).astype(np.float32))
-    return Volume(data, upright.affine)
+    data = np.asanyarray(upright.dataobj).astype(np.float32)
+    return Volume(np.nan_to_num(data, copy=False), upright.affine)
 
 
 @dataclass(frozen=True)

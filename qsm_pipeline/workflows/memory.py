@@ -25,7 +25,7 @@ _VOLUMES = {
     "invert": (50, 1),
     "combine": (5, 0),
     "reference": (5, 0),
-    "predict": (40, 0),
+    "predict": (30, 0),
     "write": (5, 0),
     "draw": (8, 1),
 }
