@@ -129,8 +129,13 @@ def run_section(entry: Mapping[str, Any], out_dir: Path) -> RunSection:
     return RunSection(
         run.prefix, facts_of(run, out_dir), troubles, read_metrics(out_dir, run),
         read_regions(out_dir, run), groups, entry["node_seconds"],
-        bool(troubles) and (out_dir / output_path(run.entities, "chi")).is_file(),
+        _has_old_map(run, entry, out_dir),
     )  # fmt: skip
+
+
+def _has_old_map(run: GreRun, entry: Mapping[str, Any], out_dir: Path) -> bool:
+    failed = entry["problems"] and "write" not in entry["node_seconds"]
+    return bool(failed) and (out_dir / output_path(run.entities, "chi")).is_file()
 
 
 def _picture(run: GreRun, name: str, out_dir: Path) -> Picture | None:

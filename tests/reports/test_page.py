@@ -1,5 +1,6 @@
 """The page of a participant, in words and in a real browser."""
 
+import itertools
 import re
 from html.parser import HTMLParser
 
@@ -174,10 +175,15 @@ def test_a_click_tells_the_susceptibility_of_the_voxel(shown, tree, where):
 @needs_chromium
 def test_a_click_beside_the_brain_tells_no_value(shown):
     left, top, width, height = shown.box(".viewer .stage")
-    told = "document.querySelector('.viewer .values').innerText"
-    shown.click(left + 0.01 * width, top + 0.05 * height)
-    shown.wait_for(f"{told}.includes('outside the mask')")
-    assert "ppm" not in shown.evaluate(told)
+    told = ""
+    for across, down in itertools.product((0.02, 0.06, 0.1), (0.06, 0.12, 0.18, 0.24)):
+        shown.click(left + across * width, top + down * height)
+        shown.settle()
+        told = shown.evaluate("document.querySelector('.viewer .values').innerText")
+        if "outside the mask" in told:  # some of these places is a corner of the axial plane
+            break
+    assert "outside the mask" in told
+    assert "ppm" not in told
 
 
 @needs_chromium
