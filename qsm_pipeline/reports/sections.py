@@ -120,7 +120,7 @@ def run_section(entry: Mapping[str, Any], out_dir: Path) -> RunSection:
         Derivatives data set.
     """
     run = GreRun.from_dict(entry["run"])
-    troubles = [_trouble(problem, out_dir) for problem in entry["problems"]]
+    troubles = [_trouble(run.prefix, problem, out_dir) for problem in entry["problems"]]
     groups = []
     for title, names in _GROUPS:
         pictures = [p for p in (_picture(run, name, out_dir) for name in names) if p is not None]
@@ -149,7 +149,7 @@ def _picture(run: GreRun, name: str, out_dir: Path) -> Picture | None:
     return Picture(figure.title, figure.caption, f"data:image/webp;base64,{data}", other)
 
 
-def _trouble(problem: Mapping[str, str], out_dir: Path) -> Trouble:
+def _trouble(prefix: str, problem: Mapping[str, str], out_dir: Path) -> Trouble:
     node, message = problem["node"], problem["message"]
     crash = ""
     if problem["crash_file"]:
@@ -158,5 +158,5 @@ def _trouble(problem: Mapping[str, str], out_dir: Path) -> Trouble:
             crash = path.read_text(errors="replace")[-_CRASH_CHARACTERS:]
         except OSError:
             crash = "The crash file is not there any more."
-    where = f"In the step {node}: " if node else ""
+    where = f"In the step {node}: " if node else f"{prefix} "
     return Trouble(where + message, advice(node, message), problem["crash_file"], crash)

@@ -100,6 +100,14 @@ def test_a_failed_run_says_what_happened_and_what_to_do(tree, tmp_path):
     assert "There is no map to be described" in html
 
 
+def test_a_problem_outside_of_all_steps_names_the_run(tree):
+    run, out, _ = tree
+    problem = {"node": "", "message": "has no susceptibility map", "crash_file": ""}
+    html = render_page(make_record(run, problem), out)
+    assert "sub-01 has no susceptibility map" in html
+    assert "Look at the other failures" in html
+
+
 def test_a_participant_of_whom_nothing_can_be_used(tmp_path):
     left_out = [{"what": "sub-01_MEGRE", "reason": "Echo 2 has no magnitude; add it"}]
     record = {"subject": "01", "version": "1", "runs": {}, "left_out": left_out}
