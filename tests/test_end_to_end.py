@@ -77,7 +77,7 @@ def test_two_participants_of_whom_one_is_broken(simulated, tmp_path):
     assert sidecar["SusceptibilityReference"] == "brain"
     assert sidecar["Parameters"]["Inversion"] == "cycleqsm"
     assert "echo-3_part-phase" in (out / "sub-02.html").read_text()
-    assert "data:image/png" in (out / "sub-01.html").read_text()
+    assert "data:image/webp" in (out / "sub-01.html").read_text()
     assert not list(out.glob("sub-02/**/*_Chimap*"))
     validator = shutil.which("bids-validator-deno") or Path(sys.executable).with_name(
         "bids-validator-deno"

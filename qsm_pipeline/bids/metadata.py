@@ -16,7 +16,8 @@ KEPT_KEYS = (
     "EchoTime", "EchoTime1", "EchoTime2", "MagneticFieldStrength", "ImagingFrequency", "Units",
     "Manufacturer", "ManufacturersModelName", "SoftwareVersions", "ImageType", "ImageTypeText",
     "SeriesDescription", "MRAcquisitionType", "PhilipsScaleSlope", "PhilipsRescaleSlope",
-    "PhilipsRescaleIntercept",
+    "PhilipsRescaleIntercept", "RepetitionTime", "FlipAngle", "PixelBandwidth",
+    "ParallelReductionFactorInPlane",
 )  # fmt: skip
 """What a run carries along; the rest of a sidecar can be very long."""
 

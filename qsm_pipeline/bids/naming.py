@@ -267,6 +267,27 @@ def output_path(
     return folder(entities, spec.datatype) / build_name(named, spec.suffix, extension)
 
 
+def figure_path(entities: Mapping[str, str], name: str, suffix: str) -> PurePosixPath:
+    """Return where a figure of a run goes, relative to the derivatives folder.
+
+    Parameters
+    ----------
+    entities : mapping of str to str
+        Entities of the run.
+    name : str
+        Of the figure, letters and digits.
+    suffix : str
+        Of the raw images.
+
+    Examples
+    --------
+    >>> str(figure_path({"sub": "01", "ses": "a"}, "chi", "MEGRE"))
+    'sub-01/figures/sub-01_ses-a_desc-chi_MEGRE.webp'
+    """
+    named = _named_entities(entities, RUN_ENTITIES) | {"desc": name}
+    return PurePosixPath(f"sub-{entities['sub']}") / "figures" / build_name(named, suffix, ".webp")
+
+
 def _named_entities(entities: Mapping[str, str], allowed: tuple[str, ...]) -> dict[str, str]:
     refused = [key for key in entities if key not in allowed]
     if refused:

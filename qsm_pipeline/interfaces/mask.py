@@ -56,6 +56,7 @@ class MaskBrainOutputSpec(TraitedSpec):
     mask = File(exists=True)
     measured = File(exists=True, desc="the mask and what has reliable phase around it")
     reliable = File(exists=True, desc="where the phase is good, if asked for")
+    quality = File(exists=True, desc="of the phase, from 0 to 1")
     facts = traits.Dict(desc="how the mask was made")
 
 
@@ -70,37 +71,36 @@ class MaskBrain(SimpleInterface):
         grid = load_grid(inputs.combined)
         how = "the user's own" if inputs.user_mask else inputs.method
         facts: dict[str, Any] = {"BrainMask": how}
-        masks = {}
+        quality = self._quality()
+        volumes = {"quality": quality}
         try:
             mask = self._find() & (np.asarray(nib.load(inputs.valid).dataobj) > 0)
             check_mask(mask, grid)
             by_phase = inputs.refinement != "none"
             refine = by_phase and not inputs.user_mask
             facts["MaskRefinement"] = inputs.refinement if refine else "none"
-            if by_phase or inputs.two_pass:
-                quality = self._quality()
             if refine:
                 refined = refine_mask(mask, quality, grid)
                 facts["BrainVolumeBeforeRefinementMl"] = _volume_ml(mask, grid)
                 check_mask(refined, grid)
                 mask = refined
-            masks["mask"] = mask
-            masks["measured"] = measured_region(mask, quality, grid) if by_phase else mask
+            volumes["mask"] = mask
+            volumes["measured"] = measured_region(mask, quality, grid) if by_phase else mask
             if inputs.two_pass:
-                masks["reliable"] = reliable_part(mask, quality)
-                facts["ReliableVolumeMl"] = _volume_ml(masks["reliable"], grid)
+                volumes["reliable"] = reliable_part(mask, quality)
+                facts["ReliableVolumeMl"] = _volume_ml(volumes["reliable"], grid)
         except ValueError as error:
             raise MaskError(
                 f"{inputs.label}: {error} (mask: {how}). Give a mask with --mask-pattern or try "
                 "another --mask-method or --mask-refinement."
             ) from None
         facts["BrainVolumeMl"] = _volume_ml(mask, grid)
-        facts["FieldVolumeMl"] = _volume_ml(masks["measured"], grid)
+        facts["FieldVolumeMl"] = _volume_ml(volumes["measured"], grid)
         image = nib.load(inputs.combined)
         folder = Path(runtime.cwd)
         self._results = {
             name: save_array(array, image.affine, image.header, folder / f"{name}.nii")
-            for name, array in masks.items()
+            for name, array in volumes.items()
         } | {"facts": facts}
         return runtime
 

@@ -207,5 +207,6 @@ class Reference(NumericInterface):
                 "ReferenceMeanPpm": result.mean_ppm,
                 "ReferenceStandardDeviationPpm": result.sd_ppm,
                 "ReferenceVoxels": result.voxels,
+                "ReferenceRelativeToBrainPpm": result.relative_to_brain_ppm,
             },
         }

@@ -29,12 +29,16 @@ class Referenced:
         Mean and standard deviation of the reference region before the subtraction; 0 for none.
     voxels : int
         Size of the region.
+    relative_to_brain_ppm : float
+        Mean of the region when the whole brain is the zero, which the consensus
+        (doi:10.1002/mrm.30006) wants to be told with any other reference.
     """
 
     chi_ppm: Tensor
     mean_ppm: float
     sd_ppm: float
     voxels: int
+    relative_to_brain_ppm: float = 0.0
 
 
 def subtract_reference(
@@ -85,7 +89,8 @@ def subtract_reference(
             )
     values = chi_ppm[region].double()
     mean, sd = float(values.mean()), float(values.std(correction=0))
-    return Referenced(torch.where(mask, chi_ppm - mean, 0.0), mean, sd, values.numel())
+    relative = mean - float(chi_ppm[mask].double().mean())
+    return Referenced(torch.where(mask, chi_ppm - mean, 0.0), mean, sd, values.numel(), relative)
 
 
 def csf_mask(r2star_per_s: Tensor, mask: Tensor, grid: Grid) -> Tensor:

@@ -1,71 +1,196 @@
-"""Three planes of a volume as PNG."""
+"""Every figure of a run: what it needs, how it is drawn, what is said about it."""
 
 from __future__ import annotations
 
-import base64
-import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
-import nibabel as nib
-import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from qsm_pipeline.reports.histogram import draw_histogram
+from qsm_pipeline.reports.mosaic import Scale, draw_mosaic
+from qsm_pipeline.reports.slices import View, Volume, load_volume
+
+_BRAIN, _RELIABLE = "#ff5c5c", "#ffd24d"
 
 
-def three_planes(
-    image: nib.Nifti1Image,
-    *,
-    window: tuple[float, float] | None = None,
-    unit: str = "",
-    contour: nib.Nifti1Image | None = None,
-    cmap: str = "gray",
-) -> str:
-    """Draw axial, coronal and sagittal slices through the middle of what is not zero.
+class Scene:
+    """The volumes of a run that can be shown.
 
     Parameters
     ----------
-    image : nibabel.Nifti1Image
-        Volume of any orientation.
-    window : tuple of float, optional
-        Values shown as black and white; percentiles 1 and 99 by default.
-    unit : str
-        For the colour bar.
-    contour : nibabel.Nifti1Image, optional
-        Mask to be outlined.
-    cmap : str
-        Colour map.
-
-    Returns
-    -------
-    str
-        A ``data:`` address of a PNG.
+    paths : mapping of str to str
+        Names of volumes to NIfTI files, all of the same voxels.
     """
-    upright = nib.as_closest_canonical(image)
-    data = np.nan_to_num(np.asanyarray(upright.dataobj, dtype=np.float32))
-    voxel = upright.header.get_zooms()[:3]
-    outline = None
-    if contour is not None:
-        outline = np.asanyarray(nib.as_closest_canonical(contour).dataobj) > 0
-    where = np.argwhere(data != 0 if outline is None else outline)
-    centre = np.median(where, axis=0).astype(int) if len(where) else np.array(data.shape) // 2
-    values = data[data != 0]
-    if window is None:
-        window = tuple(np.percentile(values, (1, 99))) if values.size else (0.0, 1.0)
-    figure = Figure(figsize=(10, 3.6), facecolor="black", layout="constrained")
-    FigureCanvasAgg(figure)
-    shown = None
-    for column, (axis, across, up) in enumerate(((2, 0, 1), (1, 0, 2), (0, 1, 2))):
-        axes = figure.add_subplot(1, 3, column + 1)
-        plane = np.take(data, centre[axis], axis=axis).T
-        shown = axes.imshow(plane, origin="lower", cmap=cmap, vmin=window[0], vmax=window[1],
-                            aspect=voxel[up] / voxel[across], interpolation="nearest")  # fmt: skip
-        if outline is not None:
-            cut = np.take(outline, centre[axis], axis=axis).T
-            if cut.any() and not cut.all():
-                axes.contour(cut, levels=[0.5], colors="#ff5c5c", linewidths=0.8)
-        axes.axis("off")
-    bar = figure.colorbar(shown, ax=figure.axes, shrink=0.8, pad=0.01)
-    bar.ax.tick_params(colors="white", labelsize=8)
-    bar.set_label(unit, color="white")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, facecolor="black")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+    def __init__(self, paths: Mapping[str, str]) -> None:
+        self.paths = dict(paths)
+        self._masks: dict[str, Volume] = {}
+
+    def volume(self, name: str, echo: int = 0) -> Volume:
+        """Load a volume, or an echo of it; negative numbers count from the last echo."""
+        return load_volume(self.paths[name], echo)
+
+    def mask(self, name: str) -> Volume:
+        """Load a mask once: nearly every figure needs one."""
+        if name not in self._masks:
+            self._masks[name] = self.volume(name)
+        return self._masks[name]
+
+    @cached_property
+    def view(self) -> View:
+        """Slices through the brain, or through everything while there is no mask."""
+        name = "brain_mask" if "brain_mask" in self.paths else "combined"
+        return View.of(self.mask(name))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the page.
+
+    Parameters
+    ----------
+    title, caption : str
+        What it shows, and how to read it.
+    needs : tuple of str
+        Volumes without which it is left out.
+    draw : callable
+        Makes a WebP picture of a `Scene`.
+    """
+
+    title: str
+    caption: str
+    needs: tuple[str, ...]
+    draw: Callable[[Scene], bytes]
+
+
+def _map(
+    title: str,
+    caption: str,
+    name: str,
+    scale: Scale,
+    *,
+    echo: int = 0,
+    outlines: Sequence[tuple[str, str]] = (),
+    within: str = "brain_mask",
+) -> Figure:
+    """Return the figure of one volume in a mask, with the outlines of those that are there."""
+
+    def draw(scene: Scene) -> bytes:
+        masks = [(scene.mask(m), colour) for m, colour in outlines if m in scene.paths]
+        inside = scene.mask(within) if within else None
+        return draw_mosaic(scene.volume(name, echo), scene.view, scale, masks, inside)
+
+    return Figure(title, caption, (name, within) if within else (name,), draw)
+
+
+def _histogram(scene: Scene) -> bytes:
+    return draw_histogram(scene.volume("chi"), scene.mask("qsm_mask"))
+
+
+_PHASE = Scale("rad", (-3.1416, 3.1416))
+_SHARE = Scale("0 to 1", (0.0, 1.0), cmap="viridis")
+_LOCAL = Scale("ppm", (-0.05, 0.05))
+_CHI = Scale("ppm", (-0.1, 0.1))
+
+FIGURES: dict[str, Figure] = {
+    "magnitude": _map(
+        "Magnitude, first echo",
+        "Look for motion, cut-off anatomy and missing slices.",
+        "magnitude", Scale("a.u."), within="",
+    ),
+    "phase": _map(
+        "Wrapped phase, first echo",
+        "In radians, as the scanner's numbers were understood. Bands should be smooth; noise in "
+        "the brain, seams or open fringe lines mean that the phase was combined badly.",
+        "phase", _PHASE, within="",
+    ),
+    "lastphase": _map(
+        "Wrapped phase, last echo", "More bands than at the first echo, and the same anatomy.",
+        "phase", _PHASE, echo=-1, within="",
+    ),
+    "mask": _map(
+        "Brain mask on the magnitude of all echoes",
+        "Red: brain mask. Yellow: its reliable part, with two passes. The outline should follow "
+        "the cortex, without dura, eyes or holes.",
+        "combined", Scale("a.u."), outlines=(("brain_mask", _BRAIN), ("reliable", _RELIABLE)),
+        within="",
+    ),
+    "quality": _map(
+        "Phase quality",
+        "How well neighbouring voxels agree in phase, from noise (0) to certain (1). Low values "
+        "inside the outline are where the map should be read with care.",
+        "quality", _SHARE, outlines=(("brain_mask", _BRAIN),), within="",
+    ),
+    "unwrapped": _map(
+        "Unwrapped phase, first echo",
+        "There should be no step of a whole turn (6.28 rad) left inside the brain.",
+        "unwrapped", Scale("rad", symmetric=True, cmap="RdBu_r"),
+    ),
+    "lastunwrapped": _map(
+        "Unwrapped phase, last echo",
+        "Like the first echo, scaled with the echo time.",
+        "unwrapped", Scale("rad", symmetric=True, cmap="RdBu_r"), echo=-1,
+    ),
+    "totalfield": _map(
+        "Total field",
+        "Field of all sources, the air of sinuses and ears above all.",
+        "total_field", Scale("ppm", symmetric=True, cmap="RdBu_r"),
+    ),
+    "weights": _map(
+        "Weight of the field",
+        "How much each voxel counts in what follows: 1 is the most precise, 0 is not used.",
+        "weights", _SHARE,
+    ),
+    "localfield": _map(
+        "Local field",
+        "What is left after removal of the background. Shading at the rim of the brain or wide "
+        "bands across it are background that was not removed.",
+        "local_field", _LOCAL,
+    ),
+    "chi": _map(
+        "Susceptibility",
+        "Bright is paramagnetic (iron, veins), dark is diamagnetic (myelin, calcium). Nuclei and "
+        "veins should be sharp, without streaks along the magic angle.",
+        "chi", _CHI,
+    ),
+    "predicted": _map(
+        "Field that the map predicts", "The dipole field of the map, to be compared with the "
+        "local field.",
+        "predicted_field", _LOCAL,
+    ),
+    "residual": _map(
+        "Residual",
+        "Local field less predicted field. It should look like noise: anatomy in it is what the "
+        "inversion did not fit, smooth shading is background that was left.",
+        "residual", Scale("ppm", (-0.02, 0.02), cmap="RdBu_r"),
+    ),
+    "uncertainty": _map(
+        "Uncertainty of the susceptibility",
+        "Where not to trust the map. Not calibrated: as a rule less than the error.",
+        "uncertainty", Scale("ppm", (0.0, 0.01), cmap="magma"),
+    ),
+    "r2star": _map(
+        "R2*", "Iron and veins decay fast; the rim over the sinuses does so without iron.",
+        "r2star", Scale("1/s", (0.0, 60.0), cmap="inferno"),
+    ),
+    "t2star": _map(
+        "T2*", "The inverse of R2*.", "t2star", Scale("s", (0.0, 0.1), cmap="inferno")
+    ),
+    "histogram": Figure(
+        "Histogram of the susceptibility",
+        "Over all voxels with a valid value. What lies beyond the axis stands in its last bins.",
+        ("chi", "qsm_mask"), _histogram,
+    ),
+}  # fmt: skip
+"""In the order of the page."""
+
+STAGES: dict[str, tuple[str, ...]] = {
+    "input": ("magnitude", "phase", "lastphase"),
+    "mask": ("mask", "quality"),
+    "field": ("unwrapped", "lastunwrapped", "totalfield", "weights"),
+    "maps": (
+        "localfield", "chi", "predicted", "residual", "uncertainty", "r2star", "t2star",
+        "histogram",
+    ),
+}  # fmt: skip
+"""Figures that can be drawn once a stage has ended, so that a run that fails has those before."""

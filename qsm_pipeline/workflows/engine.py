@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from qsm_pipeline.resources import Resources, limit_threads
 from qsm_pipeline.workflows.cluster_plugin import cluster_plugin
 from qsm_pipeline.workflows.failures import Failure, read_crash_file
 from qsm_pipeline.workflows.plugin import ProcessPerNodePlugin
+from qsm_pipeline.workflows.record import node_seconds
 
 LOGGER = logging.getLogger(__name__)
 PLUGINS = ("MultiProc", "Linear", "SLURM", "SGE", "PBS", "LSF", "OAR", "Condor")
@@ -37,10 +38,13 @@ class Outcome:
         Nodes that failed; those that only waited for them are not listed.
     finished : frozenset of str
         Full names of the nodes that ended well.
+    seconds : mapping of str to float
+        What each of them took.
     """
 
     failures: tuple[Failure, ...]
     finished: frozenset[str]
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 def run_workflow(
@@ -81,11 +85,11 @@ def run_workflow(
         )
     _configure(workflow, crash_dir, stop_on_first_crash, poll_s=5 if on_cluster else 0.2)
     before = set(crash_dir.glob("crash-*"))
-    finished: set[str] = set()
+    seconds: dict[str, float] = {}
 
     def note(node: Node, status: str) -> None:
         if status == "end":
-            finished.add(node.fullname)
+            seconds[node.fullname] = node_seconds(node)
 
     runner = _runner(plugin or {}, resources, work_dir, note)
     error = None
@@ -104,7 +108,7 @@ def run_workflow(
         failures = [read_crash_file(path, work_dir) for path in new]
     if error is not None and not failures:
         failures = [Failure(workflow.name, "", " ".join(str(error).split()), "")]
-    return Outcome(tuple(failures), frozenset(finished))
+    return Outcome(tuple(failures), frozenset(seconds), seconds)
 
 
 def check_plugin(plugin: Mapping[str, Any], file: Path) -> Mapping[str, Any]:

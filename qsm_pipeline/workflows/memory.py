@@ -25,14 +25,15 @@ _VOLUMES = {
     "invert": (50, 1),
     "combine": (5, 0),
     "reference": (5, 0),
+    "predict": (30, 0),
     "write": (5, 0),
-    "predict": (15, 0),
     "derive": (8, 1),
     "assess": (25, 3),
     "write_quality": (0, 0),
     "labels": (20, 0),
     "regions": (6, 0),
     "write_regions": (4, 0),
+    "draw": (8, 1),
 }
 """Volumes at once, and for each echo; measured, see the log of ``-vv``."""
 
@@ -59,7 +60,7 @@ def node_memory_gb(node: str, volume_gb: float, echoes: int) -> float:
     echoes : int
         Number of echoes.
     """
-    volumes, volumes_per_echo = _VOLUMES[node.removesuffix("_reliable")]
+    volumes, volumes_per_echo = _VOLUMES[_kind(node)]
     libraries_gb = _LIBRARIES_GB + (_NETWORK_GB if node in ("mask", "labels") else 0)
     return libraries_gb + volume_gb * (volumes + volumes_per_echo * echoes)
 
@@ -68,3 +69,7 @@ def run_memory_gb(run: GreRun) -> float:
     """Return what the node of a run that needs most may need, in GiB."""
     volume_gb, echoes = volume_size_gb(run), len(run.echo_times_s)
     return max(node_memory_gb(node, volume_gb, echoes) for node in _VOLUMES)
+
+
+def _kind(node: str) -> str:
+    return "draw" if node.startswith("draw_") else node.removesuffix("_reliable")

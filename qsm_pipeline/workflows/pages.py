@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qsm_pipeline.bids.derivatives import write_atomic
+from qsm_pipeline.bids.derivatives import write_atomic, write_json
+from qsm_pipeline.bids.naming import figure_path
 from qsm_pipeline.exceptions import OutputError
+from qsm_pipeline.reports.citations import write_citations
+from qsm_pipeline.reports.figures import STAGES
 from qsm_pipeline.reports.page import render_page
+from qsm_pipeline.reports.templates import as_bytes
+from qsm_pipeline.workflows.record import RunState, merge_record, record_path
 from qsm_pipeline.workflows.summary import Summary
 
 
@@ -23,12 +28,30 @@ def write_pages(summary: Summary, out_dir: Path) -> None:
     found = summary.found
     subjects = {r.subject for r in found.runs} | {s.subject for s in found.skipped if s.subject}
     for subject in sorted(subjects):
-        runs = [run for run in found.runs if run.subject == subject]
         page = out_dir / f"sub-{subject}.html"
+        states = summary.states_of(subject)
         try:
-            html = render_page(subject, runs, summary.problems_of(subject), out_dir)
-            write_atomic(page, html.encode())
-        except OutputError as error:
+            for state in states:
+                _remove_old_figures(state, out_dir)
+            record = merge_record(out_dir, subject, states, summary.left_out_of(subject))
+            write_atomic(page, as_bytes(render_page(record, out_dir)))
+            write_json(record_path(out_dir, subject), record)
+        except (OSError, OutputError) as error:
             summary.note_page(page, str(error))
         else:
             summary.note_page(page)
+    try:
+        write_citations(out_dir)
+    except OutputError as error:
+        summary.note_page(out_dir / "logs", str(error))
+
+
+def _remove_old_figures(state: RunState, out_dir: Path) -> None:
+    """Remove the figures of stages that a failed run did not reach: they show an earlier one."""
+    if not (state.ran and state.problems):
+        return
+    for stage, names in STAGES.items():
+        if f"draw_{stage}" not in state.node_seconds:
+            for name in names:
+                figure = figure_path(state.run.entities, name, state.run.suffix)
+                (out_dir / figure).unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from nipype.pipeline.engine import Node, Workflow
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.interfaces.derivatives import WriteDerivatives
 from qsm_pipeline.interfaces.field import CorrectPhase, FitField, FitRelaxation, UnwrapPhase
-from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.interfaces.mask import CombinePasses, MaskBrain
 from qsm_pipeline.interfaces.prepare import ReadRun
 from qsm_pipeline.interfaces.susceptibility import (
@@ -22,9 +20,10 @@ from qsm_pipeline.interfaces.susceptibility import (
     Reference,
     RemoveBackground,
 )
-from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
 from qsm_pipeline.workflows.extras import add_quality, add_regions, add_weighted_images
+from qsm_pipeline.workflows.figures import add_figures
 from qsm_pipeline.workflows.memory import node_memory_gb, volume_size_gb
+from qsm_pipeline.workflows.parameters import step_parameters
 
 
 def node_name(run: GreRun) -> str:
@@ -95,7 +94,8 @@ def init_run_wf(
     volume_gb = volume_size_gb(run)
 
     def node(interface: Any, name: str, **inputs: Any) -> Node:
-        alone = name.split("_")[0] in ("read", "write") or (on_gpu and "device" in inputs)
+        serial = name.split("_")[0] in ("read", "write", "draw")
+        alone = serial or (on_gpu and "device" in inputs)
         return Node(
             interface(**inputs), name=name, n_procs=1 if alone else omp_nthreads,
             mem_gb=node_memory_gb(name, volume_gb, len(times)),
@@ -129,16 +129,12 @@ def init_run_wf(
     remove, invert = remove_and_invert()
     zero = node(Reference, "reference", reference=reference, **common)
     predict = node(PredictField, "predict", **common)
-    parameters = {
-        "MaskMethod": mask_method,
-        "TwoPass": two_pass,
-        "Unwrapping": unwrap,
-        "FieldFit": fit.inputs.method,
-        "BackgroundRemoval": background,
-        "BackgroundParameters": asdict(BACKGROUND_METHODS[background].params(**background_params)),
-        "Inversion": inversion,
-        "InversionParameters": asdict(INVERSIONS[inversion].params(**inversion_params)),
-    }
+    parameters = step_parameters(
+        mask_method=mask_method, mask_refinement=mask_refinement, two_pass=two_pass,
+        unwrap=unwrap, field_fit=fit.inputs.method, background=background,
+        background_params=background_params, inversion=inversion,
+        inversion_params=inversion_params,
+    )  # fmt: skip
     write = node(
         WriteDerivatives, "write", out_dir=str(out_dir), run=run.to_dict(), parameters=parameters
     )
@@ -189,6 +185,7 @@ def init_run_wf(
             (decay, zero, [("r2star", "r2star")]),
             (decay, write, [("r2star", "r2star"), ("t2star", "t2star"), ("s0", "s0")]),
         ])  # fmt: skip
+    add_figures(workflow, node, out_dir=str(out_dir), run=run.to_dict())
     add_quality(
         workflow, node, run=run, out_dir=out_dir, limits=quality_limits or {}, common=common
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from qsm_pipeline.bids.naming import output_path
-from qsm_pipeline.bids.run import Collection, GreRun
+from qsm_pipeline.bids.run import Collection, Skipped
 from qsm_pipeline.workflows.engine import Outcome
+from qsm_pipeline.workflows.failures import Failure
+from qsm_pipeline.workflows.record import Problem, RunState
 from qsm_pipeline.workflows.run import node_name
 
 
@@ -25,7 +27,9 @@ class Summary:
     def __init__(self, found: Collection, echo: Callable[[str], None]) -> None:
         self.found = found
         self._echo = echo
-        self._problems: dict[str, list[str]] = {}
+        self._problems: dict[str, list[Problem]] = {}
+        self._seconds: dict[str, dict[str, float]] = {}
+        self._ran: set[str] = set()
         self._unwritten = 0
 
     def list_found(self, *, dry_run: bool) -> None:
@@ -47,24 +51,30 @@ class Summary:
     def note_outcome(self, outcome: Outcome, workflow: str) -> None:
         """Take in how the workflow of that name ended."""
         names = {node_name(run): run.prefix for run in self.found.runs}
-        for failure in outcome.failures:
-            crash_file = f" ({failure.crash_file})" if failure.crash_file else ""
-            where = f"in {failure.node}: " if failure.node else ""
-            self._fail(names.get(failure.run, "all"), where + failure.message, crash_file)
+        for failure in _telling(outcome.failures):
+            problem = Problem(failure.message, failure.node, failure.crash_file)
+            self._fail(names.get(failure.run, "all"), problem)
+        for full_name, seconds in outcome.seconds.items():
+            run_name, node = full_name.split(".")[-2:]
+            if run_name in names:
+                self._seconds.setdefault(names[run_name], {})[node] = seconds
+        self._ran |= {*self._problems, *self._seconds}
         for run in self.found.runs:
             if run.prefix in self._problems:
                 continue
             if f"{workflow}.{node_name(run)}.write" in outcome.finished:
                 self._echo(f"done {run.prefix}")
             else:
-                self._fail(run.prefix, "was not run to its end after another failure")
+                self._fail(run.prefix, Problem("was not run to its end after another failure"))
+                self._ran.add(run.prefix)
 
     def note_missing_maps(self, out_dir: Path) -> None:
         """Take in which runs have no map in the output folder."""
         for run in self.found.runs:
             chi = out_dir / output_path(run.entities, "chi")
             if not chi.is_file():
-                self._fail(run.prefix, f"has no susceptibility map: {chi} does not exist")
+                missing = Problem(f"has no susceptibility map: {chi} does not exist")
+                self._fail(run.prefix, missing)
 
     def note_page(self, page: Path, error: str = "") -> None:
         """Take in that the page of a participant was written, or why not."""
@@ -74,12 +84,20 @@ class Summary:
         else:
             self._echo(f"report {page}")
 
-    def problems_of(self, subject: str) -> list[str]:
-        """Return what failed or was left out of a participant, one sentence each."""
-        problems = [f"{s.what}: {s.reason}" for s in self.found.skipped if s.subject == subject]
-        for run in self._runs_of(subject):
-            problems += [f"{run.prefix} {text}" for text in self._problems.get(run.prefix, [])]
-        return problems
+    def states_of(self, subject: str) -> list[RunState]:
+        """Return what became of each run of a participant."""
+        return [
+            RunState(
+                run, self._problems.get(run.prefix, []), self._seconds.get(run.prefix, {}),
+                run.prefix in self._ran,
+            )
+            for run in self.found.runs
+            if run.subject == subject
+        ]  # fmt: skip
+
+    def left_out_of(self, subject: str) -> list[Skipped]:
+        """Return what was left out of a participant."""
+        return [skipped for skipped in self.found.skipped if skipped.subject == subject]
 
     def close(self, out_dir: Path) -> bool:
         """Print the last line and return whether anything failed or was left out."""
@@ -96,9 +114,23 @@ class Summary:
             self._echo(f"maps in {out_dir}")
         return bool(reasons)
 
-    def _runs_of(self, subject: str) -> list[GreRun]:
-        return [run for run in self.found.runs if run.subject == subject]
+    def _fail(self, what: str, problem: Problem) -> None:
+        self._problems.setdefault(what, []).append(problem)
+        crash_file = f" ({problem.crash_file})" if problem.crash_file else ""
+        self._echo(f"FAILED {what} {problem}{crash_file}")
 
-    def _fail(self, what: str, message: str, crash_file: str = "") -> None:
-        self._problems.setdefault(what, []).append(message)
-        self._echo(f"FAILED {what} {message}{crash_file}")
+
+def _telling(failures: Sequence[Failure]) -> list[Failure]:
+    """Leave out figures that could not be drawn where that is not what the user must know.
+
+    A full disk stops them all and the maps too; of figures alone, one failure says enough.
+    """
+    told: dict[str, Failure] = {}
+    rest = []
+    for failure in failures:
+        if failure.node.startswith("draw_"):
+            told.setdefault(failure.run, failure)
+        else:
+            rest.append(failure)
+    failed = {failure.run for failure in rest}
+    return [*rest, *(failure for run, failure in told.items() if run not in failed)]

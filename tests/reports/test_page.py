@@ -1,102 +1,206 @@
 """The page of a participant, in words and in a real browser."""
 
-import json
-import shutil
-import subprocess
-from urllib.parse import urlsplit
+import itertools
+import re
+from html.parser import HTMLParser
 
 import nibabel as nib
 import numpy as np
 import pytest
+from browser import CHROMIUM, open_page
+from report_tree import make_record, make_run, write_figures, write_maps
 
 from qsm_pipeline.bids.derivatives import write_json
 from qsm_pipeline.bids.naming import output_path
-from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.reports.figures import FIGURES
 from qsm_pipeline.reports.page import render_page
 
-CHROMIUM = shutil.which("chromium")
+VIEWER = "document.querySelector('.viewer').dataset"
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
 
-@pytest.fixture
-def page(tmp_path):
-    affine = np.diag([1.0, 1.0, 3.0, 1.0])
-    angle = np.radians(20)
-    affine[1:3, 1:3] = np.array(
-        [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    ) @ np.diag([1.0, 3.0])
-    volume = np.random.default_rng(0).normal(size=(20, 24, 10)).astype(np.float32)
-    phase = tmp_path / "phase.nii.gz"
-    nib.save(nib.Nifti1Image(volume, affine), phase)
-    run = GreRun(
-        bids_dir=str(tmp_path), suffix="MEGRE", entities={"sub": "01"}, echo_times_s=(0.004,),
-        b0_tesla=3.0, phase=(str(phase),), magnitude=(str(phase),),
-    )  # fmt: skip
-    out = tmp_path / "out"
-    for quantity in ("brain_mask", "chi", "fieldmap_magnitude", "total_field", "local_field"):
-        path = out / output_path(run.entities, quantity)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        values = (volume > -1).astype(np.uint8) if quantity == "brain_mask" else volume
-        nib.save(nib.Nifti1Image(values, affine), path)
-    sidecar = {"Inferred": {"PhaseScale": "<b>4096</b>"}, "BrainVolumeMl": 1234.5}
-    write_json(out / output_path(run.entities, "chi", extension=".json"), sidecar)
-    html = render_page("01", [run], ["echo 3: <script>alert(1)</script>"], out)
-    path = tmp_path / "sub-01.html"
-    path.write_text(html)
+class _Addresses(HTMLParser):
+    """Collects what a page loads by itself, and the links that a user may follow."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.loaded, self.links = [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        for name, value in attrs:
+            if name in ("src", "href", "srcset", "data", "poster", "action"):
+                (self.links if tag == "a" else self.loaded).append(value)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """Return run, output folder and maps of a run that was mapped."""
+    folder = tmp_path_factory.mktemp("tree")
+    run = make_run(folder)
+    maps = write_maps(run, folder / "out")
+    write_figures(run, folder / "out")
+    return run, folder / "out", maps
+
+
+@pytest.fixture(scope="module")
+def page(tree, tmp_path_factory):
+    run, out, _ = tree
+    left_out = [{"what": "echo 3", "reason": "<script>alert(1)</script>"}]
+    path = tmp_path_factory.mktemp("elsewhere") / "page.html"
+    path.write_text(render_page(make_record(run, left_out=left_out), out))
     return path
 
 
 def test_says_what_was_found_and_escapes_it(page):
     html = page.read_text()
     for words in (
-        "Wrapped phase",
-        "Susceptibility",
-        "Local field",
-        "1.00 x 1.00 x 3.00",
-        "1234.5",
-    ):
-        assert words in html
+        "Wrapped phase, first echo", "Susceptibility", "Local field", "Residual",
+        "1.00 x 1.00 x 3.00", "1234", "4.00", "1 min 2 s", "9.8.7", "threshold = 0.175",
+        "max_radius_mm = 11.25",
+    ):  # fmt: skip
+        assert words in html, words
     assert "20.0" in html  # the tilt of the slices
-    assert "<script>" not in html
+    assert "<script>alert" not in html
+    assert "&lt;script&gt;alert(1)" in html
     assert "<b>4096" not in html
-    assert html.count("data:image/png") == 5
-    assert "http" not in html.replace("http-equiv", "")
+    assert html.count("data:image/webp") == len(FIGURES)
+    assert 'id="sub-01"' in html  # the group page links to it
 
 
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_loads_nothing_from_anywhere(page):
+    html = page.read_text()
+    addresses = _Addresses(html)
+    assert len(addresses.loaded) > len(FIGURES)
+    assert all(a.startswith("data:") for a in addresses.loaded)
+    assert all(a.startswith(("#", "https://doi.org/")) for a in addresses.links)
+    style = re.search("<style>(.*?)</style>", html, re.DOTALL)[1]
+    assert "url(" not in style
+    assert "@import" not in style
 
 
-def _open(page, tmp_path):
-    """Open a page; return its screenshot, Chromium's messages and the hosts that were asked."""
-    flags = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-        "--disable-background-networking --disable-component-update --enable-logging=stderr"
-    )
-    shot = tmp_path / "page.png"
-    net = tmp_path / "net.json"
-    result = subprocess.run(
-        [CHROMIUM, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}",
-         f"--screenshot={shot}", f"--log-net-log={net}", "--window-size=1200,3600", page.as_uri()],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    events = json.loads(net.read_text())["events"]
-    urls = {event["params"]["url"] for event in events if "url" in event.get("params", {})}
-    hosts = {urlsplit(url).hostname or "" for url in urls if url.startswith("http")}
-    ours = {host for host in hosts if not host.endswith((".google.com", ".googleapis.com"))}
-    return shot, result.stderr, ours  # without those that Chromium asks for itself
+def test_is_of_sensible_size(page):
+    assert page.stat().st_size < 2_500_000  # 1.1 MB of it NiiVue, which is the same for all
+
+
+def test_a_failed_run_says_what_happened_and_what_to_do(tree, tmp_path):
+    run, out, _ = tree
+    crash = out / "logs" / "crash-1.txt"
+    crash.parent.mkdir(exist_ok=True)
+    crash.write_text("Traceback <i>deep</i>")
+    problem = {"node": "mask", "message": "the mask holds <b>0</b> voxels"}
+    problem["crash_file"] = "/moved/away/logs/crash-1.txt"
+    html = render_page(make_record(run, problem), out)
+    assert "In the step mask: the mask holds &lt;b&gt;0&lt;/b&gt; voxels" in html
+    assert "--mask-pattern" in html
+    assert "start the same command again" in html
+    assert "Traceback &lt;i&gt;deep&lt;/i&gt;" in html
+    assert "is that of an earlier run" in html
+    assert 'id="volumes"' not in html
+    assert "There is no map to be described" in html
+
+
+def test_a_problem_outside_of_all_steps_names_the_run(tree):
+    run, out, _ = tree
+    problem = {"node": "", "message": "has no susceptibility map", "crash_file": ""}
+    html = render_page(make_record(run, problem), out)
+    assert "sub-01 has no susceptibility map" in html
+    assert "Look at the other failures" in html
+
+
+def test_a_participant_of_whom_nothing_can_be_used(tmp_path):
+    left_out = [{"what": "sub-01_MEGRE", "reason": "Echo 2 has no magnitude; add it"}]
+    record = {"subject": "01", "version": "1", "runs": {}, "left_out": left_out}
+    html = render_page(record, tmp_path)
+    assert "No run of this participant could be mapped" in html
+    assert "Echo 2 has no magnitude; add it" in html
+
+
+def test_quality_metrics_and_regions(tree, tmp_path):
+    run, out, _ = tree
+    metrics = {
+        "snr_echo_1": {"Value": 31.23456, "Units": "1", "Description": "Ratio.", "Warning": ""},
+        "rim": {
+            "Value": None, "Units": "ppm", "Minimum": 0.0, "Maximum": 0.5, "Description": "Rim.",
+            "Reference": "doi:10.1/x", "Warning": "The <rim> is bright",
+        },
+    }  # fmt: skip
+    quality = out / output_path(run.entities, "chi", extra={"desc": "qc"}, extension=".json")
+    write_json(quality, {"Metrics": metrics})
+    table = quality.with_name("sub-01_seg-nuclei_desc-chi_dseg.tsv")
+    table.write_text("index\tname\tmean_ppm\n1\tpallidum\t0.123456\n2\t<putamen>\tn/a\n")
+    html = render_page(make_record(run), out)
+    quality.unlink()
+    table.unlink()
+    for words in ("31.23", "not computed", "0 to 0.5", "doi:10.1/x", "0.1235", "&lt;putamen&gt;"):
+        assert words in html, words
+    summary, _, rest = html.partition('id="viewer"')
+    assert "The &lt;rim&gt; is bright" in summary
+    assert rest.index("The &lt;rim&gt; is bright") < rest.index("31.23")
+    assert "1 warning(s)" in summary
+
+
+@pytest.fixture(scope="module")
+def shown(page):
+    """Return the page in a browser with the viewer started."""
+    with open_page(page) as shown:
+        shown.box(".viewer .stage")
+        shown.wait_for(f"{VIEWER}.ready")
+        yield shown
 
 
 @needs_chromium
-def test_opens_in_a_browser_without_a_request_or_an_error(page, tmp_path):
-    shot, messages, hosts = _open(page, tmp_path)
-    assert shot.stat().st_size > 50_000, messages
-    assert "CONSOLE" not in messages
-    assert not hosts
+def test_opens_in_a_browser_without_a_request_or_an_error(shown):
+    label = "document.querySelector('.flicker b').textContent"
+    shown.wait_for(f"{label} === 'Field that the map predicts'")
+    shown.wait_for(f"{label} === 'Local field'")
+    assert shown.messages == []
+    assert shown.requests == []
+
+
+@needs_chromium
+@pytest.mark.parametrize("where", [(0.13, 0.4), (0.45, 0.35), (0.8, 0.3)])
+def test_a_click_tells_the_susceptibility_of_the_voxel(shown, tree, where):
+    run, out, maps = tree
+    left, top, width, height = shown.box(".viewer .stage")
+    before = shown.evaluate(f"JSON.stringify({VIEWER})")
+    shown.click(left + where[0] * width, top + where[1] * height)
+    shown.wait_for(f"JSON.stringify({VIEWER}) !== {before!r}")
+    mm = [float(shown.evaluate(f"{VIEWER}.{axis}")) for axis in "xyz"]
+    told = shown.evaluate("document.querySelector('.viewer .values').innerText")
+    affine = nib.load(out / output_path(run.entities, "chi")).affine
+    voxel = np.linalg.inv(affine) @ [*mm, 1]
+    index = tuple(np.round(voxel[:3]).astype(int))
+    np.testing.assert_allclose(voxel[:3], index, atol=0.01)  # clicks go to the middle of voxels
+    assert f"x {mm[0]:.1f}, y {mm[1]:.1f}, z {mm[2]:.1f} mm" in told
+    assert maps["qsm_mask"][index]
+    ppm = float(re.search(r"Susceptibility (-?[\d.]+) ppm", told)[1])
+    assert ppm == pytest.approx(maps["chi"][index], abs=3e-4)
+    field = float(re.search(r"Local field (-?[\d.]+) ppm", told)[1])
+    assert field == pytest.approx(maps["local_field"][index] / (42.577 * 3), abs=3e-4)
+
+
+@needs_chromium
+def test_a_click_beside_the_brain_tells_no_value(shown):
+    left, top, width, height = shown.box(".viewer .stage")
+    told = ""
+    for across, down in itertools.product((0.02, 0.06, 0.1), (0.06, 0.12, 0.18, 0.24)):
+        shown.click(left + across * width, top + down * height)
+        shown.settle()
+        told = shown.evaluate("document.querySelector('.viewer .values').innerText")
+        if "outside the mask" in told:  # some of these places is a corner of the axial plane
+            break
+    assert "outside the mask" in told
+    assert "ppm" not in told
 
 
 @needs_chromium
 def test_a_request_or_a_message_would_be_noticed(tmp_path):
     bad = tmp_path / "bad.html"
-    bad.write_text('<img src="http://127.0.0.1:9/x.png"><script>console.log("!")</script>')
-    _, messages, hosts = _open(bad, tmp_path)
-    assert "CONSOLE" in messages
-    assert hosts == {"127.0.0.1"}
+    bad.write_text(
+        '<img src="http://127.0.0.1:9/x.png"><script>console.log("!"); nothing.there</script>'
+    )
+    with open_page(bad) as shown:
+        assert shown.requests == ["http://127.0.0.1:9/x.png"]
+        assert any("log: !" in message for message in shown.messages)
+        assert any("nothing is not defined" in message for message in shown.messages)

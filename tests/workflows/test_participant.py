@@ -6,11 +6,14 @@ import shutil
 import tomllib
 
 import faults
+import nibabel as nib
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from qsm_pipeline import __version__
 from qsm_pipeline.cli.main import main
+from qsm_pipeline.reports.figures import FIGURES
 
 
 def _run(raw, out, *more):
@@ -52,6 +55,20 @@ def test_what_is_printed(finished):
         "done sub-01", "done sub-02", f"report {out}/sub-01.html", f"report {out}/sub-02.html",
     ]  # fmt: skip
     assert lines[-1] == f"maps in {out}"
+
+
+def test_figures_record_and_methods_are_written(finished):
+    _, out, _ = finished
+    drawn = {path.name for path in (out / "sub-01/figures").iterdir()}
+    there = set(FIGURES) - {"uncertainty"}  # TKD does not know it
+    assert drawn == {f"sub-01_desc-{name}_MEGRE.webp" for name in there}
+    seconds = json.loads((out / "logs/sub-01.json").read_text())["runs"]["sub-01"]["node_seconds"]
+    assert {"read", "invert", "predict", "write", "draw_maps"} <= set(seconds)
+    assert sum(seconds.values()) > 0
+    methods = (out / "logs/CITATION.md").read_text()
+    assert "## sub-01, sub-02" in methods
+    assert "(TKD) [@shmueli2009] (" in methods
+    assert "threshold = 0.15)" in methods
 
 
 def test_graph_without_graphviz(finished):
@@ -111,10 +128,28 @@ def test_reports_only(copy):
     assert result.exit_code == 1
     assert "FAILED sub-02 has no susceptibility map" in result.output
     assert result.output.splitlines()[-1].startswith("exit status 1: 1 of 2 run(s) failed")
-    assert "data:image/png" in (out / "sub-01.html").read_text()
+    assert "data:image/webp" in (out / "sub-01.html").read_text()
     assert "sub-02 has no susceptibility map" in (out / "sub-02.html").read_text()
     assert (out / "sub-01/anat/sub-01_Chimap.nii.gz").stat().st_mtime_ns == before
     assert not (out / "work").exists()
+
+
+def test_a_run_that_fails_shows_how_far_it_came(copy, tmp_path):
+    raw, out = copy
+    image = nib.load(raw / "sub-01/anat/sub-01_echo-1_part-phase_MEGRE.nii.gz")
+    mask = np.zeros(image.shape, np.uint8)
+    mask[20:23, 20:23, 20:23] = 1
+    nib.save(nib.Nifti1Image(mask, image.affine), tmp_path / "sub-01_mask.nii.gz")
+    pattern = ("--mask-pattern", f"{tmp_path}/{{prefix}}_mask.nii.gz")
+    result = _run(raw, out, "--participant-label", "01", *pattern)
+    assert result.exit_code == 1
+    assert "FAILED sub-01 in mask" in result.output
+    drawn = {path.name.split("_")[1] for path in (out / "sub-01/figures").iterdir()}
+    assert drawn == {"desc-magnitude", "desc-phase", "desc-lastphase"}
+    page = (out / "sub-01.html").read_text()
+    for words in ("In the step mask", "try another --mask-method", "that of an earlier run"):
+        assert words in page, words
+    assert 'id="volumes"' not in page
 
 
 def test_dry_run_says_who_and_why_not(finished, tmp_path):

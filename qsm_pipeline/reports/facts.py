@@ -1,0 +1,140 @@
+"""What the page says of a run in words: acquisition, decisions, results, software."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from qsm_pipeline.bids.load import open_image
+from qsm_pipeline.bids.naming import output_path
+from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.exceptions import BIDSInputError
+
+_PROCESSING = {
+    "BrainMask": "Brain mask",
+    "MaskRefinement": "Refinement of its rim",
+    "BrainVolumeMl": "Brain volume (ml)",
+    "PhaseOffsetRemoval": "Phase offset",
+    "BipolarCorrection": "Bipolar correction",
+    "SusceptibilityReference": "Reference of the susceptibility",
+    "ReferenceMeanPpm": "Mean of the reference before it was subtracted (ppm)",
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Tables of one run, each a mapping from what to its value as text.
+
+    Parameters
+    ----------
+    acquisition : dict
+        Echoes, field strength and geometry.
+    decisions : dict
+        What the files did not state outright.
+    processing : dict
+        How the map was made, in short.
+    parameters : dict
+        Every parameter.
+    software : dict
+        Versions.
+    """
+
+    acquisition: dict[str, str]
+    decisions: dict[str, str] = field(default_factory=dict)
+    processing: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, str] = field(default_factory=dict)
+    software: dict[str, str] = field(default_factory=dict)
+
+
+def read_sidecar(out_dir: Path, run: GreRun, quantity: str = "chi") -> dict[str, Any]:
+    """Return the sidecar of an output, empty if there is none that can be read."""
+    path = out_dir / output_path(run.entities, quantity, extension=".json")
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def facts_of(run: GreRun, out_dir: Path) -> Facts:
+    """Collect what is known of a run from its files.
+
+    Parameters
+    ----------
+    run : GreRun
+        The run.
+    out_dir : pathlib.Path
+        Derivatives data set.
+    """
+    sidecar = read_sidecar(out_dir, run)
+    acquisition = {
+        "Echoes": str(len(run.echo_times_s)),
+        "Echo times (ms)": ", ".join(f"{1000 * t:.2f}" for t in run.echo_times_s),
+        "Field strength (T)": f"{run.b0_tesla:g}",
+        "Readout": run.readout,
+    } | _geometry(run)
+    return Facts(
+        acquisition,
+        decisions={k: str(v) for k, v in {**run.inferred, **sidecar.get("Inferred", {})}.items()},
+        processing={
+            name: as_text(sidecar[key]) for key, name in _PROCESSING.items() if key in sidecar
+        },
+        parameters={k: as_text(v) for k, v in sidecar.get("Parameters", {}).items()},
+        software={k: str(v) for k, v in sidecar.get("Software", {}).items()},
+    )
+
+
+def as_text(value: Any) -> str:
+    """Return a value of a sidecar as a person would write it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        pairs = (f"{key} = {as_text(v)}" for key, v in value.items() if v != "")
+        return ", ".join(pairs) or "none"
+    return str(value)
+
+
+def voxel_size_mm(paths: Sequence[str]) -> str:
+    """Return the voxel size of the first image that can be read as text, empty if none can."""
+    for image in _images(paths):
+        return _times(nib.affines.voxel_sizes(image.affine))
+    return ""
+
+
+def _times(voxel_mm: np.ndarray) -> str:
+    return " x ".join(f"{v:.2f}" for v in voxel_mm)
+
+
+def _images(paths: Sequence[str]) -> Iterator[nib.Nifti1Image]:
+    """Give those images that can be read and have voxels of some size."""
+    for path in paths:
+        with contextlib.suppress(BIDSInputError):
+            image = open_image(path)
+            voxel = nib.affines.voxel_sizes(image.affine)
+            if np.isfinite(voxel).all() and voxel.all():
+                yield image
+
+
+def _geometry(run: GreRun) -> dict[str, str]:
+    """Return matrix, voxel size and tilt, where there is an image to read them from."""
+    for image in _images((*run.phase, *run.real)):
+        affine = image.affine
+        voxel = nib.affines.voxel_sizes(affine)
+        b0 = (affine[:3, :3] / voxel)[2]
+        tilt_deg = np.degrees(np.arccos(np.clip(np.abs(b0).max(), 0, 1)))
+        return {
+            "Matrix": " x ".join(str(n) for n in image.shape[:3]),
+            "Voxel size (mm)": _times(voxel),
+            "B0 in voxel axes": "(" + ", ".join(f"{b:.3f}" for b in b0) + ")",
+            "Angle of B0 to the nearest axis (degrees)": f"{tilt_deg:.1f}",
+        }
+    return {}

@@ -1,0 +1,213 @@
+"""The methods section of a paper, from the settings with which the maps were really made.
+
+It holds what the consensus on QSM (doi:10.1002/mrm.30006) wants reported: software and version,
+the algorithm and the parameters of each step with their defaults, the reference with its region,
+and what was excluded. Citations stand as ``[@key]``, keys of ``data/references.bib``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, pstdev
+from typing import Any
+
+from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.reports import method_sentences as sentences
+from qsm_pipeline.reports.facts import as_text
+
+_NAMED = 8
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A run with a map.
+
+    Parameters
+    ----------
+    run : GreRun
+        The run.
+    sidecar : mapping
+        Of its susceptibility map.
+    voxel_size_mm : str
+        As text, empty if unknown.
+    """
+
+    run: GreRun
+    sidecar: Mapping[str, Any]
+    voxel_size_mm: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Text for runs that were made in the same way.
+
+    Parameters
+    ----------
+    title : str
+        Which runs.
+    paragraphs : tuple of str
+        With citations as ``[@key]``.
+    """
+
+    title: str
+    paragraphs: tuple[str, ...]
+
+
+def methods_sections(mapped: Sequence[Mapped]) -> list[Section]:
+    """Return the text, one section for each way in which maps were made.
+
+    Parameters
+    ----------
+    mapped : sequence of Mapped
+        All runs that are to be described.
+    """
+    groups: dict[tuple[str, ...], list[Mapped]] = {}
+    for one in mapped:
+        groups.setdefault(_steps(one), []).append(one)
+    return [
+        Section(_title(group, len(groups) == 1), (_acquisition(group), *steps, _reference(group)))
+        for steps, group in groups.items()
+    ]
+
+
+def _title(group: Sequence[Mapped], alone: bool) -> str:
+    names = [one.run.prefix for one in group]
+    if alone and len(names) > _NAMED:
+        return f"All {len(names)} runs"
+    shown = ", ".join(names[:_NAMED])
+    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
+
+
+def _acquisition(group: Sequence[Mapped]) -> str:
+    texts = list(dict.fromkeys(_one_acquisition(one) for one in group))
+    if len(texts) > _NAMED:
+        texts = [*texts[:_NAMED], f"{len(texts) - _NAMED} further combinations of these"]
+    return "Gradient-echo data: " + "; or ".join(texts) + "."
+
+
+def _one_acquisition(one: Mapped) -> str:
+    run = one.run
+    times = ", ".join(f"{1000 * t:.2f}" for t in run.echo_times_s)
+    parts = [
+        f"{run.b0_tesla:g} T", f"{len(run.echo_times_s)} echo(es) at {times} ms",
+        f"voxels of {one.voxel_size_mm} mm" if one.voxel_size_mm else "",
+        f"{run.readout} readout" if run.readout != "unknown" else "",
+    ]  # fmt: skip
+    given = run.metadata[0] if run.metadata else {}
+    parts += [
+        f"{name} {as_text(given[key])}{unit}"
+        for key, name, unit in (
+            ("Manufacturer", "scanner", ""), ("ManufacturersModelName", "model", ""),
+            ("RepetitionTime", "repetition time", " s"), ("FlipAngle", "flip angle", " degrees"),
+            ("PixelBandwidth", "bandwidth", " Hz per pixel"),
+            ("ParallelReductionFactorInPlane", "in-plane acceleration", ""),
+        )
+        if key in given
+    ]  # fmt: skip
+    return ", ".join(part for part in parts if part)
+
+
+def _steps(one: Mapped) -> tuple[str, ...]:
+    """Return the paragraphs that depend on the settings alone."""
+    sidecar, used = one.sidecar, one.sidecar.get("Parameters", {})
+    return (
+        _software(sidecar), _mask(sidecar, used), _phase(sidecar, used), _field(one, used),
+        _inversion(used),
+    )  # fmt: skip
+
+
+def _software(sidecar: Mapping[str, Any]) -> str:
+    versions = dict(sidecar.get("Software", {}))
+    own = versions.pop("qsm-pipeline", "of unknown version")
+    rest = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return (
+        f"Susceptibility maps were made with qsm-pipeline {own} ({rest}), a workflow of Nipype "
+        "[@gorgolewski2011] for data in BIDS [@gorgolewski2016]. All parameters are given, "
+        "defaults included, as the consensus on QSM asks [@consensus2024]."
+    )
+
+
+def _mask(sidecar: Mapping[str, Any], used: Mapping[str, Any]) -> str:
+    how = str(sidecar.get("BrainMask", used.get("MaskMethod", "")))
+    text = sentences.MASK.get(how, f"The brain mask: {how}") + "."
+    if sidecar.get("MaskRefinement") == "phase-quality":
+        text += (
+            " Its rim was moved to where the phase is reliable [@hagberg2022; @consensus2024]"
+            f"{_values(used, 'MaskRefinementParameters')}."
+        )
+    if used.get("TwoPass"):
+        text += (
+            " Reliable voxels were mapped first, and the others filled from a second pass over "
+            f"the whole mask [@stewart2022]{_values(used, 'TwoPassParameters')}."
+        )
+    return text
+
+
+def _phase(sidecar: Mapping[str, Any], used: Mapping[str, Any]) -> str:
+    text = ""
+    if sidecar.get("BipolarCorrection"):
+        text += "The phase by which even echoes differ from odd ones was removed. "
+    if str(sidecar.get("PhaseOffsetRemoval", "none")) != "none":
+        text += (
+            "The phase offset was removed by MCPC-3D-S [@eckstein2018]"
+            f"{_values(used, 'PhaseOffsetParameters')}. "
+        )
+    name = str(used.get("Unwrapping", ""))
+    return text + _step(sentences.UNWRAPPING, name, used, "UnwrappingParameters")
+
+
+def _field(one: Mapped, used: Mapping[str, Any]) -> str:
+    if len(one.run.echo_times_s) > 1:
+        name = str(used.get("FieldFit", ""))
+        text = _step(sentences.FIELD_FIT, name, used, "FieldFitParameters")
+    else:
+        text = "The total field is the unwrapped phase divided by the echo time."
+    text += (
+        " Voxels whose signal the fit explains too badly got no weight [@consensus2024]; voxels "
+        "at the surface whose phase steps are too large for any unwrapping were not trusted, nor "
+        "what lies behind them; voxels in a steep field and near the surface weigh less"
+        f"{_values(used, 'ExclusionParameters')}. "
+    )
+    name = str(used.get("BackgroundRemoval", ""))
+    return text + _step(sentences.BACKGROUND, name, used, "BackgroundParameters")
+
+
+def _inversion(used: Mapping[str, Any]) -> str:
+    text = _step(sentences.INVERSION, str(used.get("Inversion", "")), used, "InversionParameters")
+    if "Generator" in used:
+        text += f" Trained weights: {used['Generator']}."
+    return text + " The dipole kernel is that of the continuous Fourier transform [@marques2005]."
+
+
+def _reference(group: Sequence[Mapped]) -> str:
+    """Return the sentence on the reference, with the values that the consensus asks for."""
+    first = group[0].sidecar
+    name = str(first.get("SusceptibilityReference", "none"))
+    text = sentences.REFERENCE.get(name, f"Reference of the susceptibility: {name}") + "."
+    if name in ("brain", "none"):
+        return text
+    means = [one.sidecar.get("ReferenceRelativeToBrainPpm") for one in group]
+    spreads = [one.sidecar.get("ReferenceStandardDeviationPpm") for one in group]
+    known = [(m, s) for m, s in zip(means, spreads, strict=True) if m is not None]
+    if not known:
+        return text
+    mean, spread = fmean(m for m, _ in known), fmean(s for _, s in known)
+    over = "" if len(known) == 1 else (
+        f" (mean over {len(known)} runs; standard deviation of the means "
+        f"{pstdev([m for m, _ in known]):.4f} ppm)"
+    )  # fmt: skip
+    return (
+        f"{text} Relative to the whole brain mask this region has {mean:.4f} ± {spread:.4f} ppm"
+        f"{over}."
+    )
+
+
+def _step(table: Mapping[str, str], name: str, used: Mapping[str, Any], parameters: str) -> str:
+    return f"{table.get(name, name)}{_values(used, parameters)}."
+
+
+def _values(used: Mapping[str, Any], key: str) -> str:
+    """Return the parameters of a step in brackets, nothing if it has none."""
+    values = used.get(key) or {}
+    return f" ({as_text(values)})" if values else ""

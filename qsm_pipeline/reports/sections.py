@@ -1,0 +1,162 @@
+"""What the page shows of one run."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qsm_pipeline.bids.naming import figure_path, output_path
+from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.reports.advice import advice
+from qsm_pipeline.reports.facts import Facts, facts_of
+from qsm_pipeline.reports.figures import FIGURES
+from qsm_pipeline.reports.tables import Metric, Table, read_metrics, read_regions
+
+_GROUPS = (
+    ("Raw data", ("magnitude", "phase", "lastphase")),
+    ("Mask", ("mask", "quality")),
+    ("Total field", ("unwrapped", "lastunwrapped", "totalfield", "weights")),
+    ("Local field", ("localfield", "residual")),
+    ("Susceptibility", ("chi", "uncertainty", "histogram")),
+    ("Relaxation", ("r2star", "t2star")),
+)
+_FLICKERS = {"localfield": "predicted"}
+"""Figures that are shown in turn with another one, so that differences catch the eye."""
+_CRASH_CHARACTERS = 20_000
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with its picture.
+
+    Parameters
+    ----------
+    title, caption, data : str
+        As `qsm_pipeline.reports.figures.Figure` has them, and a ``data:`` address.
+    other : Picture, optional
+        Shown in turn with it.
+    """
+
+    title: str
+    caption: str
+    data: str
+    other: Picture | None = None
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A problem with what to do and the text of its crash file.
+
+    Parameters
+    ----------
+    message, advice, crash_file, crash : str
+        The last two are empty if there is none.
+    """
+
+    message: str
+    advice: str
+    crash_file: str
+    crash: str
+
+
+@dataclass(frozen=True)
+class RunSection:
+    """A run as the page shows it.
+
+    Parameters
+    ----------
+    prefix : str
+        Name of the run.
+    facts : Facts
+        Tables of what is known.
+    troubles : list of Trouble
+        What failed.
+    metrics : list of Metric
+        Quality.
+    regions : list of Table
+        Regional values.
+    groups : list of (str, list of Picture)
+        Figures under their headings.
+    node_seconds : mapping of str to float
+        Wall time of each node.
+    old_map : bool
+        Whether it failed, and the output folder still holds the map of an earlier run.
+    """
+
+    prefix: str
+    facts: Facts
+    troubles: list[Trouble]
+    metrics: list[Metric]
+    regions: list[Table]
+    groups: list[tuple[str, list[Picture]]]
+    node_seconds: Mapping[str, float]
+    old_map: bool
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the quality metrics warn of."""
+        return [metric.warning for metric in self.metrics if metric.warning]
+
+    @property
+    def run_time(self) -> str:
+        """Sum of the nodes' times as text, empty if unknown."""
+        seconds = round(sum(self.node_seconds.values()))
+        if not self.node_seconds:
+            return ""
+        return f"{seconds // 60} min {seconds % 60} s" if seconds >= 60 else f"{seconds} s"
+
+
+def run_section(entry: Mapping[str, Any], out_dir: Path) -> RunSection:
+    """Collect what the page shows of a run.
+
+    Parameters
+    ----------
+    entry : mapping
+        Of the run in the record that `qsm_pipeline.workflows.record` writes.
+    out_dir : pathlib.Path
+        Derivatives data set.
+    """
+    run = GreRun.from_dict(entry["run"])
+    troubles = [_trouble(run.prefix, problem, out_dir) for problem in entry["problems"]]
+    groups = []
+    for title, names in _GROUPS:
+        pictures = [p for p in (_picture(run, name, out_dir) for name in names) if p is not None]
+        if pictures:
+            groups.append((title, pictures))
+    return RunSection(
+        run.prefix, facts_of(run, out_dir), troubles, read_metrics(out_dir, run),
+        read_regions(out_dir, run), groups, entry["node_seconds"],
+        _has_old_map(run, entry, out_dir),
+    )  # fmt: skip
+
+
+def _has_old_map(run: GreRun, entry: Mapping[str, Any], out_dir: Path) -> bool:
+    failed = entry["problems"] and "write" not in entry["node_seconds"]
+    return bool(failed) and (out_dir / output_path(run.entities, "chi")).is_file()
+
+
+def _picture(run: GreRun, name: str, out_dir: Path) -> Picture | None:
+    path = out_dir / figure_path(run.entities, name, run.suffix)
+    try:
+        data = base64.b64encode(path.read_bytes()).decode()
+    except OSError:
+        return None
+    figure = FIGURES[name]
+    other = _picture(run, _FLICKERS[name], out_dir) if name in _FLICKERS else None
+    return Picture(figure.title, figure.caption, f"data:image/webp;base64,{data}", other)
+
+
+def _trouble(prefix: str, problem: Mapping[str, str], out_dir: Path) -> Trouble:
+    node, message = problem["node"], problem["message"]
+    crash = ""
+    if problem["crash_file"]:
+        path = out_dir / "logs" / Path(problem["crash_file"]).name
+        try:
+            crash = path.read_text(errors="replace")[-_CRASH_CHARACTERS:]
+        except OSError:
+            crash = "The crash file is not there any more."
+    where = f"In the step {node}: " if node else f"{prefix} "
+    return Trouble(where + message, advice(node, message), problem["crash_file"], crash)

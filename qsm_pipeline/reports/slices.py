@@ -1,0 +1,131 @@
+"""Volumes turned upright, and the slices of them that every figure of a run shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+PER_ROW = 7
+"""Slices in each of the three planes."""
+
+_MARGIN_MM = 5.0
+_MAX_TILE = 400
+"""Pixels of a tile; larger ones only make the page heavier."""
+
+PLANES = ((2, 0, 1), (1, 0, 2), (0, 1, 2))
+"""Axial, coronal and sagittal: the axis that is cut, the one to the right, the one upwards."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume whose axes point as nearly as possible to right, anterior and superior.
+
+    Parameters
+    ----------
+    data : numpy.ndarray, shape (X, Y, Z)
+        Zero where the file holds no finite number.
+    affine : numpy.ndarray, shape (4, 4)
+        Voxel to scanner mm.
+    """
+
+    data: np.ndarray
+    affine: np.ndarray
+
+    @property
+    def voxel_size_mm(self) -> np.ndarray:
+        """Edge lengths of a voxel."""
+        return np.asarray(nib.affines.voxel_sizes(self.affine))
+
+
+def load_volume(path: str | Path, echo: int = 0) -> Volume:
+    """Load a volume, or one echo of a 4D file, turned upright."""
+    image = nib.load(path)
+    if image.ndim == 4:
+        image = image.slicer[..., echo]
+    upright = nib.as_closest_canonical(image)
+    data = np.asanyarray(upright.dataobj).astype(np.float32)
+    return Volume(np.nan_to_num(data, copy=False), upright.affine)
+
+
+@dataclass(frozen=True)
+class View:
+    """Which slices are shown, and the box that they are cut to.
+
+    Parameters
+    ----------
+    first, last : tuple of int, length 3
+        The box, in voxels of the upright volume; ``last`` is the first one outside.
+    positions : tuple of tuple of int
+        Slices along each axis.
+    """
+
+    first: tuple[int, ...]
+    last: tuple[int, ...]
+    positions: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, volume: Volume) -> View:
+        """Show what is above zero; the whole volume if nothing is."""
+        inside = volume.data > 0
+        first, last, positions = [], [], []
+        for axis in range(3):
+            others = tuple(a for a in range(3) if a != axis)
+            hit = np.flatnonzero(inside.any(axis=others))
+            low, high = (hit[0], hit[-1]) if len(hit) else (0, inside.shape[axis] - 1)
+            margin = round(_MARGIN_MM / volume.voxel_size_mm[axis])
+            first.append(max(0, int(low) - margin))
+            last.append(min(inside.shape[axis], int(high) + 1 + margin))
+            steps = low + (high - low) * np.linspace(0.1, 0.9, PER_ROW)
+            positions.append(tuple(int(p) for p in np.round(steps)))
+        return cls(tuple(first), tuple(last), tuple(positions))
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """Slices side by side: one row for each plane.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray, shape (rows, columns)
+        Square pixels, the first row on top; NaN beside slices that are narrower than others.
+    rows : tuple of tuple of int
+        Top and bottom of each row of tiles.
+    width : int
+        Of a tile.
+    """
+
+    pixels: np.ndarray
+    rows: tuple[tuple[int, int], ...]
+    width: int
+
+
+def mosaic(volume: Volume, view: View) -> Mosaic:
+    """Lay out the slices of a view, on square pixels of the nearest voxel."""
+    extent = (np.array(view.last) - view.first) * volume.voxel_size_mm
+    pixel_mm = max(float(volume.voxel_size_mm.min()), float(extent.max()) / _MAX_TILE)
+    sizes = np.maximum(1, np.round(extent / pixel_mm).astype(int))
+    width = int(max(sizes[0], sizes[1]))
+    rows = []
+    for cut, across, up in PLANES:
+        columns = _nearest(view, across, sizes[across])
+        lines = _nearest(view, up, sizes[up])[::-1]
+        side = (width - len(columns)) // 2
+        row = np.full((len(lines), width * PER_ROW), np.nan, np.float32)
+        for number, position in enumerate(view.positions[cut]):
+            plane = np.take(volume.data, position, axis=cut)  # the rest keeps its order
+            start = number * width + side
+            row[:, start : start + len(columns)] = plane[np.ix_(columns, lines)].T
+        rows.append(row)
+    edges = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+    bounds = tuple((int(a), int(b)) for a, b in pairwise(edges))
+    return Mosaic(np.concatenate(rows), bounds, width)
+
+
+def _nearest(view: View, axis: int, pixels: int) -> np.ndarray:
+    """Return the voxels along an axis that so many pixels show."""
+    length = view.last[axis] - view.first[axis]
+    return view.first[axis] + ((np.arange(pixels) + 0.5) * length / pixels).astype(int)

@@ -1,0 +1,101 @@
+"""Quality metrics and regional values, as they were written beside the map."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qsm_pipeline.bids.naming import folder, output_path
+from qsm_pipeline.bids.run import GreRun
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A row of the table of quality metrics.
+
+    Parameters
+    ----------
+    name, value, units, limits, description, reference, warning : str
+        As text; an empty warning means that all is well.
+    """
+
+    name: str
+    value: str
+    units: str
+    limits: str
+    description: str
+    reference: str
+    warning: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Regional values.
+
+    Parameters
+    ----------
+    title : str
+        Name of its file.
+    header : tuple of str
+        Names of the columns.
+    rows : tuple of tuple of str
+        Cells.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def read_metrics(out_dir: Path, run: GreRun) -> list[Metric]:
+    """Return the quality metrics of a run, those with a warning first; empty if there are none."""
+    path = out_dir / output_path(run.entities, "chi", extra={"desc": "qc"}, extension=".json")
+    try:
+        metrics = json.loads(path.read_text())["Metrics"]
+        rows = [_metric(name, entry) for name, entry in metrics.items()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+    return sorted(rows, key=lambda row: not row.warning)
+
+
+def read_regions(out_dir: Path, run: GreRun) -> list[Table]:
+    """Return the tables of regional values of a run, numbers rounded to four digits."""
+    here = out_dir / folder(run.entities, "anat")
+    tables = []
+    for path in sorted(here.glob(f"{run.prefix}_seg-*_desc-chi_dseg.tsv")):
+        with path.open(newline="") as file:
+            lines = list(csv.reader(file, delimiter="\t"))
+        if lines:
+            rows = tuple(tuple(_cell(cell) for cell in line) for line in lines[1:])
+            tables.append(Table(path.name, tuple(lines[0]), rows))
+    return tables
+
+
+def _metric(name: str, entry: dict[str, Any]) -> Metric:
+    low, high = entry.get("Minimum"), entry.get("Maximum")
+    limits = " to ".join(
+        part
+        for part in (
+            "" if low is None else f"at least {low:g}" if high is None else f"{low:g}",
+            "" if high is None else f"at most {high:g}" if low is None else f"{high:g}",
+        )
+        if part
+    )
+    value = entry.get("Value")
+    units = str(entry.get("Units", ""))
+    return Metric(
+        name, "not computed" if value is None else f"{value:.4g}", "" if units == "1" else units,
+        limits, str(entry.get("Description", "")), str(entry.get("Reference", "")),
+        str(entry.get("Warning", "")),
+    )  # fmt: skip
+
+
+def _cell(text: str) -> str:
+    """Shorten a decimal number; everything else stays."""
+    try:
+        return f"{float(text):.4g}" if "." in text or "e" in text else text
+    except ValueError:
+        return text

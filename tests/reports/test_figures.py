@@ -1,0 +1,61 @@
+"""Every figure is drawn, at its stage, from what the workflow gives it."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from report_tree import make_run, scene, write_maps
+
+from qsm_pipeline.reports.figures import FIGURES, STAGES, Scene
+from qsm_pipeline.reports.mosaic import Scale
+from qsm_pipeline.workflows.run import init_run_wf
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scene")
+    run = make_run(folder)
+    write_maps(run, folder / "out")
+    return scene(run, folder / "out")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_is_a_picture_that_shows_something(shown, name):
+    image = Image.open(io.BytesIO(FIGURES[name].draw(shown)))
+    assert image.format == "WEBP"
+    assert image.width == 1300
+    assert 200 < image.height < 1200
+    assert np.asarray(image.convert("L")).std() > 10
+
+
+def test_every_figure_has_its_stage():
+    assert sorted(name for names in STAGES.values() for name in names) == sorted(FIGURES)
+
+
+@pytest.mark.parametrize("two_pass", [False, True])
+def test_the_workflow_gives_each_stage_what_its_figures_need(tmp_path, two_pass):
+    run = make_run(tmp_path)
+    workflow = init_run_wf(
+        run=type(run)(**{**run.to_dict(), "echo_times_s": (0.004, 0.008)}), out_dir=tmp_path,
+        two_pass=two_pass,
+    )  # fmt: skip
+    for stage, names in STAGES.items():
+        node = workflow.get_node(f"draw_{stage}")
+        edges = workflow._graph.in_edges(node, data=True)
+        given = {target for *_, data in edges for _, target in data["connect"]}
+        assert {volume for name in names for volume in FIGURES[name].needs} <= given
+
+
+def test_outside_of_the_mask_nothing_is_shown(tmp_path, shown):
+    full = dict(shown.paths, chi=shown.paths["phase"])  # not zero outside of the mask
+    first = np.asarray(Image.open(io.BytesIO(FIGURES["chi"].draw(Scene(full)))).convert("L"))
+    assert (first[2:8, 300:500] < 8).all()  # the corner of a tile
+
+
+def test_windows():
+    values = np.concatenate([np.zeros(50), np.linspace(-3, 1, 1000)])
+    assert Scale("ppm", (0.0, 2.0)).limits(values) == (0.0, 2.0)
+    low, high = Scale("ppm", symmetric=True).limits(values)
+    assert low == -high == pytest.approx(-2.88, abs=0.02)
+    assert Scale("a.u.").limits(np.zeros(9)) == (0.0, 1.0)

@@ -1,0 +1,147 @@
+"""The methods text says what ran, with its numbers and sources."""
+
+import re
+from dataclasses import asdict
+
+import pytest
+from report_tree import SIDECAR, make_record, make_run, write_maps
+
+from qsm_pipeline.bids.derivatives import write_json
+from qsm_pipeline.cli import options
+from qsm_pipeline.interfaces.inversions import INVERSIONS
+from qsm_pipeline.interfaces.mask import MASK_METHODS
+from qsm_pipeline.numerics.background import METHODS as BACKGROUND
+from qsm_pipeline.numerics.reference import REFERENCES
+from qsm_pipeline.numerics.unwrap import METHODS as UNWRAP
+from qsm_pipeline.reports import method_sentences as sentences
+from qsm_pipeline.reports.citations import as_html, bibliography, cited, write_citations
+from qsm_pipeline.reports.methods_text import Mapped, Section, methods_sections
+from qsm_pipeline.workflows.parameters import step_parameters
+from qsm_pipeline.workflows.run import METHOD_DEFAULTS
+
+TABLES = {
+    "unwrap": (sentences.UNWRAPPING, UNWRAP),
+    "background": (sentences.BACKGROUND, BACKGROUND),
+    "inversion": (sentences.INVERSION, INVERSIONS),
+}
+
+
+def _keys(text):
+    groups = re.findall(r"\[(@[^]]+)\]", text)
+    return {key for group in groups for key in re.findall(r"\w+", group)}
+
+
+def _parameters(**methods):
+    chosen = {**METHOD_DEFAULTS, **methods}
+    chosen.pop("reference")
+    for name in ("background_params", "inversion_params"):
+        chosen[name] = chosen[name] or {}
+    return step_parameters(**chosen)
+
+
+def _text(run, **sidecar):
+    (section,) = methods_sections([Mapped(run, {**SIDECAR, **sidecar}, "1 x 1 x 3")])
+    return " ".join(section.paragraphs)
+
+
+def test_every_choice_has_its_sentence():
+    for table, registry in TABLES.values():
+        assert set(table) == set(registry)
+    assert set(sentences.FIELD_FIT) == set(options.FIELD_FIT)
+    assert set(sentences.REFERENCE) == set(REFERENCES)
+    assert set(sentences.MASK) == {*MASK_METHODS, "the user's own"}
+
+
+@pytest.mark.parametrize("stage", TABLES)
+def test_sentences_cite_what_the_methods_themselves_cite(stage):
+    table, registry = TABLES[stage]
+    for name, method in registry.items():
+        dois = re.findall(r"doi:(\S+?)[,;.]?\s", (method.function.__doc__ or "") + " ")
+        cited_dois = {bibliography()[key].doi for key in _keys(table[name])}
+        assert cited_dois, name
+        if dois:
+            assert dois[0] in cited_dois, name
+
+
+@pytest.mark.parametrize("stage", TABLES)
+def test_every_parameter_of_every_method_is_told(tmp_path, stage):
+    run = make_run(tmp_path)
+    for name, method in TABLES[stage][1].items():
+        text = _text(run, Parameters=_parameters(**{stage: name}))
+        assert TABLES[stage][0][name] in text
+        for key, value in asdict(method.params()).items():
+            assert value == "" or f"{key} = " in text, (name, key)
+
+
+def test_what_the_consensus_asks_for(tmp_path):
+    text = _text(make_run(tmp_path), Parameters=_parameters(inversion="cycleqsm"))
+    for words in (
+        "qsm-pipeline 9.8.7", "torch 2.0", "3 T", "1 echo(es) at 4.00 ms",
+        "voxels of 1 x 1 x 3 mm",
+        "in ppm relative to the mean of the whole brain mask", "max_relative_residual = 0.3",
+        "cycleqsm-1, SHA-256",
+    ):  # fmt: skip
+        assert words in text, words
+    assert "line through the origin" not in text  # there is one echo
+
+
+def test_the_mean_of_another_reference_is_told(tmp_path):
+    run = make_run(tmp_path)
+    facts = {"SusceptibilityReference": "csf", "ReferenceStandardDeviationPpm": 0.02}
+    text = _text(run, ReferenceRelativeToBrainPpm=0.0123, **facts)
+    assert "0.0123 ± 0.0200 ppm" in text
+    sidecars = [{**SIDECAR, **facts, "ReferenceRelativeToBrainPpm": v} for v in (0.01, 0.02)]
+    (section,) = methods_sections([Mapped(run, sidecar) for sidecar in sidecars])
+    assert "0.0150 ± 0.0200 ppm (mean over 2 runs" in section.paragraphs[-1]
+
+
+def test_runs_made_otherwise_are_told_apart(tmp_path):
+    run = make_run(tmp_path)
+    other = {**SIDECAR, "Parameters": {**SIDECAR["Parameters"], "Inversion": "tv"}}
+    sections = methods_sections([Mapped(run, SIDECAR), Mapped(run, other), Mapped(run, SIDECAR)])
+    assert [section.title for section in sections] == ["sub-01, sub-01", "sub-01"]
+    assert "(TKD)" in sections[0].paragraphs[-2]
+    assert "ADMM" in sections[1].paragraphs[-2]
+
+
+def test_bibliography_is_whole():
+    tables = [sentences.UNWRAPPING, sentences.FIELD_FIT, sentences.BACKGROUND]
+    tables += [sentences.INVERSION, sentences.REFERENCE, sentences.MASK]
+    used = _keys(" ".join(sentence for table in tables for sentence in table.values()))
+    assert used <= set(bibliography())
+    for reference in bibliography().values():
+        assert re.fullmatch(r"10\.\d{4,}/\S+", reference.doi)
+        assert re.fullmatch(r".+ \d{4}", reference.short)
+        assert not set("{}") & set(reference.text)
+    assert bibliography()["shmueli2009"].short == "Shmueli et al. 2009"
+    assert bibliography()["sun2014"].short == "Sun & Wilman 2014"
+
+
+def test_citations_become_links_and_the_rest_is_escaped():
+    html = as_html("a <b> [@sun2014; @zhou2014].")
+    assert html == (
+        'a &lt;b&gt; (<a href="#ref-sun2014">Sun &amp; Wilman 2014</a>; '
+        '<a href="#ref-zhou2014">Zhou et al. 2014</a>).'
+    )
+    references = cited([Section("", ("x [@zhou2014; @sun2014]",))])
+    assert [r.key for r in references] == ["sun2014", "zhou2014"]
+
+
+def test_files(tmp_path):
+    run = make_run(tmp_path)
+    write_maps(run, tmp_path / "out")
+    left_out = [{"what": "sub-01_acq-x", "reason": "No <phase>"}]
+    write_json(tmp_path / "out/logs/sub-01.json", make_record(run, left_out=left_out))
+    failed = make_record(run, {"node": "read", "message": "is cut off", "crash_file": ""})
+    write_json(tmp_path / "out/logs/sub-02.json", failed)
+    (tmp_path / "out/logs/sub-03.json").write_text("{")
+    write_citations(tmp_path / "out")
+    text = (tmp_path / "out/logs/CITATION.md").read_text()
+    assert "[@shmueli2009] (threshold = 0.175)" in text
+    assert "sub-01_acq-x: No <phase>. sub-01: is cut off." in text
+    html = (tmp_path / "out/logs/CITATION.html").read_text()
+    assert "No &lt;phase&gt;" in html
+    assert 'id="ref-shmueli2009"' in html
+    bib = (tmp_path / "out/logs/CITATION.bib").read_text()
+    listed = set(re.findall(r"^@\w+\{(\w+)", bib, re.MULTILINE))
+    assert listed == _keys(text.partition("## References")[0])
