@@ -159,7 +159,7 @@ def execute(arguments: list[str], **options: Any) -> Result:
     """Run a command to its end; more than ten minutes count as a hang."""
     process = subprocess.run(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-        timeout=600, cwd="/", env=_environment(), **options,
+        timeout=600, cwd="/", env=environment(), **options,
     )  # fmt: skip
     return Result(process.returncode, process.stdout)
 
@@ -212,7 +212,7 @@ def run_with_killed_node(folder: Path) -> Result:
     out = folder / "out"
     with subprocess.Popen(
         command(raw, out), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        cwd="/", env=_environment(),
+        cwd="/", env=environment(),
     ) as process:  # fmt: skip
         target = None
         while target is None and process.poll() is None:
@@ -253,7 +253,8 @@ def without_privileges() -> list[str]:
     return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Return the environment of a command, in which this source is imported."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     return os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from qsm_pipeline.bids.naming import output_path
-from qsm_pipeline.bids.run import Collection, GreRun
+from qsm_pipeline.bids.run import Collection, GreRun, Skipped
 from qsm_pipeline.workflows.engine import Outcome
 from qsm_pipeline.workflows.run import node_name
 
@@ -27,6 +27,7 @@ class Summary:
         self._echo = echo
         self._problems: dict[str, list[str]] = {}
         self._unwritten = 0
+        self._before: set[str] = set()
 
     def list_found(self, *, dry_run: bool) -> None:
         """Print what was left out and, before nothing is run, what would be."""
@@ -42,6 +43,22 @@ class Summary:
         if not self.found.runs:
             self._echo("Nothing to do: no gradient-echo run with phase that can be used")
 
+    def leave_out(self, subjects: Mapping[str, str]) -> None:
+        """Leave out participants, each for one reason; they get no page."""
+        left_out = [Skipped(f"sub-{label}", reason) for label, reason in subjects.items()]
+        for skipped in left_out:
+            self._echo(f"skipped {skipped.what}: {skipped.reason}")
+        runs = tuple(run for run in self.found.runs if run.subject not in subjects)
+        others = tuple(s for s in self.found.skipped if s.subject not in subjects)
+        self.found = Collection(runs, (*others, *left_out))
+
+    def note_finished(self, unfinished: Sequence[GreRun]) -> None:
+        """Take in which runs are still to be done; the others were finished before."""
+        for run in self.found.runs:
+            if run not in unfinished:
+                self._before.add(run.prefix)
+                self._echo(f"done {run.prefix} before; nothing it was made from has changed")
+
     def note_outcome(self, outcome: Outcome, workflow: str) -> None:
         """Take in how the workflow of that name ended."""
         names = {node_name(run): run.prefix for run in self.found.runs}
@@ -50,7 +67,7 @@ class Summary:
             where = f"in {failure.node}: " if failure.node else ""
             self._fail(names.get(failure.run, "all"), where + failure.message, crash_file)
         for run in self.found.runs:
-            if run.prefix in self._problems:
+            if run.prefix in self._problems or run.prefix in self._before:
                 continue
             if f"{workflow}.{node_name(run)}.write" in outcome.finished:
                 self._echo(f"done {run.prefix}")
