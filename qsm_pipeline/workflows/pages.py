@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qsm_pipeline.bids.derivatives import write_atomic
+from qsm_pipeline.bids.naming import is_label
 from qsm_pipeline.exceptions import OutputError
 from qsm_pipeline.reports.page import render_page
 from qsm_pipeline.workflows.summary import Summary
@@ -22,7 +23,7 @@ def write_pages(summary: Summary, out_dir: Path) -> None:
     """
     found = summary.found
     subjects = {r.subject for r in found.runs} | {s.subject for s in found.skipped if s.subject}
-    for subject in sorted(subjects):
+    for subject in sorted(filter(is_label, subjects)):  # any other name has no place in a path
         runs = [run for run in found.runs if run.subject == subject]
         page = out_dir / f"sub-{subject}.html"
         try:
