@@ -169,7 +169,7 @@ def measure_trivial(participants: int, nodes: int = 11) -> dict[str, float]:
 
         labels = {f"sub_{number:04d}_wf": f"sub-{number:04d}" for number in range(participants)}
         progress = Progress(whole, labels, lambda line: None, done)
-        resources = Resources(nprocs=2, omp_nthreads=1, mem_gb=4, device="cpu")
+        resources = Resources(nprocs=20, omp_nthreads=1, mem_gb=40, device="cpu")
         outcome = engine.run_workflow(whole, work, resources, watch=progress.note)
         if outcome.failures or len(memory) != participants:
             raise SystemExit(f"{len(memory)} of {participants} ended: {outcome.failures[:1]}")
@@ -202,7 +202,8 @@ def main() -> None:
         return
     print(
         "| participants | wall s | CPU s | main process, half way MiB | at its end "
-        "| all processes together, most MiB | work directory, most MiB | left at the end | output MiB |\n"
+        "| all processes together, most MiB | work directory, most MiB | left at the end "
+        "| output MiB |\n"
         + "|---" * 9 + "|"
     )  # fmt: skip
     for participants in given.participants:

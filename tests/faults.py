@@ -275,7 +275,8 @@ def _rows() -> Iterator[tuple[str, str, str, int | str]]:
         folder = Path(name)
         result = execute(command(break_participants(folder), folder / "out"))
         for label, fault in PARTICIPANTS.items():
-            line = next(line for line in result.lines if f"sub-{label}" in line)
+            told = [line for line in result.lines if not line.startswith("progress: ")]
+            line = next(line for line in told if f"sub-{label}" in line)
             yield fault.name, fault.how, _shown(line, folder), result.exit_code
     for name, how, run in RUNS:
         with tempfile.TemporaryDirectory() as folder_name:

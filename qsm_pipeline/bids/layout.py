@@ -90,25 +90,10 @@ def index(
 
 
 def _kept(bids_dir: Path, database_dir: Path, indexer: BIDSLayoutIndexer) -> BIDSLayout:
-    """Open a database, or make it: of several processes one does, and the others wait.
-
-    It is made beside its place and moved there, because half a database looks like a whole one.
-    """
+    """Open a database, or make it first."""
     database = database_dir / _DATABASE
-    locks = NameLocks(database_dir / "locks.txt")
-    try:
-        locks.acquire("index", float("inf"))
-        if not database.exists():
-            for left in database_dir.glob(f"{_PARTIAL}*"):  # by a process that was killed
-                shutil.rmtree(left, ignore_errors=True)
-            partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=database_dir))
-            BIDSLayout(bids_dir, validate=False, indexer=indexer, database_path=partial)
-            os.replace(partial / _DATABASE, database)
-            partial.rmdir()
-    except OSError as err:
-        raise OutputError(f"{database_dir} cannot be written: {err.strerror}") from err
-    finally:
-        locks.close()
+    if not database.exists():
+        _make_database(bids_dir, database, indexer)
     layout = _opened(database_dir)
     if layout is None:
         raise BIDSInputError(
@@ -120,6 +105,28 @@ def _kept(bids_dir: Path, database_dir: Path, indexer: BIDSLayoutIndexer) -> BID
             "--bids-database-dir"
         )
     return layout
+
+
+def _make_database(bids_dir: Path, database: Path, indexer: BIDSLayoutIndexer) -> None:
+    """Make a database beside its place and move it there: a half one looks like a whole one.
+
+    Of several processes one does it, and the others wait.
+    """
+    folder = database.parent
+    locks = NameLocks(folder / "locks.txt")
+    try:
+        locks.acquire("index", float("inf"))
+        if not database.exists():
+            for left in folder.glob(f"{_PARTIAL}*"):  # by a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
+            BIDSLayout(bids_dir, validate=False, indexer=indexer, database_path=partial)
+            os.replace(partial / _DATABASE, database)
+            partial.rmdir()
+    except OSError as err:
+        raise OutputError(f"{folder} cannot be written: {err.strerror}") from err
+    finally:
+        locks.close()
 
 
 def _opened(database_dir: Path) -> BIDSLayout | None:

@@ -161,7 +161,9 @@ def open_image(path: str) -> nib.Nifti1Image:
         image = nib.load(path)
         slope = _stored_slope(image)
     except _NIBABEL_ERRORS as err:
-        raise BIDSInputError(f"{path} is not a readable NIfTI file: {err}") from err
+        raise BIDSInputError(
+            f"{path} is not a readable NIfTI file ({_reason(err)}); copy or convert it again"
+        ) from err
     if not isinstance(image, nib.Nifti1Image):
         raise BIDSInputError(f"{path} is a {type(image).__name__}, expected NIfTI")
     try:
@@ -184,6 +186,11 @@ def open_image(path: str) -> nib.Nifti1Image:
     return image
 
 
+def _reason(error: Exception) -> str:
+    """Return the message of another library in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def _stored_slope(image: nib.Nifti1Image) -> float:
     """Return the slope as it lies in the file; nibabel hides it once it has used it."""
     with image.file_map["image"].get_prepare_fileobj("rb") as file:
@@ -199,7 +206,7 @@ def read_values(image: nib.Nifti1Image) -> np.ndarray:
             return np.asarray(image.dataobj, dtype=np.float32)
     except (OSError, EOFError, ValueError, zlib.error) as err:
         raise BIDSInputError(
-            f"{path} is damaged or was cut off ({err}); copy or convert it again"
+            f"{path} is damaged or was cut off ({_reason(err)}); copy or convert it again"
         ) from err
 
 
