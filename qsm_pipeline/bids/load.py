@@ -108,6 +108,8 @@ def load_run(run: GreRun) -> LoadedRun:
     for part in parts.values():
         valid &= np.isfinite(part.values).all(axis=0)
         part.values[~np.isfinite(part.values)] = 0
+    if not valid.any():
+        raise BIDSInputError(f"{run.prefix}: no voxel holds finite data in every echo and part")
     maker = md.manufacturer(run.metadata[0]) if run.metadata else ""
     magnitude = parts["magnitude"].values if "magnitude" in parts else None
     if leading == "phase":
@@ -116,17 +118,8 @@ def load_run(run: GreRun) -> LoadedRun:
     else:
         phase, magnitude = _from_real_and_imaginary(parts, maker, notes)
     if magnitude is not None:
-        if (magnitude < 0).any():
-            notes["negative_magnitude"] = "Negative magnitudes were set to zero"
-            np.maximum(magnitude, 0, out=magnitude)
+        _clean_magnitude(magnitude, run.prefix, notes)
         valid &= ~_empty_slices(magnitude)
-        if not magnitude.any():
-            raise BIDSInputError(f"{run.prefix}: every voxel of the magnitude is zero")
-        if magnitude.max() > _MAX_MAGNITUDE:
-            raise BIDSInputError(
-                f"{run.prefix}: the magnitude reaches {magnitude.max():.3g}, too large to "
-                f"compute with (at most {_MAX_MAGNITUDE:g}); correct its slope"
-            )
     if not valid.any():
         raise BIDSInputError(f"{run.prefix}: no voxel holds finite data in every echo")
     if not valid.all():
@@ -306,6 +299,20 @@ def _empty_slices(values: np.ndarray) -> np.ndarray:
         shape[axis] = -1
         empty |= missing.reshape(shape)
     return empty
+
+
+def _clean_magnitude(magnitude: np.ndarray, prefix: str, notes: dict[str, str]) -> None:
+    """Set negative values to zero, and refuse what is nothing or too much."""
+    if (magnitude < 0).any():
+        notes["negative_magnitude"] = "Negative magnitudes were set to zero"
+        np.maximum(magnitude, 0, out=magnitude)
+    if not magnitude.any():
+        raise BIDSInputError(f"{prefix}: every voxel of the magnitude is zero")
+    if magnitude.max() > _MAX_MAGNITUDE:
+        raise BIDSInputError(
+            f"{prefix}: the magnitude reaches {magnitude.max():.3g}, too large to compute with "
+            f"(at most {_MAX_MAGNITUDE:g}); correct its slope"
+        )
 
 
 def _phase_in_radians(

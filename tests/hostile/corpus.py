@@ -266,7 +266,7 @@ GEOMETRY = {
     "slopeInfinite": Case(_header(112, "ff", math.inf, 0.0), "slope"),
     "slopeOverflows": Case(_header(112, "ff", 3e38, 0.0), "finite|convention"),
     "interceptInfinite": Case(_header(112, "ff", 1.0, math.inf), "intercept|inter"),
-    "interceptOverflows": Case(_header(112, "ff", 1.0, 3e38), "every voxel of the phase"),
+    "interceptOverflows": Case(_header(112, "ff", 1.0, 3e38), "convention"),
     "slopeOfMagnitudeOverflows": Case(_header(112, "ff", 3e38, 0.0, part=MAG), "finite"),
 }  # fmt: skip
 VALUES = {
@@ -275,7 +275,7 @@ VALUES = {
     ),
     "phaseZero": Case(_everywhere("phase", lambda: np.zeros(SHAPE)), "finite and not empty"),
     "phaseZeroInOneEcho": Case(_values(lambda: np.zeros(SHAPE)), "finite and not empty"),
-    "phaseNan": Case(_values(_nan_everywhere), "finite"),
+    "phaseNan": Case(_values(_nan_everywhere), "no voxel holds finite data"),
     "phaseHuge": Case(_everywhere("phase", lambda: _phase() * 1e20), "fits no known convention"),
     "phaseIsMagnitude": Case(
         _everywhere("phase", lambda: 9 * magnitude()), "fits no known convention"
@@ -287,7 +287,7 @@ VALUES = {
     "magnitudeNegative": Case(
         _everywhere("mag", lambda: -magnitude()), "every voxel of the magnitude is zero"
     ),
-    "magnitudeNan": Case(_values(_nan_everywhere, MAG), "finite"),
+    "magnitudeNan": Case(_values(_nan_everywhere, MAG), "no voxel holds finite data"),
     "magnitudeInfinite": Case(_values(lambda: magnitude() * np.inf, MAG), "finite"),
     "magnitudeConstant": Case(_everywhere("mag", lambda: np.full(SHAPE, 7))),
     "magnitudeHuge": Case(_everywhere("mag", lambda: magnitude() * 1e36), "too large"),

@@ -23,8 +23,8 @@ GROUPS = {
 HEAD = """# Broken and odd input
 
 Written by `PYTHONPATH=tests python tests/hostile/table.py` from the corpus in
-`tests/hostile/corpus.py`, which makes one participant of three echoes for each row and spoils it as
-the code there says; `tests/hostile/test_corpus.py` checks each, together with a sound participant
+`tests/hostile/corpus.py`, which makes one participant of three echoes for each row and spoils it
+as the code there says; `tests/hostile/test_corpus.py` checks each, together with a sound one
 that they must not disturb. "Read" means that the arrays are right, with the note that goes to the
 log, the page and the sidecars. `tests/hostile/test_fuzz.py` tries random sidecars and headers, and
 `test_names.py` and `test_settings.py` names, settings, descriptions and generators.
