@@ -12,10 +12,11 @@ from qsm_pipeline.bids.collect import collect_runs
 from qsm_pipeline.bids.layout import index
 from qsm_pipeline.exceptions import BIDSInputError
 
+LONG = "b" * 240  # is a label, as long as it is
 LABELS = (
     "a b", "it's", 'say"x"', "<script>alert(1)</script>".replace("/", ""), "<img src=x onerror=x>",
     "$(touch pwned)", "`touch pwned`", ";touch pwned", "|touch pwned", "&", "a\nb", "a\x1b[31mb",
-    "..", "-rf", "*", "?", "[a", "(a", "a\\", "{prefix}", "%s", "b" * 240, "é", "\N{PILE OF POO}",
+    "..", "-rf", "*", "?", "[a", "(a", "a\\", "{prefix}", "%s", LONG, "é", "\N{PILE OF POO}",
     "a_b", "a-b", "", os.fsdecode(b"a\xffb"),
 )  # fmt: skip
 MARKUP = ("timeAsMarkup", "labelWithMarkup")
@@ -77,7 +78,8 @@ def test_the_command_under_odd_names(tmp_path):
     assert not list(tmp_path.rglob("pwned"))
     assert "pwned" not in os.listdir("/")  # where the command was started
     pages = sorted((odd / "out").glob("sub-*.html"))
-    assert [page.stem for page in pages] == [f"sub-{x}" for x in sorted((faults.SOUND, *MARKUP))]
+    shown = sorted((faults.SOUND, *MARKUP, LONG))
+    assert [page.stem for page in pages] == [f"sub-{label}" for label in shown]
     assert "&lt;script&gt;alert(1)" in (odd / "out/sub-timeAsMarkup.html").read_text()
     for page in pages:
         text = page.read_text()
