@@ -1,6 +1,14 @@
 """Errors that end in one clear sentence for the user."""
 
 
+def printable(text: str) -> str:
+    """Return a text in one line that a terminal and a page can show, whatever names hold.
+
+    Line breaks, other control characters and bytes that are no UTF-8 become escapes.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class QSMPipelineError(Exception):
     """Base of all errors whose message is meant for the user as it stands."""
 

@@ -254,6 +254,7 @@ def without_privileges() -> list[str]:
 
 
 def environment() -> dict[str, str]:
+    """Return the environment of a command, in which this source is imported."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     return os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -274,7 +275,8 @@ def _rows() -> Iterator[tuple[str, str, str, int | str]]:
         folder = Path(name)
         result = execute(command(break_participants(folder), folder / "out"))
         for label, fault in PARTICIPANTS.items():
-            line = next(line for line in result.lines if f"sub-{label}" in line)
+            told = [line for line in result.lines if not line.startswith("progress: ")]
+            line = next(line for line in told if f"sub-{label}" in line)
             yield fault.name, fault.how, _shown(line, folder), result.exit_code
     for name, how, run in RUNS:
         with tempfile.TemporaryDirectory() as folder_name:

@@ -33,6 +33,7 @@ from qsm_pipeline.exceptions import BIDSInputError
 
 _PART_NAMES = {"mag": "magnitude", "phase": "phase", "real": "real", "imag": "imag"}
 
+_MAX_ECHO_DIGITS = 3
 _Files = dict[str, dict[int | None, Path]]
 _Key = tuple[str, tuple[tuple[str, str], ...]]
 _Groups = dict[_Key, list[tuple[dict[str, str], Path]]]
@@ -109,7 +110,8 @@ def collect_runs(
             Skipped(
                 f"sub-{subject}",
                 "No gradient-echo image (MEGRE or T2starw) was found in its anat folders"
-                + (" with the filters given" if filters or session_labels else ""),
+                + (" with the filters given" if filters or session_labels else "")
+                + _stale(layout),
                 subject,
             )
         )
@@ -122,6 +124,12 @@ def _with_segmentation(run: GreRun, derivatives: Sequence[Path]) -> GreRun:
         return run
     found = find_segmentation(run.entities, Path(run.files[0]), derivatives)
     return replace(run, segmentation=asdict(found)) if found else run
+
+
+def _stale(layout: BIDSLayout) -> str:
+    """Return what to think of where the index was made before."""
+    database = layout.connection_manager.database_file
+    return f", by the index {database}; delete it if it is older than the data" if database else ""
 
 
 def _groups(
@@ -248,8 +256,11 @@ def _by_part_and_echo(
             )
         if label is None:
             notes["magnitude"] = f"{path.name} has no part entity and was taken as magnitude"
-        if "echo" in entities and not entities["echo"].isdecimal():
-            raise BIDSInputError(f"{path.name}: echo-{entities['echo']} is not a number")
+        number = entities.get("echo", "1")
+        if not (number.isascii() and number.isdecimal() and len(number) <= _MAX_ECHO_DIGITS):
+            raise BIDSInputError(
+                f"{path.name}: echo-{number} is not a number of at most {_MAX_ECHO_DIGITS} digits"
+            )
         echo = int(entities["echo"]) if "echo" in entities else None
         of_part = files.setdefault(_PART_NAMES[label or "mag"], {})
         if echo in of_part:

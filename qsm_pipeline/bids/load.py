@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 
 from qsm_pipeline.bids import metadata as md
+from qsm_pipeline.bids.files import check_declared_size, check_packing, file_size
 from qsm_pipeline.bids.phase_scaling import (
     StoredPhase,
     alternating_axis,
@@ -23,6 +26,10 @@ from qsm_pipeline.numerics.grid import Grid
 
 _AFFINE_TOLERANCE = 1e-3
 _MIN_SIDE = 4
+_VOXEL_SIZE_MM = (0.005, 100.0)
+_MAX_MAGNITUDE = 1e15
+"""Squares of magnitudes are summed in float32."""
+_NIBABEL_ERRORS = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError)
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,8 @@ def load_run(run: GreRun) -> LoadedRun:
     for part in parts.values():
         valid &= np.isfinite(part.values).all(axis=0)
         part.values[~np.isfinite(part.values)] = 0
+    if not valid.any():
+        raise BIDSInputError(f"{run.prefix}: no voxel holds finite data in every echo and part")
     maker = md.manufacturer(run.metadata[0]) if run.metadata else ""
     magnitude = parts["magnitude"].values if "magnitude" in parts else None
     if leading == "phase":
@@ -109,12 +118,8 @@ def load_run(run: GreRun) -> LoadedRun:
     else:
         phase, magnitude = _from_real_and_imaginary(parts, maker, notes)
     if magnitude is not None:
-        if (magnitude < 0).any():
-            notes["negative_magnitude"] = "Negative magnitudes were set to zero"
-            np.maximum(magnitude, 0, out=magnitude)
+        _clean_magnitude(magnitude, run.prefix, notes)
         valid &= ~_empty_slices(magnitude)
-        if not magnitude.any():
-            raise BIDSInputError(f"{run.prefix}: every voxel of the magnitude is zero")
     if not valid.any():
         raise BIDSInputError(f"{run.prefix}: no voxel holds finite data in every echo")
     if not valid.all():
@@ -144,17 +149,24 @@ class _Part:
 
 def open_image(path: str) -> nib.Nifti1Image:
     """Open a NIfTI file; raise `BIDSInputError` naming it if that fails."""
+    file_size(path)
     try:
         image = nib.load(path)
-    except FileNotFoundError as err:
-        raise BIDSInputError(f"{path} does not exist (or is a link to nothing)") from err
-    except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as err:
-        raise BIDSInputError(f"{path} is not a readable NIfTI file: {err}") from err
+        slope = _stored_slope(image)
+    except _NIBABEL_ERRORS as err:
+        raise BIDSInputError(
+            f"{path} is not a readable NIfTI file ({_reason(err)}); copy or convert it again"
+        ) from err
     if not isinstance(image, nib.Nifti1Image):
         raise BIDSInputError(f"{path} is a {type(image).__name__}, expected NIfTI")
-    length = image.header.get_xyzt_units()[0]
+    try:
+        length = image.header.get_xyzt_units()[0]
+    except KeyError:
+        length = f"unit {int(image.header['xyzt_units'])}"
     if length not in ("mm", "unknown"):
         raise BIDSInputError(f"{path}: its header gives lengths in {length}, expected mm")
+    if np.isinf(slope):  # nibabel would take it for none
+        raise BIDSInputError(f"{path}: the slope of its header is {slope}, expected a number")
     dtype = image.get_data_dtype()
     if dtype.kind == "c":
         raise BIDSInputError(
@@ -163,17 +175,31 @@ def open_image(path: str) -> nib.Nifti1Image:
         )
     if dtype.kind not in "iuf":
         raise BIDSInputError(f"{path} holds {dtype}, expected integers or floats")
+    check_declared_size(path, math.prod(image.shape) * dtype.itemsize)
     return image
+
+
+def _reason(error: Exception) -> str:
+    """Return the message of another library in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _stored_slope(image: nib.Nifti1Image) -> float:
+    """Return the slope as it lies in the file; nibabel hides it once it has used it."""
+    with image.file_map["image"].get_prepare_fileobj("rb") as file:
+        return float(type(image.header).from_fileobj(file, check=False)["scl_slope"])
 
 
 def read_values(image: nib.Nifti1Image) -> np.ndarray:
     """Return the values as float32; raise `BIDSInputError` naming the file if that fails."""
     path = image.get_filename()
     try:
-        return np.asarray(image.dataobj, dtype=np.float32)
+        check_packing(path)
+        with np.errstate(over="ignore"):  # what overflows is infinite, and left out
+            return np.asarray(image.dataobj, dtype=np.float32)
     except (OSError, EOFError, ValueError, zlib.error) as err:
         raise BIDSInputError(
-            f"{path} is damaged or was cut off ({err}); copy or convert it again"
+            f"{path} is damaged or was cut off ({_reason(err)}); copy or convert it again"
         ) from err
 
 
@@ -213,7 +239,11 @@ def _read_part(paths: tuple[str, ...], n_echoes: int) -> _Part:
 def _check_geometry(parts: dict[str, _Part], leading: str) -> None:
     first = parts[leading].images[0]
     try:
-        Grid.from_affine(parts[leading].values.shape[1:], first.affine)
+        grid = Grid.from_affine(parts[leading].values.shape[1:], first.affine)
+        low, high = _VOXEL_SIZE_MM
+        if not low <= min(grid.voxel_size_mm) <= max(grid.voxel_size_mm) <= high:
+            voxel = " x ".join(f"{size:.4g}" for size in grid.voxel_size_mm)
+            raise ValueError(f"The voxel size is {voxel} mm, expected {low:g} to {high:g} mm")
     except ValueError as err:
         raise BIDSInputError(f"{first.get_filename()}: {err}; correct its header") from err
     for part in parts.values():
@@ -269,6 +299,20 @@ def _empty_slices(values: np.ndarray) -> np.ndarray:
         shape[axis] = -1
         empty |= missing.reshape(shape)
     return empty
+
+
+def _clean_magnitude(magnitude: np.ndarray, prefix: str, notes: dict[str, str]) -> None:
+    """Set negative values to zero, and refuse what is nothing or too much."""
+    if (magnitude < 0).any():
+        notes["negative_magnitude"] = "Negative magnitudes were set to zero"
+        np.maximum(magnitude, 0, out=magnitude)
+    if not magnitude.any():
+        raise BIDSInputError(f"{prefix}: every voxel of the magnitude is zero")
+    if magnitude.max() > _MAX_MAGNITUDE:
+        raise BIDSInputError(
+            f"{prefix}: the magnitude reaches {magnitude.max():.3g}, too large to compute with "
+            f"(at most {_MAX_MAGNITUDE:g}); correct its slope"
+        )
 
 
 def _phase_in_radians(

@@ -10,7 +10,7 @@ from typing import Any
 from qsm_pipeline.exceptions import BIDSInputError
 from qsm_pipeline.numerics.units import GAMMA_BAR_HZ_PER_T
 
-MAX_ECHO_TIME_S = 0.2
+MIN_ECHO_TIME_S, MAX_ECHO_TIME_S = 1e-5, 0.2
 B0_RANGE_TESLA = (0.05, 20.0)
 KEPT_KEYS = (
     "EchoTime", "EchoTime1", "EchoTime2", "MagneticFieldStrength", "ImagingFrequency", "Units",
@@ -83,6 +83,10 @@ def check_echo_time(value: float, file: str) -> None:
     """Refuse an echo time that is not positive or looks like milliseconds."""
     if value <= 0:
         raise BIDSInputError(f"{file}: EchoTime is {value:g} s, expected a positive time")
+    if value < MIN_ECHO_TIME_S:
+        raise BIDSInputError(
+            f"{file}: EchoTime is {value:g} s, expected seconds and at least {MIN_ECHO_TIME_S:g}"
+        )
     if value > MAX_ECHO_TIME_S:
         raise BIDSInputError(
             f"{file}: EchoTime is {value:g}, expected seconds and at most {MAX_ECHO_TIME_S:g}; "

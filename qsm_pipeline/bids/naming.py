@@ -117,10 +117,15 @@ def build_name(entities: Mapping[str, str], suffix: str, extension: str = ".nii.
     if unknown:
         raise ValueError(f"Unknown BIDS entity {unknown[0]!r}; known: {', '.join(ENTITY_ORDER)}")
     for key, label in entities.items():
-        if not _LABEL.fullmatch(label):
+        if not is_label(label):
             raise ValueError(f"The label of {key!r} must be letters and digits, got {label!r}")
     parts = [f"{key}-{entities[key]}" for key in ENTITY_ORDER if key in entities]
     return "_".join([*parts, suffix] if suffix else parts) + (extension if suffix else "")
+
+
+def is_label(text: str) -> bool:
+    """Return whether a text may be the label of an entity: letters and digits."""
+    return _LABEL.fullmatch(text) is not None
 
 
 def folder(entities: Mapping[str, str], datatype: str = "") -> PurePosixPath:

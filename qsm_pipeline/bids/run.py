@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qsm_pipeline.bids.naming import build_name
+from qsm_pipeline.exceptions import printable
 
 PARTS = ("phase", "magnitude", "real", "imag")
 
@@ -109,7 +110,7 @@ class Skipped:
     Parameters
     ----------
     what : str
-        A file, or the prefix of a run.
+        A file, or the prefix of a run; one line, as is the reason.
     reason : str
         One sentence.
     subject : str
@@ -119,6 +120,10 @@ class Skipped:
     what: str
     reason: str
     subject: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "what", printable(self.what))
+        object.__setattr__(self, "reason", printable(self.reason))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from qsm_pipeline.bids.files import file_size
 from qsm_pipeline.bids.naming import parse_name
 from qsm_pipeline.exceptions import BIDSInputError
 
@@ -34,9 +35,10 @@ def read_json_object(path: Path) -> dict[str, Any]:
         If the file cannot be read, is implausibly large, is not JSON or holds something else.
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        if file_size(path) > _MAX_BYTES:
             raise BIDSInputError(f"{path} is larger than 16 MiB, which no sidecar is; replace it")
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        data = json.loads(text, object_pairs_hook=_without_contradictions)
     except OSError as err:
         raise BIDSInputError(f"{path} cannot be read: {err.strerror or err}") from err
     except (ValueError, RecursionError) as err:  # JSON and UTF-8 errors are ValueErrors
@@ -45,6 +47,15 @@ def read_json_object(path: Path) -> dict[str, Any]:
         raise BIDSInputError(
             f"{path} holds a JSON {type(data).__name__}, expected an object of keys and values"
         )
+    return data
+
+
+def _without_contradictions(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in data and data[key] != value:
+            raise ValueError(f"it holds the key {key[:60]!r} twice, with different values")
+        data[key] = value
     return data
 
 
@@ -105,5 +116,9 @@ class SidecarReader:
 
     def _json_files(self, folder: Path) -> list[Path]:
         if folder not in self._folders:
-            self._folders[folder] = sorted(p for p in folder.iterdir() if p.suffix == ".json")
+            try:
+                entries = sorted(folder.iterdir())
+            except OSError as err:
+                raise BIDSInputError(f"{folder} cannot be read: {err.strerror}") from err
+            self._folders[folder] = [path for path in entries if path.suffix == ".json"]
         return self._folders[folder]

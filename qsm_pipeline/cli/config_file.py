@@ -26,7 +26,7 @@ def load_config(context: click.Context, _: click.Parameter, path: Path | None) -
         return None
     try:
         values = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise click.BadParameter(f"{path} cannot be read as TOML: {error}") from None
     values = {key.replace("-", "_"): value for key, value in values.items()}
     options = {p.name: p for p in context.command.params if isinstance(p, click.Option)}

@@ -98,7 +98,13 @@ EXIT_USAGE = 2
     "-w",
     "--work-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Intermediate files, kept so that a second run resumes.  [default: OUT_DIR/work]",
+    help="Intermediate files; after a failure the next start resumes.  [default: OUT_DIR/work]",
+)
+@click.option(
+    "--keep-work",
+    is_flag=True,
+    help="Keep the intermediate files of what succeeded, so that with other methods only what "
+    "depends on them is computed again.",
 )
 @click.option("--nprocs", type=click.IntRange(1), help="Cores to use.  [default: usable cores]")
 @click.option(

@@ -122,6 +122,12 @@ class InvertDipole(NumericInterface):
         result = method.function(problem, method.params(**inputs.params))
         if not isinstance(result, Reconstruction):
             result = Reconstruction(result, None)
+        if not result.chi_ppm.isfinite().all():
+            raise ValueError(
+                f"{inputs.method} gave values that are not finite with the parameters "
+                f"{inputs.params or 'it has by default'}; check them, and the generator if it is "
+                "one of your own"
+            )
         like = inputs.local_field
         saved = {
             "chi": save_tensor(result.chi_ppm, like, folder / "chi.nii"),

@@ -74,7 +74,7 @@ class Grid:
             If the affine is not finite, singular or sheared (axes not perpendicular).
         """
         linear = np.asarray(affine, dtype=float)[:3, :3]
-        if not np.isfinite(linear).all():
+        if not np.isfinite(affine).all():
             raise ValueError("The affine has entries that are not finite")
         voxel = np.linalg.norm(linear, axis=0)
         if (voxel <= 0).any():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from nipype.pipeline import plugins
 from nipype.pipeline.engine import Node, Workflow
 
 from qsm_pipeline.exceptions import ConfigError
+from qsm_pipeline.locks import NameLocks
 from qsm_pipeline.resources import Resources, limit_threads
 from qsm_pipeline.workflows.cluster_plugin import cluster_plugin
 from qsm_pipeline.workflows.failures import Failure, read_crash_file
@@ -54,6 +55,8 @@ def run_workflow(
     *,
     stop_on_first_crash: bool = False,
     plugin: Mapping[str, Any] | None = None,
+    watch: Callable[[Node, str], None] | None = None,
+    locks: Sequence[NameLocks] = (),
 ) -> Outcome:
     """Run a workflow to its end, whatever fails on the way.
 
@@ -69,6 +72,10 @@ def run_workflow(
         Do not start anything after the first failure, and end what runs.
     plugin : mapping, optional
         From :func:`check_plugin`: another nipype plugin.
+    watch : callable, optional
+        Gets each node whose status changes, with ``start``, ``end`` or ``exception``.
+    locks : sequence of NameLocks
+        Held by the nodes too, so that nobody else starts while one of them still runs.
 
     Returns
     -------
@@ -90,8 +97,10 @@ def run_workflow(
     def note(node: Node, status: str) -> None:
         if status == "end":
             seconds[node.fullname] = node_seconds(node)
+        if watch is not None:
+            watch(node, status)
 
-    runner = _runner(plugin or {}, resources, work_dir, note)
+    runner = _runner(plugin or {}, resources, work_dir, note, locks)
     error = None
     try:
         workflow.run(plugin=runner)
@@ -131,7 +140,6 @@ def _configure(
     workflow: Workflow, crash_dir: Path, stop_on_first_crash: bool, poll_s: float
 ) -> None:
     settings = {
-        "crashdump_dir": str(crash_dir),
         "crashfile_format": "txt",
         "stop_on_first_crash": str(stop_on_first_crash).lower(),
         "check_version": "false",
@@ -141,12 +149,17 @@ def _configure(
         "job_finished_timeout": "30",  # of a cluster, whose shared folder may show results late
         "remove_unnecessary_outputs": "false",
     }
-    workflow.config["execution"] = {**workflow.config.get("execution", {}), **settings}
+    own = {**settings, "crashdump_dir": str(crash_dir)}  # nipype's parser takes no % in a path
+    workflow.config["execution"] = {**workflow.config.get("execution", {}), **own}
     nipype_config.update_config({"execution": settings, "monitoring": {"enabled": "false"}})
 
 
 def _runner(
-    plugin: Mapping[str, Any], resources: Resources, work_dir: Path, note: Any
+    plugin: Mapping[str, Any],
+    resources: Resources,
+    work_dir: Path,
+    note: Any,
+    locks: Sequence[NameLocks],
 ) -> plugins.base.PluginBase:
     """Return the plugin object; MultiProc by name is ours too, because nipype's own can hang."""
     name = plugin.get("plugin", "MultiProc")
@@ -161,4 +174,4 @@ def _runner(
         "n_gpu_procs": 1,  # one node at a time on the device, whose memory is not counted
         "raise_insufficient": False,
     }
-    return ProcessPerNodePlugin({**limits, **arguments}, work_dir)
+    return ProcessPerNodePlugin({**limits, **arguments}, work_dir, locks)

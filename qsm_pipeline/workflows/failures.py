@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from qsm_pipeline.exceptions import printable
+
 _ERROR_LINE = re.compile(r"^\s*(?P<type>[A-Za-z_][\w.]*)(: (?P<message>.*))?$")
 _NIPYPE_REMARK = "When creating this crashfile, the results file"
 _PLAIN = {
@@ -61,7 +63,7 @@ def failure_of(node: str, traceback: str, work_dir: Path, crash_file: str = "") 
     """
     parts = node.split(".")
     run = parts[-2] if len(parts) > 1 else node
-    return Failure(run, parts[-1], _sentence(traceback, work_dir), crash_file)
+    return Failure(run, parts[-1], printable(_sentence(traceback, work_dir)), crash_file)
 
 
 def read_crash_file(path: Path, work_dir: Path) -> Failure:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-import nibabel as nib
-from nibabel.filebasedimages import ImageFileError
-
+from qsm_pipeline.bids.load import open_image
 from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.exceptions import BIDSInputError
 
 _LIBRARIES_GB = 0.3
 _NETWORK_GB = 0.6
@@ -42,8 +41,8 @@ def volume_size_gb(run: GreRun) -> float:
     """Return the size of one volume of a run as float32, in GiB."""
     first = (run.phase or run.real)[0]
     try:
-        shape = nib.load(first).shape[:3]
-    except (OSError, EOFError, ValueError, ImageFileError):
+        shape = open_image(first).shape[:3]
+    except BIDSInputError:
         return _UNREADABLE_GB
     return math.prod(shape) * 4 / 2**30
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qsm_pipeline.bids.derivatives import write_atomic, write_json
-from qsm_pipeline.bids.naming import figure_path
+from qsm_pipeline.bids.naming import figure_path, is_label
 from qsm_pipeline.exceptions import OutputError
 from qsm_pipeline.reports.citations import write_citations
 from qsm_pipeline.reports.figures import STAGES
@@ -27,7 +27,7 @@ def write_pages(summary: Summary, out_dir: Path) -> None:
     """
     found = summary.found
     subjects = {r.subject for r in found.runs} | {s.subject for s in found.skipped if s.subject}
-    for subject in sorted(subjects):
+    for subject in sorted(filter(is_label, subjects)):  # any other name has no place in a path
         page = out_dir / f"sub-{subject}.html"
         states = summary.states_of(subject)
         try:

@@ -6,7 +6,8 @@ import logging
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from qsm_pipeline.bids.derivatives import write_atomic, write_dataset_files
 from qsm_pipeline.bids.layout import index
 from qsm_pipeline.bids.run import Collection, GreRun
 from qsm_pipeline.exceptions import OutputError
+from qsm_pipeline.locks import NameLocks, lock_all
 from qsm_pipeline.resources import Resources
 from qsm_pipeline.workflows.checks import (
     check_folders,
@@ -27,8 +29,10 @@ from qsm_pipeline.workflows.checks import (
     validate_bids,
 )
 from qsm_pipeline.workflows.engine import check_plugin, run_workflow
+from qsm_pipeline.workflows.ledger import Ledger
 from qsm_pipeline.workflows.pages import write_pages
 from qsm_pipeline.workflows.plugin import quiet_nipype
+from qsm_pipeline.workflows.progress import Progress
 from qsm_pipeline.workflows.run import METHOD_DEFAULTS, init_run_wf, node_name
 from qsm_pipeline.workflows.settings import read_mapping, to_toml
 from qsm_pipeline.workflows.summary import Summary
@@ -49,6 +53,7 @@ def run_participants(
     derivatives: Sequence[Path] = (),
     mask_pattern: str = "",
     work_dir: Path | None = None,
+    keep_work: bool = False,
     nprocs: int | None = None,
     omp_nthreads: int | None = None,
     mem_gb: float | None = None,
@@ -78,6 +83,9 @@ def run_participants(
         Do not run the validator.
     bids_database_dir, work_dir : pathlib.Path, optional
         Index to be kept; intermediate files, by default in ``out_dir``.
+    keep_work : bool
+        Keep the intermediate files of a run that ended well, so that with other methods only what
+        depends on them is computed again.
     nprocs, omp_nthreads, mem_gb, device : optional
         See `qsm_pipeline.resources.Resources`.
     nipype_plugin_file : pathlib.Path, optional
@@ -128,20 +136,27 @@ def run_participants(
     start = time.monotonic()
     if reports_only:
         summary.note_missing_maps(out_dir)
+        write_pages(summary, out_dir)
     else:
         _prepare_output(bids_dir, out_dir, work_dir, settings | methods | asdict(resources))
-        workflow = init_participants_wf(
-            runs=found.runs, out_dir=out_dir, work_dir=work_dir, resources=resources, **methods
-        )
-        _note_memory(workflow, resources.mem_gb, echo)
-        if write_graph:
-            _write_graph(workflow, found.runs[0], out_dir / "logs", echo)
-        outcome = run_workflow(
-            workflow, out_dir / "logs", resources,
-            stop_on_first_crash=stop_on_first_crash, plugin=plugin,
-        )  # fmt: skip
-        summary.note_outcome(outcome, workflow.name)
-    write_pages(summary, out_dir)
+        with _reserve(summary, out_dir, work_dir) as locks:
+            ledger = Ledger(out_dir, methods)
+            runs = ledger.open_runs(summary.found.runs)
+            summary.note_finished(runs)
+            if runs:
+                workflow = init_participants_wf(
+                    runs=runs, out_dir=out_dir, work_dir=work_dir, resources=resources, **methods
+                )
+                _note_memory(workflow, resources.mem_gb, echo)
+                if write_graph:
+                    _write_graph(workflow, runs[0], out_dir / "logs", echo)
+                outcome = run_workflow(
+                    workflow, out_dir / "logs", resources,
+                    stop_on_first_crash=stop_on_first_crash, plugin=plugin, locks=locks,
+                    watch=_watch(workflow, runs, ledger, keep_work=keep_work, echo=echo).note,
+                )  # fmt: skip
+                summary.note_outcome(outcome, workflow.name)
+            write_pages(summary, out_dir)
     echo(f"finished in {time.monotonic() - start:.0f} s")
     return summary.close(out_dir)
 
@@ -218,6 +233,45 @@ def _prepare_output(
         write_atomic(out_dir / "logs" / name, (header + to_toml(settings)).encode())
     except OSError as error:
         raise OutputError(f"{error.filename} cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def _reserve(summary: Summary, out_dir: Path, work_dir: Path) -> Iterator[list[NameLocks]]:
+    """Lock the participants, and leave those out that another process works on."""
+    locks = [NameLocks(folder / "locks.txt") for folder in (out_dir / "logs", work_dir)]
+    try:
+        subjects = sorted({run.subject for run in summary.found.runs})
+        summary.leave_out(
+            {
+                subject: f"is being processed by {holder} ({locks[0].path}); wait until that has "
+                "ended, or end it and start again"
+                for subject, holder in lock_all(locks, subjects).items()
+            }
+        )
+        yield locks
+    finally:
+        for each in locks:
+            each.close()
+
+
+def _watch(
+    workflow: Workflow, runs: Sequence[GreRun], ledger: Ledger, *, keep_work: bool, echo: Echo
+) -> Progress:
+    """Write down which runs are finished, and remove their intermediate files."""
+    by_name = {node_name(run): run for run in runs}
+    folder = Path(workflow.base_dir) / workflow.name
+
+    def close(name: str, written: list[str], seconds: float) -> None:
+        try:
+            ledger.close_run(by_name[name], written, seconds)
+        except (OSError, OutputError) as error:  # its files stay, so the next start resumes
+            echo(f"note on {by_name[name].prefix}: {error}; it will be looked through again")
+        else:
+            if not keep_work:
+                shutil.rmtree(folder / name, ignore_errors=True)
+
+    labels = {name: run.prefix for name, run in by_name.items()}
+    return Progress(workflow, labels, echo, close)
 
 
 def _note_memory(workflow: Workflow, mem_gb: float, echo: Echo) -> None:

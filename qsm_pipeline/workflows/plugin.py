@@ -6,17 +6,20 @@ import logging
 import multiprocessing
 import resource
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from nipype.pipeline.engine import Node
 from nipype.pipeline.plugins import MultiProcPlugin
 from nipype.pipeline.plugins.multiproc import run_node
 
+from qsm_pipeline.locks import NameLocks, end_with
 from qsm_pipeline.workflows.failures import Failure, failure_of
 
 LOGGER = logging.getLogger(__name__)
@@ -37,7 +40,20 @@ class ProcessPerNodePlugin(MultiProcPlugin):
     nipype then waits for ever, and innocent nodes are lost with it. Here only the node that it
     ran fails. The memory of a node, on the GPU too, is free again when it ends. The processes are
     forked from a server that has imported the numerics but never used them, because a child of
-    a process that has used OpenMP threads may wait for them for ever.
+    a process that has used OpenMP threads may wait for them for ever. They end with the process
+    that started them, however that ends.
+
+    No more runs are open at once than there are cores, the oldest first: runs are finished, and
+    the work directory stays small, instead of all being read before the first is inverted.
+
+    Parameters
+    ----------
+    plugin_args : dict
+        Those of MultiProc.
+    work_dir : pathlib.Path
+        Named in messages.
+    locks : sequence of NameLocks
+        Held by every process that is started.
 
     Attributes
     ----------
@@ -45,13 +61,17 @@ class ProcessPerNodePlugin(MultiProcPlugin):
         In the order in which they happened.
     """
 
-    def __init__(self, plugin_args: dict[str, Any], work_dir: Path) -> None:
+    def __init__(
+        self, plugin_args: dict[str, Any], work_dir: Path, locks: Sequence[NameLocks] = ()
+    ) -> None:
         super().__init__(plugin_args={"mp_context": "forkserver", **plugin_args})
         self.failures: list[Failure] = []
         self._work_dir = work_dir
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(_PRELOADED)
         self._running: dict[int, _Task] = {}
+        self._locks = list(locks)
+        self._lifeline, self._alive = self._context.Pipe(duplex=False)
 
     def stop(self) -> None:
         """End what still runs."""
@@ -60,12 +80,28 @@ class ProcessPerNodePlugin(MultiProcPlugin):
             task.process.join()
         self._running.clear()
 
+    def _generate_dependency_list(self, graph: Any) -> None:
+        super()._generate_dependency_list(graph)
+        runs = [".".join(node.fullname.split(".")[:2]) for node in self.procs]
+        _, first, of_node = np.unique(runs, return_index=True, return_inverse=True)
+        self._age = first[of_node]  # of the run of each node, by its first node
+
+    def _sort_jobs(self, jobids: np.ndarray, scheduler: str | None = None) -> list[int]:
+        """Return the jobs that may be started, those of the oldest runs first."""
+        age = self._age
+        opened = np.intersect1d(age[~self.proc_done | self.proc_pending], age[self.proc_done])
+        ready = sorted(jobids, key=lambda job: (age[job], job))
+        fresh = list(dict.fromkeys(age[job] for job in ready if age[job] not in opened))
+        allowed = {*opened, *fresh[: max(0, self.processors - len(opened))]}
+        return [job for job in ready if age[job] in allowed]
+
     def _submit_job(self, node: Node, updatehash: bool = False) -> int:
         self._taskid += 1
         receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(
             target=_work,
             args=(sender, node, updatehash, self._taskid, logging.getLogger().level),
+            kwargs={"lifeline": self._lifeline, "held": self._locks},
             daemon=True,
         )
         process.start()
@@ -108,8 +144,21 @@ def quiet_nipype(level: int) -> None:
         logger.setLevel(level if level < logging.WARNING else logging.CRITICAL)
 
 
-def _work(pipe: Connection, node: Node, updatehash: bool, taskid: int, level: int) -> None:
-    """Run a node in a process of its own and send back what nipype wants to know."""
+def _work(
+    pipe: Connection,
+    node: Node,
+    updatehash: bool,
+    taskid: int,
+    level: int,
+    *,
+    lifeline: Connection,
+    held: Sequence[int],
+) -> None:
+    """Run a node in a process of its own and send back what nipype wants to know.
+
+    ``held`` are the locks, which are open as long as this process lives.
+    """
+    end_with(lifeline)
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
     quiet_nipype(level)
     torch.set_num_threads(max(1, node.n_procs))

@@ -22,7 +22,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text()
         value = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read as TOML or JSON: {error}") from None
     if not isinstance(value, dict):
         raise ConfigError(f"{path} must hold an object with keys, found {type(value).__name__}")

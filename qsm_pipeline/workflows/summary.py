@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from qsm_pipeline.bids.naming import output_path
-from qsm_pipeline.bids.run import Collection, Skipped
+from qsm_pipeline.bids.run import Collection, GreRun, Skipped
 from qsm_pipeline.workflows.engine import Outcome
 from qsm_pipeline.workflows.failures import Failure
 from qsm_pipeline.workflows.record import Problem, RunState
@@ -31,6 +31,7 @@ class Summary:
         self._seconds: dict[str, dict[str, float]] = {}
         self._ran: set[str] = set()
         self._unwritten = 0
+        self._before: set[str] = set()
 
     def list_found(self, *, dry_run: bool) -> None:
         """Print what cannot be run and, if nothing is to be, all that was found."""
@@ -48,6 +49,22 @@ class Summary:
         if not self.found.runs:
             self._echo("Nothing to do: no gradient-echo run with phase that can be used")
 
+    def leave_out(self, subjects: Mapping[str, str]) -> None:
+        """Leave out participants, each for one reason; they get no page."""
+        left_out = [Skipped(f"sub-{label}", reason) for label, reason in subjects.items()]
+        for skipped in left_out:
+            self._echo(f"skipped {skipped.what}: {skipped.reason}")
+        runs = tuple(run for run in self.found.runs if run.subject not in subjects)
+        others = tuple(s for s in self.found.skipped if s.subject not in subjects)
+        self.found = Collection(runs, (*others, *left_out))
+
+    def note_finished(self, unfinished: Sequence[GreRun]) -> None:
+        """Take in which runs are still to be done; the others were finished before."""
+        for run in self.found.runs:
+            if run not in unfinished:
+                self._before.add(run.prefix)
+                self._echo(f"done {run.prefix} before; nothing it was made from has changed")
+
     def note_outcome(self, outcome: Outcome, workflow: str) -> None:
         """Take in how the workflow of that name ended."""
         names = {node_name(run): run.prefix for run in self.found.runs}
@@ -60,7 +77,7 @@ class Summary:
                 self._seconds.setdefault(names[run_name], {})[node] = seconds
         self._ran |= {*self._problems, *self._seconds}
         for run in self.found.runs:
-            if run.prefix in self._problems:
+            if run.prefix in self._problems or run.prefix in self._before:
                 continue
             if f"{workflow}.{node_name(run)}.write" in outcome.finished:
                 self._echo(f"done {run.prefix}")

@@ -1,6 +1,11 @@
+import multiprocessing
+import os
+import signal
+
 import pytest
 from bids_trees import add_megre, make_dataset
 
+from qsm_pipeline.bids import layout as layout_module
 from qsm_pipeline.bids.collect import collect_runs
 from qsm_pipeline.bids.layout import index, participants
 from qsm_pipeline.exceptions import BIDSInputError, OutputError
@@ -49,6 +54,67 @@ def test_database_is_used_again(root, tmp_path):
     assert [r.prefix for r in first.runs] == ["sub-01", "sub-011", "sub-02"]
     assert [r.prefix for r in again.runs] == ["sub-01", "sub-011", "sub-02"]
     assert [s.what for s in again.skipped] == ["sub-09"]
+    assert "delete it if it is older than the data" in again.skipped[0].reason
+
+
+def test_half_a_database_is_never_used(root, tmp_path):
+    """A process that is killed while it indexes leaves nothing under the final name."""
+    database = tmp_path / "db"
+    process = multiprocessing.get_context("forkserver").Process(
+        target=_index_and_die, args=(root, database)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert not (database / "layout_index.sqlite").exists()
+    assert len(collect_runs(index(root, None, database)).runs) == 3
+    assert sorted(p.name for p in database.iterdir()) == ["layout_index.sqlite", "locks.txt"]
+    (database / "locks.txt").unlink()
+    index(root, None, database)  # is there, so nothing is written: it may lie on a read-only disk
+    assert [p.name for p in database.iterdir()] == ["layout_index.sqlite"]
+
+
+def _index_and_die(root, database):
+    def die(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    os.replace = die
+    index(root, None, database)
+
+
+def test_only_one_of_several_processes_indexes(root, tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    with context.Pool(3) as pool:
+        found = pool.starmap(_count_indexed, [(root, tmp_path / "db")] * 3)
+    assert [runs for runs, _ in found] == [3, 3, 3]
+    assert sum(made for _, made in found) == 1
+
+
+def _count_indexed(root, database):
+    made = []
+    before = layout_module.tempfile.mkdtemp
+    layout_module.tempfile.mkdtemp = lambda **options: made.append(1) or before(**options)
+    runs = len(collect_runs(index(root, None, database)).runs)
+    layout_module.tempfile.mkdtemp = before  # a process may index more than once
+    return runs, len(made)
+
+
+@pytest.mark.parametrize("spoil", [b"", b"no database", None])
+def test_broken_database(root, tmp_path, spoil):
+    database = tmp_path / "db" / "layout_index.sqlite"
+    index(root, None, database.parent)
+    whole = database.read_bytes()
+    database.write_bytes(whole[: len(whole) // 2] if spoil is None else spoil)
+    with pytest.raises(BIDSInputError, match="is not a whole database of pybids; delete it"):
+        index(root, None, database.parent)
+
+
+def test_database_of_another_data_set(root, tmp_path):
+    other = make_dataset(tmp_path / "other")
+    add_megre(other, sub="07")
+    index(other, None, tmp_path / "db")
+    with pytest.raises(BIDSInputError, match=r"is the index of .*other, expected one of .*raw"):
+        index(root, None, tmp_path / "db")
 
 
 def test_refusals(tmp_path, root):

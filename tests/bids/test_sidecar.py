@@ -47,5 +47,5 @@ def test_binary_and_missing(tmp_path):
     (tmp_path / "b.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BIDSInputError, match="is not valid JSON"):
         read_json_object(tmp_path / "b.json")
-    with pytest.raises(BIDSInputError, match="cannot be read: No such file"):
+    with pytest.raises(BIDSInputError, match="does not exist"):
         read_json_object(tmp_path / "c.json")

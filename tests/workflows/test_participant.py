@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import tomllib
 
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 
 from qsm_pipeline import __version__
 from qsm_pipeline.cli.main import main
+from qsm_pipeline.locks import NameLocks
 from qsm_pipeline.reports.figures import FIGURES
 
 
@@ -30,7 +32,7 @@ def finished(tmp_path_factory):
     """Return the raw data and the output of a run over two participants."""
     folder = tmp_path_factory.mktemp("finished")
     raw = faults.make_dataset(folder, ("01", "02"))
-    result = _run(raw, folder / "out", "--write-graph")
+    result = _run(raw, folder / "out", "--write-graph", "--keep-work")
     assert result.exit_code == 0, result.output
     return raw, folder / "out", result.output.splitlines()
 
@@ -51,7 +53,11 @@ def _written(work, node):
 
 def test_what_is_printed(finished):
     _, out, lines = finished
-    assert lines[1:5] == [
+    assert [line.partition(";")[0] for line in lines[1:3]] == [
+        "progress: 1 of 2 run(s), sub-01 done", "progress: 2 of 2 run(s), sub-02 done",
+    ]  # fmt: skip
+    assert re.fullmatch(r".*; about \d+ s left", lines[1])
+    assert lines[3:7] == [
         "done sub-01", "done sub-02", f"report {out}/sub-01.html", f"report {out}/sub-02.html",
     ]  # fmt: skip
     assert lines[-1] == f"maps in {out}"
@@ -100,9 +106,11 @@ def test_second_run_resumes_and_a_changed_option_recomputes_what_depends_on_it(f
     raw, out, _ = finished
     nodes = ("read", "mask", "correct", "unwrap", "fit", "background", "invert", "reference")
     before = {node: _written(out / "work", node) for node in nodes}
-    assert _run(raw, out).exit_code == 0
+    again = _run(raw, out, "--keep-work")
+    assert again.exit_code == 0
+    assert "done sub-01 before; nothing it was made from has changed" in again.output
     assert {node: _written(out / "work", node) for node in nodes} == before
-    assert _run(raw, out, "--inversion", "tikhonov").exit_code == 0
+    assert _run(raw, out, "--keep-work", "--inversion", "tikhonov").exit_code == 0
     after = {node: _written(out / "work", node) for node in nodes}
     assert {node for node in nodes if after[node] != before[node]} == {"invert", "reference"}
     sidecar = json.loads((out / "sub-01/anat/sub-01_Chimap.json").read_text())
@@ -113,8 +121,55 @@ def test_a_changed_scan_is_computed_again(finished):
     raw, out, _ = finished
     before = _written(out / "work", "fit")
     os.utime(raw / "sub-01/anat/sub-01_echo-2_part-phase_MEGRE.nii.gz")
-    assert _run(raw, out, "--participant-label", "01").exit_code == 0
+    assert _run(raw, out, "--keep-work", "--participant-label", "01").exit_code == 0
     assert _written(out / "work", "fit") > before
+
+
+def test_the_work_of_a_run_is_removed_after_success_and_kept_after_a_failure(finished, tmp_path):
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    shutil.copytree(finished[0], raw)
+    broken = raw / "sub-02/anat/sub-02_echo-1_part-phase_MEGRE.nii.gz"
+    sound = broken.read_bytes()
+    broken.write_bytes(sound[:2000])
+    assert _run(raw, out).exit_code == 1
+    assert [p.name for p in (out / "work").glob("*/*_wf")] == ["sub_02_wf"]
+    assert [p.name for p in (out / "logs/done").iterdir()] == ["sub-01.json"]
+    broken.write_bytes(sound)
+    before = (out / "sub-01/anat/sub-01_Chimap.nii.gz").stat().st_mtime_ns
+    result = _run(raw, out)
+    assert result.exit_code == 0, result.output
+    assert "done sub-01 before" in result.output
+    assert "done sub-02" in result.output.splitlines()
+    assert not list((out / "work").glob("*/*_wf"))
+    assert (out / "sub-01/anat/sub-01_Chimap.nii.gz").stat().st_mtime_ns == before
+
+
+def test_what_was_removed_or_altered_is_made_again(copy):
+    raw, out = copy
+    (out / "sub-01/anat/sub-01_Chimap.nii.gz").unlink()
+    damaged = out / "sub-02/anat/sub-02_desc-brain_mask.nii.gz"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:100])
+    result = _run(raw, out)
+    assert result.exit_code == 0, result.output
+    assert "before" not in result.output
+    assert (out / "sub-01/anat/sub-01_Chimap.nii.gz").is_file()
+    assert damaged.read_bytes() == whole
+
+
+def test_a_participant_that_another_process_works_on_is_left_out(copy):
+    raw, out = copy
+    shutil.rmtree(out / "logs/done")
+    page = (out / "sub-01.html").read_bytes()
+    other = NameLocks(out / "logs" / "locks.txt")
+    assert other.acquire("01", deadline=0) == ""
+    result = _run(raw, out)
+    assert result.exit_code == 1
+    assert f"skipped sub-01: is being processed by process {os.getpid()} on " in result.output
+    assert "done sub-02" in result.output.splitlines()
+    assert (out / "sub-01.html").read_bytes() == page
+    other.close()
+    assert _run(raw, out).exit_code == 0
 
 
 def test_reports_only(copy):

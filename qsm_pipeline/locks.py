@@ -1,0 +1,149 @@
+"""Locks that a process holds through an open file, and that the kernel frees however it ends."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import signal
+import socket
+import struct
+import time
+from contextlib import suppress
+from multiprocessing import reduction
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from qsm_pipeline.exceptions import OutputError
+
+_UNSUPPORTED = {errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL}
+_POLL_S = 0.1
+_ORPHANS_S = 3.0
+"""Nodes of a command that was killed need a moment to end."""
+
+
+class NameLocks:
+    """Locks on any number of names, all held through one open file.
+
+    Each name locks a byte of the file, far behind its end. Child processes that this object is
+    sent to hold the locks too: a name is free when the last of them has ended. (The package
+    filelock needs an open file for each lock, and children cannot share it.) Where the file
+    system or the platform has no such locks, every name counts as free.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; it says in text who locked what, and stays.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(path, flags, 0o666)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+
+    def acquire(self, name: str, deadline: float) -> str:
+        """Lock a name.
+
+        Parameters
+        ----------
+        name : str
+            What is locked.
+        deadline : float
+            How long to wait for it, in `time.monotonic`.
+
+        Returns
+        -------
+        str
+            Empty, or who holds the lock.
+        """
+        while not self._lock(name):
+            if time.monotonic() >= deadline:
+                return self._holder(name)
+            time.sleep(_POLL_S)
+        who = f"{name}: process {os.getpid()} on {socket.gethostname()}\n"
+        with suppress(OSError):  # the disk is full: then nobody can say who holds it
+            os.write(self._descriptor, who.encode())
+        return ""
+
+    def close(self) -> None:
+        """Give up all locks."""
+        os.close(self._descriptor)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Send the open file to a child that is being started; it holds the locks to its end."""
+        return _keep_open, (reduction.DupFd(self._descriptor),)
+
+    def _lock(self, name: str) -> bool:
+        if not hasattr(fcntl, "F_OFD_SETLK"):  # Linux has it
+            return True
+        byte = 2**40 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:7])
+        lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+        try:
+            fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, lock)
+        except OSError as error:
+            return error.errno in _UNSUPPORTED
+        return True
+
+    def _holder(self, name: str) -> str:
+        with suppress(OSError, UnicodeDecodeError):
+            for line in reversed(self.path.read_text().splitlines()):
+                if line.startswith(f"{name}: "):
+                    return line.removeprefix(f"{name}: ")
+        return "another process"
+
+
+def lock_all(locks: list[NameLocks], names: list[str]) -> dict[str, str]:
+    """Lock names in several files.
+
+    Parameters
+    ----------
+    locks : list of NameLocks
+        Each name is locked in all of them.
+    names : list of str
+        What is locked.
+
+    Returns
+    -------
+    dict of str to str
+        The names that somebody else holds, and who.
+    """
+    deadline = time.monotonic() + _ORPHANS_S
+    held = {}
+    for name in names:
+        for each in locks:
+            if holder := each.acquire(name, deadline):
+                held[name] = holder
+                break
+    return held
+
+
+def end_with(lifeline: Connection) -> None:
+    """Let the kernel kill this process as soon as the other end of a pipe is closed.
+
+    A parent that is killed cannot end its children; they would go on and write to folders that
+    the next command uses.
+    """
+    if not hasattr(fcntl, "F_SETSIG"):  # Linux has it
+        return
+    descriptor = lifeline.fileno()
+    fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGKILL)
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_ASYNC)
+    if lifeline.poll(0):  # it was closed before
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _keep_open(duplicate: Any) -> int:
+    return int(duplicate.detach())

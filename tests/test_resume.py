@@ -1,0 +1,191 @@
+"""Killed at any moment, a command leaves nothing half-written, and the next start finishes it."""
+
+import contextlib
+import gzip
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+import faults
+import pytest
+
+LABELS = ("01", "02")
+
+
+def _written(out):
+    """Return the content of every derivative; pages and logs tell times and may differ."""
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for path in out.glob("sub-*/**/*")
+        if path.suffix in (".gz", ".json")
+    }
+
+
+def _results(out):
+    """Return when each node that has ended saved its result."""
+    ended = {path.parent for path in out.glob("work/*/*/*/_0x*.json") if "unfin" not in path.name}
+    return {f: r.stat().st_mtime_ns for f in ended for r in f.glob("result_*.pklz")}
+
+
+def _processes_in(folder):
+    found = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if os.readlink(f"{entry.path}/cwd").startswith(str(folder)):
+                    found.append(int(entry.name))
+    return found
+
+
+class _Watch(threading.Thread):
+    """Reads whatever appears under a final name, and notes what is not whole."""
+
+    def __init__(self, out):
+        super().__init__(daemon=True)
+        self.out, self.broken, self.seen = out, [], set()
+        self._ended = threading.Event()
+
+    def run(self):
+        while not self._ended.wait(0.01):
+            for path in self.out.rglob("*"):
+                if not path.name.startswith(".") and "work" not in path.parts:
+                    with contextlib.suppress(FileNotFoundError):
+                        self._check(path)
+
+    def _check(self, path):
+        if path.suffix not in (".gz", ".json", ".toml", ".html") or path.name == "locks.txt":
+            return
+        state = path.stat()
+        key = (path, state.st_ino, state.st_mtime_ns)
+        if key in self.seen:
+            return
+        data = path.read_bytes()
+        try:
+            if path.suffix == ".gz":
+                gzip.decompress(data)
+            elif path.suffix == ".json":
+                json.loads(data)
+            elif not data.endswith(b"\n") and b"</html>" not in data:
+                raise ValueError("no end")
+        except (ValueError, EOFError, OSError) as error:
+            self.broken.append((path, repr(error)))
+        self.seen.add(key)
+
+    def end(self):
+        self._ended.set()
+        self.join()
+
+
+def _start(raw, out, *more):
+    return subprocess.Popen(
+        faults.command(raw, out, "--keep-work", *more), cwd="/", env=faults.environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def _kill_at(raw, out, moment_s, group):
+    """Start a command and kill it, alone or with all its processes; return whether it lived."""
+    with _start(raw, out) as process:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(moment_s)
+        alive = process.poll() is None
+        if alive:
+            (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
+    return alive
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Return raw data, what an undisturbed command writes, and the seconds that it takes."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    raw = faults.make_dataset(folder, LABELS)
+    start = time.monotonic()
+    result = faults.execute(faults.command(raw, folder / "out"))
+    assert result.exit_code == 0, result.output
+    written = _written(folder / "out")
+    assert len(written) > 20
+    return raw, written, time.monotonic() - start
+
+
+def _check_kill(undisturbed, out, moment_s, *, group):
+    """Kill one command at one moment, start it again and compare."""
+    raw, expected, _ = undisturbed
+    watch = _Watch(out)
+    watch.start()
+    _kill_at(raw, out, moment_s, group)
+    ended = _results(out)
+    again = faults.execute(faults.command(raw, out, "--keep-work"))
+    watch.end()
+    assert again.exit_code == 0, again.output
+    assert watch.broken == []
+    assert watch.seen
+    after = _results(out)
+    assert {node: after[node] for node in ended if node.name != "write"} == {
+        node: when for node, when in ended.items() if node.name != "write"
+    }
+    assert _written(out) == expected
+    assert not list(out.glob("sub-*/**/.*.tmp"))
+
+
+def test_killed_at_a_few_moments(undisturbed, tmp_path):
+    """One output folder, killed again and again, then finished: as if nothing had been."""
+    raw, _, seconds = undisturbed
+    out = tmp_path / "out"
+    for n, share in enumerate((0.4, 0.6)):
+        assert _kill_at(raw, out, share * seconds, group=n == 1)
+    _check_kill(undisturbed, out, 0.5 * seconds, group=False)
+    before = {p: p.stat().st_mtime_ns for p in out.glob("sub-*/**/*.gz")}
+    once_more = faults.execute(faults.command(raw, out, "--keep-work"))
+    assert once_more.exit_code == 0
+    assert {p: p.stat().st_mtime_ns for p in out.glob("sub-*/**/*.gz")} == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(20))
+def test_killed_at_a_random_moment(undisturbed, tmp_path, number):
+    generator = random.Random(number)
+    moment_s = undisturbed[2] * (number + generator.random()) / 20
+    _check_kill(undisturbed, tmp_path / "out", moment_s, group=number % 2 == 1)
+    shutil.rmtree(tmp_path / "out")
+
+
+def test_nodes_end_with_the_command(undisturbed, tmp_path):
+    out = tmp_path / "out"
+    with _start(undisturbed[0], out) as process:
+        while process.poll() is None and not _processes_in(out / "work"):
+            time.sleep(0.005)
+        assert _processes_in(out / "work")
+        process.kill()
+    deadline = time.monotonic() + 3
+    while _processes_in(out / "work") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not _processes_in(out / "work")
+
+
+def test_two_commands_on_one_output_folder(undisturbed, tmp_path):
+    raw, expected, _ = undisturbed
+    out = tmp_path / "out"
+    with _start(raw, out) as one, _start(raw, out) as two:
+        outputs = [process.communicate(timeout=600)[0] for process in (one, two)]
+    codes = [one.returncode, two.returncode]
+    assert sorted(codes) == [0, 1], outputs
+    refused = outputs[codes.index(1)]
+    for label in LABELS:
+        assert f"skipped sub-{label}: is being processed by process " in refused
+        assert f"done sub-{label}" in outputs[codes.index(0)]
+    assert "exit status 1: 2 left out" in refused.splitlines()[-1]
+    assert _written(out) == expected
+
+
+def test_two_commands_on_different_participants(undisturbed, tmp_path):
+    raw, expected, _ = undisturbed
+    out = tmp_path / "out"
+    parts = [_start(raw, out, "--participant-label", label) for label in LABELS]
+    outputs = [process.communicate(timeout=600)[0] for process in parts]
+    assert [process.returncode for process in parts] == [0, 0], outputs
+    assert _written(out) == expected
