@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from qsm_pipeline.cycleqsm.generator import Generator, GeneratorConfig
 
-SHIPPED = "cycleqsm-1"
-SHA256 = {"cycleqsm-1": "17a57bcd27f909a4827466f124989db4bbc752ffd4c18f00e9ac8d8232e285e5"}
+SHIPPED = "cycleqsm-2"
+SHA256 = {"cycleqsm-2": "990db229e83ebf4a3bf8a8454ea5173db17d81413c794b4cd9b8bf371acb447c"}
 """Hashes of the generators in the package."""
 
 

@@ -8,6 +8,7 @@ from report_tree import SIDECAR, make_record, make_run, write_maps
 
 from qsm_pipeline.bids.derivatives import write_json
 from qsm_pipeline.cli import options
+from qsm_pipeline.cycleqsm.weights import SHIPPED
 from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.interfaces.mask import MASK_METHODS
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND
@@ -79,7 +80,7 @@ def test_what_the_consensus_asks_for(tmp_path):
         "qsm-pipeline 9.8.7", "torch 2.0", "3 T", "1 echo(es) at 4.00 ms",
         "voxels of 1 x 1 x 3 mm",
         "in ppm relative to the mean of the whole brain mask", "max_relative_residual = 0.3",
-        "cycleqsm-1, SHA-256",
+        f"{SHIPPED}, SHA-256",
     ):  # fmt: skip
         assert words in text, words
     assert "line through the origin" not in text  # there is one echo
