@@ -62,8 +62,9 @@ def test_folders_with_spaces_and_quotes(deprived):
 
 def test_home_cannot_be_written(deprived):
     """No library complains about its cache, and nothing is written there."""
-    graph, done, report, finished, maps = deprived.result.lines
+    graph, progress, done, report, finished, maps = deprived.result.lines
     assert graph.startswith("graph of sub-01 in ")
+    assert progress == "progress: 1 of 1 run(s), sub-01 done"
     assert done == "done sub-01"
     assert report == f"report {deprived.out}/sub-01.html"
     assert finished.startswith("finished in ")

@@ -1,5 +1,6 @@
 """The methods text says what ran, with its numbers and sources."""
 
+import inspect
 import re
 from dataclasses import asdict
 
@@ -33,8 +34,8 @@ def _keys(text):
 
 
 def _parameters(**methods):
-    chosen = {**METHOD_DEFAULTS, **methods}
-    chosen.pop("reference")
+    named = inspect.signature(step_parameters).parameters
+    chosen = {key: v for key, v in {**METHOD_DEFAULTS, **methods}.items() if key in named}
     for name in ("background_params", "inversion_params"):
         chosen[name] = chosen[name] or {}
     return step_parameters(**chosen)
