@@ -138,14 +138,14 @@ class Summary:
 
 
 def _telling(failures: Sequence[Failure]) -> list[Failure]:
-    """Leave out figures that could not be drawn where that is not what the user must know.
+    """Leave out figures and tables that could not be written where maps could not either.
 
-    A full disk stops them all and the maps too; of figures alone, one failure says enough.
+    A full disk stops them all; of figures and tables alone, one failure says enough.
     """
     told: dict[str, Failure] = {}
     rest = []
     for failure in failures:
-        if failure.node.startswith("draw_"):
+        if failure.node.startswith(("draw_", "write_")):
             told.setdefault(failure.run, failure)
         else:
             rest.append(failure)
