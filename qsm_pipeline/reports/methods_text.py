@@ -113,7 +113,7 @@ def _steps(one: Mapped) -> tuple[str, ...]:
     sidecar, used = one.sidecar, one.sidecar.get("Parameters", {})
     return (
         _software(sidecar), _mask(sidecar, used), _phase(sidecar, used), _field(one, used),
-        _inversion(used),
+        _inversion(used), *_extras(used),
     )  # fmt: skip
 
 
@@ -163,6 +163,11 @@ def _field(one: Mapped, used: Mapping[str, Any]) -> str:
         text = _step(sentences.FIELD_FIT, name, used, "FieldFitParameters")
     else:
         text = "The total field is the unwrapped phase divided by the echo time."
+    if "FieldRegionParameters" in used:
+        text += (
+            " The field was also mapped around the mask, where the phase is reliable there"
+            f"{_values(used, 'FieldRegionParameters')}."
+        )
     text += (
         " Voxels whose signal the fit explains too badly got no weight [@consensus2024]; voxels "
         "at the surface whose phase steps are too large for any unwrapping were not trusted, nor "
@@ -178,6 +183,20 @@ def _inversion(used: Mapping[str, Any]) -> str:
     if "Generator" in used:
         text += f" Trained weights: {used['Generator']}."
     return text + " The dipole kernel is that of the continuous Fourier transform [@marques2005]."
+
+
+def _extras(used: Mapping[str, Any]) -> list[str]:
+    """Return what was made of the map besides, if anything."""
+    texts = []
+    if "SusceptibilityWeighting" in used:
+        texts.append(
+            "Susceptibility-weighted images [@haacke2004], their minimum projection, and "
+            "susceptibility-weighted images from the map itself [@liu2014] were made"
+            f"{_values(used, 'SusceptibilityWeighting')}."
+        )
+    if "Regions" in used:
+        texts.append(f"Susceptibility was averaged over the regions of {used['Regions']}.")
+    return texts
 
 
 def _reference(group: Sequence[Mapped]) -> str:

@@ -121,6 +121,13 @@ def add_regions(
     ])  # fmt: skip
 
 
+def region_source(run: GreRun, atlas: Path | None) -> str:
+    """Return whose regions :func:`add_regions` measures, in words; empty without any."""
+    if run.segmentation:
+        return "a segmentation of the same participant"
+    return f"the atlas {atlas.name}" if atlas else ""
+
+
 def _as_segmentation(atlas: Path, template: Path) -> Segmentation:
     names = names_beside(atlas)
     return Segmentation(str(atlas), "atlas", str(names or ""), anatomy=str(template))

@@ -11,8 +11,9 @@ from qsm_pipeline.cycleqsm.weights import SHA256, SHIPPED
 from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
 from qsm_pipeline.numerics.field_fit import DEPHASED_RESIDUAL
-from qsm_pipeline.numerics.masking.refine import refine_mask, reliable_part
+from qsm_pipeline.numerics.masking.refine import measured_region, refine_mask, reliable_part
 from qsm_pipeline.numerics.phase_offset import PhaseOffsetParams
+from qsm_pipeline.numerics.susceptibility_weighting import WeightingParams
 from qsm_pipeline.numerics.trust import MAX_STEP_RAD
 from qsm_pipeline.numerics.unwrap import METHODS as UNWRAP_METHODS
 from qsm_pipeline.numerics.weights import MAX_RELATIVE_RESIDUAL, RIM_MM, STEEP_PPM
@@ -29,6 +30,8 @@ def step_parameters(
     background_params: Mapping[str, Any],
     inversion: str,
     inversion_params: Mapping[str, Any],
+    derive: bool = False,
+    regions: str = "",
 ) -> dict[str, Any]:
     """Return the methods of a run and their parameters.
 
@@ -38,6 +41,10 @@ def step_parameters(
         As in `qsm_pipeline.workflows.run.init_run_wf`.
     background_params, inversion_params : mapping
         What differs from the method's defaults.
+    derive : bool
+        Whether susceptibility-weighted images are made.
+    regions : str
+        Whose regions are measured, in words.
 
     Returns
     -------
@@ -66,6 +73,12 @@ def step_parameters(
         "Inversion": inversion,
         "InversionParameters": asdict(INVERSIONS[inversion].params(**inversion_params)),
     }
+    if mask_refinement != "none":
+        parameters["FieldRegionParameters"] = _defaults(measured_region)
+    if derive:
+        parameters["SusceptibilityWeighting"] = asdict(WeightingParams())
+    if regions:
+        parameters["Regions"] = regions
     if inversion == "cycleqsm" and not parameters["InversionParameters"]["generator"]:
         parameters["Generator"] = f"{SHIPPED}, SHA-256 {SHA256[SHIPPED]}"
     return parameters

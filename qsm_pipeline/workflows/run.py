@@ -20,7 +20,12 @@ from qsm_pipeline.interfaces.susceptibility import (
     Reference,
     RemoveBackground,
 )
-from qsm_pipeline.workflows.extras import add_quality, add_regions, add_weighted_images
+from qsm_pipeline.workflows.extras import (
+    add_quality,
+    add_regions,
+    add_weighted_images,
+    region_source,
+)
 from qsm_pipeline.workflows.figures import add_figures
 from qsm_pipeline.workflows.memory import node_memory_gb, volume_size_gb
 from qsm_pipeline.workflows.parameters import step_parameters
@@ -133,7 +138,7 @@ def init_run_wf(
         mask_method=mask_method, mask_refinement=mask_refinement, two_pass=two_pass,
         unwrap=unwrap, field_fit=fit.inputs.method, background=background,
         background_params=background_params, inversion=inversion,
-        inversion_params=inversion_params,
+        inversion_params=inversion_params, derive=derive, regions=region_source(run, atlas),
     )  # fmt: skip
     write = node(
         WriteDerivatives, "write", out_dir=str(out_dir), run=run.to_dict(), parameters=parameters

@@ -87,6 +87,19 @@ def test_what_the_consensus_asks_for(tmp_path):
     assert "line through the origin" not in text  # there is one echo
 
 
+def test_what_was_made_of_the_map_is_told(tmp_path):
+    run = make_run(tmp_path)
+    plain = _text(run, Parameters=_parameters())
+    assert "around the mask" in plain
+    assert "weighted images" not in plain
+    assert "regions of" not in plain
+    more = _text(run, Parameters=_parameters(derive=True) | {"Regions": "the atlas aal.nii.gz"})
+    assert "Susceptibility-weighted images [@haacke2004]" in more
+    assert "over the regions of the atlas aal.nii.gz" in more
+    tight = _text(run, Parameters=_parameters(mask_refinement="none"))
+    assert "around the mask" not in tight
+
+
 def test_the_mean_of_another_reference_is_told(tmp_path):
     run = make_run(tmp_path)
     facts = {"SusceptibilityReference": "csf", "ReferenceStandardDeviationPpm": 0.02}
