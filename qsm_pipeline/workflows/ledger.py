@@ -17,6 +17,7 @@ from qsm_pipeline.bids.run import GreRun
 
 FOLDER = Path("logs") / "done"
 """Where the records of finished runs lie in the derivatives data set."""
+_SEGMENTATION_FILES = ("labels", "names", "transform", "anatomy")
 
 
 class Ledger:
@@ -89,11 +90,12 @@ class Ledger:
 
     def _fingerprint(self, run: GreRun) -> str:
         """Hash all that the maps depend on; files count by size and time of change."""
-        files = list(run.files)
+        files = [*run.files, *(run.segmentation.get(key, "") for key in _SEGMENTATION_FILES)]
+        files += [str(self._methods[key] or "") for key in ("atlas", "atlas_template")]
         for params in self._methods.values():
-            generator = params.get("generator") if isinstance(params, Mapping) else None
-            files += [generator] if generator else []
-        facts = [__version__, run.to_dict(), self._methods, [_state(file) for file in files]]
+            files.append(params.get("generator", "") if isinstance(params, Mapping) else "")
+        states = [_state(file) for file in files if file]
+        facts = [__version__, run.to_dict(), self._methods, states]
         text = json.dumps(facts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -17,7 +17,12 @@ from qsm_pipeline import __version__
 from qsm_pipeline.bids.derivatives import write_atomic
 from qsm_pipeline.bids.run import Collection, GreRun
 from qsm_pipeline.exceptions import ConfigError, OutputError
-from qsm_pipeline.workflows.checks import check_folders, check_methods, validate_bids
+from qsm_pipeline.workflows.checks import (
+    check_folders,
+    check_methods,
+    check_regions,
+    validate_bids,
+)
 from qsm_pipeline.workflows.memory import run_memory_gb, volume_size_gb
 from qsm_pipeline.workflows.participant import Echo, collect
 from qsm_pipeline.workflows.run import METHOD_DEFAULTS
@@ -85,7 +90,8 @@ def write_slurm_array(
     work_dir = Path(settings["work_dir"] or out_dir / "work").resolve()
     index_dir = Path(settings["bids_database_dir"] or work_dir / "index").resolve()
     check_folders(bids_dir, out_dir, work_dir)
-    check_methods(METHOD_DEFAULTS | {k: v for k, v in settings.items() if k in METHOD_DEFAULTS})
+    methods = METHOD_DEFAULTS | {k: v for k, v in settings.items() if k in METHOD_DEFAULTS}
+    check_methods(methods)
     if not settings["skip_bids_validation"]:
         validate_bids(bids_dir, echo)
     found = collect(
@@ -93,6 +99,7 @@ def write_slurm_array(
         settings["bids_filter_file"], index_dir, settings["mask_pattern"],
         settings["derivatives"],
     )  # fmt: skip
+    check_regions(found.runs, methods)
     for skipped in found.skipped:
         echo(f"will fail as it is: {skipped.what}: {skipped.reason}")
     labels = _labels(found)

@@ -147,3 +147,12 @@ def test_nothing_to_do(tmp_path):
     assert result.exit_code == 2
     assert "Nothing to do" in result.output
     assert not script.exists()
+
+
+def test_an_atlas_without_its_template_is_refused_before_anything_is_submitted(raw):
+    atlas = raw.parent / "atlas.nii.gz"
+    atlas.touch()
+    result, _, script = _write(raw, "--atlas", atlas)
+    assert result.exit_code == 2
+    assert "--atlas and --atlas-template belong together" in result.output
+    assert not script.exists()
