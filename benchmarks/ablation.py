@@ -17,7 +17,6 @@ import torch
 
 from qsm_pipeline.cycleqsm.config import TrainConfig
 from qsm_pipeline.cycleqsm.generator import FieldBatch, Generator
-from qsm_pipeline.cycleqsm.metrics import nrmse_percent, slope, xsim
 from qsm_pipeline.cycleqsm.noise import field_noise_ppm
 from qsm_pipeline.cycleqsm.state import TrainState
 from qsm_pipeline.cycleqsm.train_step import train_step
@@ -25,7 +24,7 @@ from qsm_pipeline.numerics.inversion import InversionProblem
 from qsm_pipeline.numerics.inversion.tv import tv
 from qsm_pipeline.training.data import Batches, Sources, open_batches
 from qsm_pipeline.training.pool import VALIDATION, load_brain, make_pool
-from qsm_pipeline.training.validation import Case, make_cases, validate
+from qsm_pipeline.training.validation import Case, make_cases, scores, validate
 
 STEPS = 1000
 """The learning rate runs through this many steps, whatever an arm takes in its time."""
@@ -63,15 +62,14 @@ def main() -> None:
     cases = make_cases([load_brain(args.brains, n, 0) for n in VALIDATION], 1.5)
     print("| arm              | steps  |" + "".join(f" {name} |" for name in cases), flush=True)
     print("|---|---|" + "---|" * len(cases))
-    report("tv converged", "", [score(_converged(case), case) for case in cases.values()])
+    report("tv converged", "", [scores(_converged(case), case) for case in cases.values()])
     for name in args.arms:
         config = configure(ARMS[name], args.seed)
         generator, steps = train(config, args.brains, args.budget_s)
         if name in ("reference", "start tv"):
-            starts = [score(_start(generator, case), case) for case in cases.values()]
+            starts = [scores(_start(generator, case), case) for case in cases.values()]
             report(f"{config.generator.start} alone", "", starts)
-        found = [validate(generator, case)[1] for case in cases.values()]
-        report(name, steps, [(s["nrmse"], s["xsim"], s["slope"]) for s in found])
+        report(name, steps, [validate(generator, case)[1] for case in cases.values()])
 
 
 def configure(changes: dict[str, dict[str, object]], seed: int) -> TrainConfig:
@@ -94,15 +92,9 @@ def train(config: TrainConfig, brains: Path, budget_s: float) -> tuple[Generator
     return average.eval(), steps
 
 
-def score(chi_ppm: torch.Tensor, case: Case) -> tuple[float, float, float]:
-    """Return NRMSE in percent, XSIM and the slope of the strong sources."""
-    judges = (nrmse_percent, xsim, slope)
-    nrmse, similarity, steepness = (judge(chi_ppm, case.chi_ppm, case.mask) for judge in judges)
-    return nrmse, similarity, steepness
-
-
-def report(name: str, steps: int | str, scores: list[tuple[float, float, float]]) -> None:
-    print(ROW.format(name, steps, *[v for values in scores for v in values]), flush=True)
+def report(name: str, steps: int | str, found: list[dict[str, float]]) -> None:
+    values = [case[key] for case in found for key in ("nrmse", "xsim", "slope")]
+    print(ROW.format(name, steps, *values), flush=True)
 
 
 def _start(generator: Generator, case: Case) -> torch.Tensor:

@@ -107,7 +107,7 @@ def main(scans: tuple, masks: tuple, inversions: tuple, background: str) -> None
                     pattern = f"{root}/{{prefix}}_mask.nii.gz" if mask == "true" else ""
                     run_participants(
                         bids_dir=root / "raw", out_dir=out, echo=_aside,
-                        skip_bids_validation=True, work_dir=root / f"work-{mask}",
+                        skip_bids_validation=True, work_dir=root / f"work-{mask}", keep_work=True,
                         mask_pattern=pattern, inversion=inversion, background=background,
                         nprocs=1,
                     )  # fmt: skip

@@ -83,14 +83,10 @@ def prepare(data_dir: Path, brains: int, seed: int) -> None:
 @_told
 def train(preset: str, start: Path | None, **arguments: Any) -> None:
     """Train a generator as PRESET says: default, paper, or a TOML file."""
-    from qsm_pipeline.cycleqsm.weights import load_generator
-    from qsm_pipeline.exceptions import ConfigError
+    from qsm_pipeline.training.generators import open_generator
     from qsm_pipeline.training.loop import train as run
 
-    try:
-        weights = load_generator(start) if start else None
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
+    weights = open_generator(start) if start else None
     _finish(run(*_settings(preset, arguments), weights, echo=click.echo))
 
 
@@ -206,15 +202,10 @@ def evaluate(truth: Path, maps: dict[str, Path], mask: Path, seg: Path | None, o
 @_told
 def export(out: Path, weights: Path | None) -> None:
     """Write the networks as ONNX, one file for each stage, checked against torch."""
-    from qsm_pipeline.cycleqsm.weights import load_generator
-    from qsm_pipeline.exceptions import ConfigError
     from qsm_pipeline.training.export import export as run
+    from qsm_pipeline.training.generators import open_generator
 
-    try:
-        generator = load_generator(weights)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    for path in run(generator, out):
+    for path in run(open_generator(weights), out):
         click.echo(path)
 
 

@@ -29,6 +29,7 @@ from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.masking.refine import measured_region, refine_mask, reliable_part
 from qsm_pipeline.numerics.masking.robust import check_mask, robust_mask
 from qsm_pipeline.numerics.phase_quality import phase_quality
+from qsm_pipeline.numerics.quality.mask_shape import volume_ml
 from qsm_pipeline.numerics.two_pass import combine_passes
 
 MASK_METHODS = ("deepbet", "robust")
@@ -127,7 +128,7 @@ class MaskBrain(SimpleInterface):
 
 
 def _volume_ml(mask: np.ndarray, grid: Grid) -> float:
-    return round(float(mask.sum()) * grid.voxel_volume_mm3 / 1000, 1)
+    return round(volume_ml(torch.from_numpy(mask), grid), 1)
 
 
 class CombinePassesInputSpec(NumericInputSpec):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qsm_pipeline.bids.naming import folder, output_path
+from qsm_pipeline.bids.regions import region_tables
 from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.reports.facts import read_sidecar
 
 
 @dataclass(frozen=True)
@@ -52,20 +52,18 @@ class Table:
 
 def read_metrics(out_dir: Path, run: GreRun) -> list[Metric]:
     """Return the quality metrics of a run, those with a warning first; empty if there are none."""
-    path = out_dir / output_path(run.entities, "chi", extra={"desc": "qc"}, extension=".json")
     try:
-        metrics = json.loads(path.read_text())["Metrics"]
+        metrics = read_sidecar(out_dir, run, "qc")["Metrics"]
         rows = [_metric(name, entry) for name, entry in metrics.items()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return []
     return sorted(rows, key=lambda row: not row.warning)
 
 
 def read_regions(out_dir: Path, run: GreRun) -> list[Table]:
     """Return the tables of regional values of a run, numbers rounded to four digits."""
-    here = out_dir / folder(run.entities, "anat")
     tables = []
-    for path in sorted(here.glob(f"{run.prefix}_seg-*_desc-chi_dseg.tsv")):
+    for path in region_tables(out_dir, run.entities):
         with path.open(newline="") as file:
             lines = list(csv.reader(file, delimiter="\t"))
         if lines:

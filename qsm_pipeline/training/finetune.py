@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from qsm_pipeline.cycleqsm.config import TrainConfig
-from qsm_pipeline.cycleqsm.weights import load_generator
-from qsm_pipeline.exceptions import ConfigError
 from qsm_pipeline.training.data import Sources
+from qsm_pipeline.training.generators import open_generator
 from qsm_pipeline.training.loop import RunOptions, train
 
 
@@ -45,9 +44,6 @@ def finetune(
     ConfigError
         If the generator cannot be read.
     """
-    try:
-        generator = load_generator(weights)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    generator = open_generator(weights)
     adapted = replace(config, generator=generator.config)
     return train(adapted, sources, options, generator, echo)

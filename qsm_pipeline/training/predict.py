@@ -11,9 +11,10 @@ from nibabel import Nifti1Header
 from qsm_pipeline.bids.derivatives import software_versions, write_image, write_json
 from qsm_pipeline.bids.maps import ppm_per_unit, read_mask, read_volume, sidecar_beside
 from qsm_pipeline.cycleqsm.infer import reconstruct
-from qsm_pipeline.cycleqsm.weights import SHIPPED, load_generator
+from qsm_pipeline.cycleqsm.weights import SHIPPED
 from qsm_pipeline.exceptions import ConfigError
 from qsm_pipeline.training.device import find_device
+from qsm_pipeline.training.generators import open_generator
 
 
 def predict(
@@ -60,10 +61,7 @@ def predict(
     inside = torch.from_numpy(read_mask(mask, volume))
     factor = ppm_per_unit(field, sidecar_beside(field), units, b0_tesla)
     place = find_device(device)
-    try:
-        generator = load_generator(weights, place)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    generator = open_generator(weights, place)
     values = torch.from_numpy(volume.values * factor).to(place)
     made = reconstruct(
         generator, values, inside.to(place), volume.grid, uncertainty=uncertainty is not None

@@ -66,15 +66,17 @@ def make_cases(brains: Sequence[RandomBrain], voxel_mm: float) -> dict[str, Case
 
 
 def validate(generator: Generator, case: Case) -> tuple[Tensor, dict[str, float]]:
-    """Return a generator's map of a case in ppm, shape (X, Y, Z), and its scores.
-
-    The scores are ``nrmse`` in percent, ``xsim``, and the ``slope`` of the strong sources.
-    """
+    """Return a generator's map of a case in ppm, shape (X, Y, Z), and its :func:`scores`."""
     device = next(generator.parameters()).device
     made = reconstruct(generator, case.field_ppm.to(device), case.mask.to(device), case.grid)
     chi = made.chi_ppm.cpu()
-    scores = {"nrmse": nrmse_percent, "xsim": xsim, "slope": slope}
-    return chi, {key: score(chi, case.chi_ppm, case.mask) for key, score in scores.items()}
+    return chi, scores(chi, case)
+
+
+def scores(chi_ppm: Tensor, case: Case) -> dict[str, float]:
+    """Return ``nrmse`` in percent, ``xsim``, and the ``slope`` of the strong sources of a map."""
+    judges = {"nrmse": nrmse_percent, "xsim": xsim, "slope": slope}
+    return {key: judge(chi_ppm, case.chi_ppm, case.mask) for key, judge in judges.items()}
 
 
 def calibrate_errors(generator: Generator, cases: Iterable[Case]) -> None:

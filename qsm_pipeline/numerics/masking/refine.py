@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from qsm_pipeline.numerics import depth
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.parts import largest_parts
 
@@ -57,10 +58,8 @@ def refine_mask(
     ----------
     QSM consensus 2024, doi:10.1002/mrm.30006; Hagberg et al. 2022, doi:10.1002/mrm.29368.
     """
-    # beyond the border of the volume the mask counts as going on, or slabs would lose their ends
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"), grid.voxel_size_mm)
     wide = _widened(mask, grid, grow_mm)
-    unreliable = wide & (quality < threshold) & (depth[1:-1, 1:-1, 1:-1] <= depth_mm)
+    unreliable = wide & (quality < threshold) & (depth.depth_mm(mask, grid) <= depth_mm)
     reached = ndimage.binary_propagation(~wide, mask=~wide | unreliable)
     refined = ndimage.binary_fill_holes(largest_parts(wide & ~reached)) & wide
     kept = float((refined & mask).sum()) / max(1, int(mask.sum()))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
+from qsm_pipeline.numerics.depth import depth_mm
 from qsm_pipeline.numerics.grid import Grid
 
 RIM_MM = 3.0
@@ -33,10 +32,7 @@ def rim_ratio(chi_ppm: Tensor, mask: Tensor, grid: Grid) -> float | None:
         Median distance from the median of the inside, of the voxels at most :data:`RIM_MM` deep
         over those that are deeper. None if one of the two has no voxel or no contrast.
     """
-    inside = mask.cpu().numpy()
-    # the border of the volume is no surface: slabs end there without a rim
-    padded = np.pad(inside, 1, mode="edge")
-    depth = ndimage.distance_transform_edt(padded, grid.voxel_size_mm)[1:-1, 1:-1, 1:-1]
+    depth = depth_mm(mask.cpu().numpy(), grid)
     deep = torch.from_numpy(depth > max(RIM_MM, *grid.voxel_size_mm)).to(mask.device)
     rim = mask & ~deep
     if not (deep.any() and rim.any()):
