@@ -148,6 +148,11 @@ def test_weights_survive_the_file_and_nothing_else_is_taken(tmp_path, monkeypatc
         load_generator(pickled)
     with pytest.raises(ValueError, match="no generator"):
         load_generator(tmp_path / "absent.safetensors")
+    with torch.no_grad():
+        generator.networks[0].head.weight[0] = float("nan")
+    save_generator(generator, tmp_path / "nan.safetensors")
+    with pytest.raises(ValueError, match=r"networks\.0\.head\.weight holds values"):
+        load_generator(tmp_path / "nan.safetensors")
     # the generator of the package is checked by its hash
     monkeypatch.setattr(weights, "shipped_path", lambda name=None: path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
