@@ -183,6 +183,32 @@ def test_a_task_that_reaches_its_time_limit(slurm, tmp_path):
     assert _bash(slurm, script, "audit").lines == ["1 participants: 1 done"]
 
 
+def test_what_the_accounting_of_slurm_says(tmp_path):
+    """A task cancelled while it ran, and one before it was started."""
+    if reason := slurm_node.why_not(accounting=True):
+        pytest.skip(reason)
+    raw = faults.make_dataset(tmp_path, ("01", "02"))
+    script, out = tmp_path / "slurm.sh", tmp_path / "out"
+    made = faults.execute(faults.command(raw, out, "--slurm-array", script, "--nprocs", "1"))
+    assert made.exit_code == 0, made.output
+    with slurm_node.one_node_slurm(accounting=True) as slurm:
+        assert _bash(slurm, script, "submit", "--hold").exit_code == 0
+        subprocess.run(["scontrol", "release", "1_1"], check=True, env=slurm)
+        os.kill(_main_process(["qsm_pipeline", str(out), "--work-dir"]), signal.SIGSTOP)
+        subprocess.run(["scancel", "--user=root"], check=True, env=slurm)
+        slurm_node.wait_for_jobs(slurm)
+        _bash(slurm, script, "audit")
+        rows = _audit(out)
+        assert [row["state"] for row in rows.values()] == ["killed", "never started"]
+        assert rows["sub-01"]["reason"].startswith("Slurm says CANCELLED; *** JOB ")
+        assert rows["sub-02"]["reason"] == "Slurm says CANCELLED"
+        assert "submitted 2 participants" in _bash(slurm, script, "resubmit").output
+        slurm_node.wait_for_jobs(slurm)
+        assert _bash(slurm, script, "audit").lines == ["2 participants: 2 done"]
+        known = (out / "logs/slurm/states.txt").read_text().splitlines()
+    assert sum(line.endswith("|COMPLETED") for line in known) >= 2
+
+
 def _plugin(folder, options):
     file = folder / "slurm.json"
     file.write_text(json.dumps({"plugin": "SLURM", "plugin_args": {"sbatch_args": options}}))
