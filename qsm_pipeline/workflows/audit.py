@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ UNFINISHED = (FAILED, KILLED, NEVER)
 """States that only another submission ends."""
 _TOLD = re.compile(r"^(FAILED|skipped|Error:) ?(.*)")
 _SLURM = re.compile(r"^slurmstepd(?:-\S+)?: error: (.*)")
+_BY_SIGNAL = tuple(str(128 + number) for number in (signal.SIGKILL, signal.SIGTERM))
+"""Exit status that a shell gives to a command that was ended by a signal."""
 _KILLED_NODE = "was killed (SIGKILL)"
 _IN_QUEUE = {
     "PENDING": WAITING, "CONFIGURING": WAITING, "REQUEUED": WAITING, "SUSPENDED": WAITING,
@@ -98,12 +101,19 @@ def _verdict(label: str, out_dir: Path, job: str, states: dict[str, str]) -> Ver
         return Verdict(label, NEVER, reason if job else "it was not submitted", job)
     if last.what == "started":
         return Verdict(label, KILLED, _why_killed(log, of_slurm, last.value), job)
+    if last.value in _BY_SIGNAL:  # of Slurm or the kernel, which left the shell of the task alive
+        return Verdict(label, KILLED, _why_killed(log, of_slurm, _node(events)), job)
     if last.value != "0":
         reason = "; ".join(_told(log)) or f"exit status {last.value}, see {logs / job}.out"
         return Verdict(label, KILLED if _KILLED_NODE in reason else FAILED, reason, job)
     if not any((out_dir / f"sub-{label}").rglob("*_Chimap.nii.gz")):
         return Verdict(label, FAILED, f"no map is left in {out_dir / f'sub-{label}'}", job)
     return Verdict(label, DONE, "", job)
+
+
+def _node(events: list[_Event]) -> str:
+    """Return where the latest attempt was started."""
+    return next((event.value for event in reversed(events) if event.what == "started"), "its node")
 
 
 def _why_killed(log: list[str], of_slurm: str, node: str) -> str:

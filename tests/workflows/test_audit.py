@@ -85,6 +85,20 @@ def test_a_node_that_the_kernel_killed_counts_as_killed(array):
     assert array.verdicts()["b"][0] == "killed"
 
 
+@pytest.mark.parametrize("status", ["137", "143"])
+def test_a_command_that_was_killed_while_its_shell_lived(array, status):
+    """As the kernel does where Slurm limits memory by cgroups."""
+    array.event("b", "7_2", "started", "node1")
+    array.event("b", "7_2", "ended", status)
+    assert array.verdicts()["b"] == ("killed", "its job ended on node1 without a word")
+    said = (
+        "Detected 1 oom_kill event in StepId=7.batch. Some of the step tasks have been OOM Killed."
+    )
+    array.log("7_2", f"slurmstepd: error: {said}\n")
+    array.states("7_2|OUT_OF_MEMORY")
+    assert array.verdicts()["b"] == ("killed", f"Slurm says OUT_OF_MEMORY; {said}")
+
+
 @pytest.mark.parametrize(
     ("log", "states", "reason"),
     [
