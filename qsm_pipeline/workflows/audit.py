@@ -66,7 +66,8 @@ def audit(out_dir: Path) -> list[Verdict]:
         In the order of the first submission.
     """
     logs = out_dir / "logs" / "slurm"
-    states = dict(line.split("|", 1) for line in _lines(logs / "states.txt") if "|" in line)
+    said = (line.split("|", 1) for line in _lines(logs / "states.txt") if "|" in line)
+    states = {job: state for jobs, state in said for job in _each(jobs)}
     jobs = _latest_jobs(logs)
     return [
         _verdict(label, out_dir, jobs.get(label, ""), states)
@@ -77,6 +78,19 @@ def audit(out_dir: Path) -> list[Verdict]:
 def told_by_slurm(log: list[str]) -> list[str]:
     """Return what Slurm wrote into the log of a job that it ended, each sentence once."""
     return list(dict.fromkeys(match[1] for match in map(_SLURM.match, log) if match))
+
+
+def _each(jobs: str) -> list[str]:
+    """Return every task of ``12_[3-5,9]``, as sacct writes those that were never started."""
+    match = re.fullmatch(r"(\d+_)\[([\d,-]+)(%\d+)?\]", jobs)
+    if match is None:
+        return [jobs]
+    ranges = [part.partition("-") for part in match[2].split(",")]
+    return [
+        f"{match[1]}{n}"
+        for first, _, last in ranges
+        for n in range(int(first), int(last or first) + 1)
+    ]
 
 
 def _latest_jobs(logs: Path) -> dict[str, str]:

@@ -118,6 +118,16 @@ def test_killed_says_what_slurm_said(array, log, states, reason):
     assert array.verdicts()["b"] == ("killed", reason)
 
 
+def test_tasks_that_sacct_names_together(array):
+    array.participants("a", "b", "c", "d", "e")
+    array.submit("8", "a", "b", "c", "d", "e")
+    array.states("8_1|RUNNING", "8_[2-3,5%10]|CANCELLED by 0", "8_4|PENDING")
+    never = ("never started", "Slurm says CANCELLED")
+    assert array.verdicts() == {
+        "a": ("running", ""), "b": never, "c": never, "d": ("waiting", ""), "e": never,
+    }  # fmt: skip
+
+
 def test_queue(array):
     array.event("a", "7_1", "started", "node1")
     array.states("7_1|RUNNING", "7_2|PENDING")
