@@ -126,8 +126,9 @@ def _anatomy(seed: int) -> tuple[Tensor, ...]:
             for n in names
         )
         return chi, m0, r2star, labels.to(torch.uint8), brain > 0
-    axes = [torch.arange(n) - n / 2 for n in (160, 192, 160)]
-    head = simulate_head(torch.stack(torch.meshgrid(*axes, indexing="ij")), seed)
+    shape, affine = (160, 192, 160), np.eye(4)
+    affine[:3, 3] = [-n / 2 for n in shape]
+    head = simulate_head(shape, affine, seed)
     return head.chi_ppm, head.m0, head.r2star_per_s, head.labels, head.brain
 
 

@@ -138,8 +138,9 @@ def _finish(done: bool) -> None:
 @click.option("--mask", type=_FILE, required=True, help="Where the field is valid.")
 @click.option("-o", "--out", type=_OUT, required=True, help="The map, .nii.gz.")
 @click.option(
-    "--uncertainty", type=_OUT, help="Also write the expected error there; takes a second pass."
+    "--uncertainty", type=_OUT, help="Also write the expected error there; takes another pass."
 )
+@click.option("--magnitude", type=_FILE, help="Magnitude of the same scan, whose edges count.")
 @click.option("--weights", type=_FILE, help="A generator other than the package's.")
 @click.option("--device", default="auto", help="auto or a torch device.")
 @click.option(
@@ -154,6 +155,7 @@ def predict(
     mask: Path,
     out: Path,
     uncertainty: Path | None,
+    magnitude: Path | None,
     weights: Path | None,
     device: str,
     units: str | None,
@@ -163,8 +165,8 @@ def predict(
     from qsm_pipeline.training.predict import predict as run
 
     run(
-        field, mask, out, uncertainty=uncertainty, weights=weights, device=device,
-        units=units or "", b0_tesla=b0,
+        field, mask, out, uncertainty=uncertainty, magnitude=magnitude, weights=weights,
+        device=device, units=units or "", b0_tesla=b0,
     )  # fmt: skip
 
 

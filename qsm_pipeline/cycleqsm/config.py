@@ -25,6 +25,8 @@ class LossConfig:
         Cycle terms ``|x - G(Hx)|`` and ``|y - HG(y)|``.
     gradient : float
         Gradient difference of the map cycle.
+    contrast : float
+        Underestimation of fine, strong sources in the map cycle.
     adversarial : float
         Adversarial term; 0 trains no discriminator.
     adversarial_kind : {"lsgan", "wgan-gp"}
@@ -36,6 +38,7 @@ class LossConfig:
     map_cycle: float = 1.0
     field_cycle: float = 0.2
     gradient: float = 0.5
+    contrast: float = 0.0
     adversarial: float = 0.01
     adversarial_kind: str = "lsgan"
     gradient_penalty: float = 10.0
@@ -95,10 +98,18 @@ class ValidationConfig:
         Steps between validations.
     voxel_mm : float
         Voxel edge of the validation volumes.
+    keep : {"best", "last"}
+        Which moving average the training leaves: the best of the validations, by the mean of
+        NRMSE less XSIM, or the last.
     """
 
     every: int = 500
     voxel_mm: float = 1.5
+    keep: str = "best"
+
+    def __post_init__(self) -> None:
+        if self.keep not in ("best", "last"):
+            raise ValueError(f"Expected keep = best or last, got {self.keep!r}")
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,9 @@ class GeneratorConfig:
         Iterations of the ``tv`` start.
     tv_weight, tv_exponent : float
         Its weight over that power of the field's noise in standard deviations of the field.
+    edge_fraction, edge_weight : float
+        Where a magnitude is given, the weight counts this much in that part of the mask where the
+        magnitude is steepest.
     tikhonov : float
         Regularisation of the closed-form start.
     data_step : float
@@ -57,6 +60,8 @@ class GeneratorConfig:
     tv_iterations: int = 10
     tv_weight: float = 0.05
     tv_exponent: float = 1.0
+    edge_fraction: float = 0.3
+    edge_weight: float = 0.3
     tikhonov: float = 0.02
     data_step: float = 0.02
     margin_mm: float = 16.0
@@ -83,12 +88,15 @@ class FieldBatch:
         Reliability of the field in [0, 1]; zero outside the mask.
     grids : tuple of Grid
         Geometry of each sample.
+    magnitude : torch.Tensor, shape (B, 1, X, Y, Z), optional
+        Magnitude image in any unit, whose edges the ``tv`` start may keep.
     """
 
     field_ppm: Tensor
     mask: Tensor
     weights: Tensor
     grids: tuple[Grid, ...]
+    magnitude: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -181,27 +189,30 @@ class Generator(nn.Module):
             start = dipole.tikhonov(field * batch.weights.square(), self.config.tikhonov) * mask
         elif self.config.start == "tv":
             start = torch.stack(
-                [self._tv(*sample)[None] for sample in zip(
-                    field[:, 0], batch.mask[:, 0], batch.weights[:, 0], batch.grids,
-                    noise.flatten().tolist(), strict=True,
-                )]
-            )  # fmt: skip
+                [self._tv(field, batch, n, noise)[None] for n in range(len(field))]
+            )
         geometry = describe_geometry(batch.grids, field.device)
         return Prepared(field, start, mask, batch.weights, noise, scale, geometry, dipole)
 
-    def _tv(
-        self, field: Tensor, mask: Tensor, weights: Tensor, grid: Grid, noise: float
-    ) -> Tensor:
+    def _tv(self, field: Tensor, batch: FieldBatch, number: int, noise: Tensor) -> Tensor:
+        magnitude = None if batch.magnitude is None else batch.magnitude[number, 0]
+        problem = InversionProblem(
+            field[number, 0], batch.mask[number, 0], batch.grids[number],
+            weights=batch.weights[number, 0], magnitude=magnitude,
+        )  # fmt: skip
+        level = max(float(noise[number]), 0.01) ** self.config.tv_exponent
         params = TvParams(
-            regularisation=self.config.tv_weight * max(noise, 0.01) ** self.config.tv_exponent,
+            regularisation=self.config.tv_weight * level,
             gradient_step=1.0,
             data_step=0.1,
             tolerance=1e-9,
             max_iterations=self.config.tv_iterations,
             margin_mm=self.config.margin_mm,
             outside=1.0,
+            edge_fraction=self.config.edge_fraction,
+            edge_weight=self.config.edge_weight,
         )
-        return tv(InversionProblem(field, mask, grid, weights=weights), params)
+        return tv(problem, params)
 
     def disagreement(self, p: Prepared, chi: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the field says against a map: the residual, and its closed-form inverse."""
@@ -209,17 +220,25 @@ class Generator(nn.Module):
         step = self.config.data_step + p.noise.square()
         return residual, p.dipole.tikhonov(residual, step) * p.mask
 
-    def forward(self, prepared: Prepared, evaluate: Evaluate | None = None) -> Tensor:
+    def passes(self) -> list[SpaceToDepthUNet]:
+        """Return the networks in the order in which they are applied."""
+        return [*self.networks, *[self.networks[-1]] * (self.config.last_passes - 1)]
+
+    def forward(
+        self,
+        prepared: Prepared,
+        evaluate: Evaluate | None = None,
+        passes: Sequence[SpaceToDepthUNet] | None = None,
+    ) -> Tensor:
         """Return susceptibility in ppm, shape (B, 1, X, Y, Z), zero outside the mask.
 
         ``evaluate(network, channels, geometry)`` may run the networks in another way, for example
-        in tiles.
+        in tiles; ``passes`` are all by default.
         """
         p = prepared
         evaluate = evaluate or (lambda network, *inputs: network(*inputs))
         x = p.start
-        again = [self.networks[-1]] * (self.config.last_passes - 1)
-        for network in [*self.networks, *again]:
+        for network in self.passes() if passes is None else passes:
             if self.config.start == "none":
                 x = x + evaluate(network, torch.cat([p.field, p.mask], 1), p.geometry).float()
             else:

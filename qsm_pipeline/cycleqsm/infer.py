@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -50,6 +50,7 @@ def reconstruct(
     mask: Tensor,
     grid: Grid,
     weights: Tensor | None = None,
+    magnitude: Tensor | None = None,
     *,
     memory_gb: float | None = None,
     uncertainty: bool = False,
@@ -69,10 +70,12 @@ def reconstruct(
         Geometry.
     weights : torch.Tensor, shape (X, Y, Z), optional
         Reliability of the field in [0, 1]; 0 where it is not known. The mask by default.
+    magnitude : torch.Tensor, shape (X, Y, Z), optional
+        Magnitude image in any unit, for its edges.
     memory_gb : float, optional
         Memory for the networks, that of the GPU by default; beyond it they run in tiles.
     uncertainty : bool
-        Also estimate the error, which takes the networks a second pass.
+        Also estimate the error, which takes the last network a second time.
     keep_error_sources : bool
         Also return what that estimate is made of.
 
@@ -98,11 +101,17 @@ def reconstruct(
         return box.cut(x).permute(order)[None, None].contiguous()
 
     reliable = mask.to(field_ppm) if weights is None else weights * mask
-    batch = FieldBatch(turn(field_ppm.float()), turn(mask), turn(reliable), (turned,))
+    edges = None if magnitude is None else turn(magnitude.float())
+    batch = FieldBatch(turn(field_ppm.float()), turn(mask), turn(reliable), (turned,), edges)
     prepared = generator.prepare(batch)
-    passes = [_run(generator, prepared, memory_gb)]
+    *first, last = generator.passes()
+    if first:
+        rough_ppm = _run(generator, prepared, first, memory_gb)
+        prepared = replace(prepared, start=rough_ppm / prepared.scale_ppm)
+    passes = [_run(generator, prepared, [last], memory_gb)]
     if uncertainty:
-        passes.append(_run(generator, _inverted(prepared), memory_gb).flip((-3, -2, -1)))
+        turned_pass = _run(generator, _inverted(prepared), [last], memory_gb)
+        passes.append(turned_pass.flip((-3, -2, -1)))
     chi = torch.stack(passes).mean(0)
     back = [order.index(axis) for axis in range(3)]
 
@@ -131,31 +140,41 @@ def _inverted(p: Prepared) -> Prepared:
     return replace(p, **turned)
 
 
-def _run(generator: Generator, prepared: Prepared, memory_gb: float | None) -> Tensor:
+def _run(
+    generator: Generator,
+    prepared: Prepared,
+    passes: Sequence[SpaceToDepthUNet],
+    memory_gb: float | None,
+) -> Tensor:
     device = prepared.field.device
     if memory_gb is None and device.type == "cuda":
         memory_gb = torch.cuda.mem_get_info(device)[0] / 2**30
     needed = BYTES_PER_VOXEL * prepared.field.numel() / 2**30
     if memory_gb is not None and needed > memory_gb:
         LOGGER.warning("The networks need %.1f GiB of %.1f: using tiles", needed, memory_gb)
-        return _apply(generator, prepared, _tiled)
+        return _apply(generator, prepared, passes, _tiled)
     try:
-        return _apply(generator, prepared, None)
+        return _apply(generator, prepared, passes, None)
     except torch.OutOfMemoryError:
         LOGGER.warning("The GPU's memory is not enough for the whole volume: using tiles")
         torch.cuda.empty_cache()
-        return _apply(generator, prepared, _tiled)
+        return _apply(generator, prepared, passes, _tiled)
 
 
 def _tiled(network: SpaceToDepthUNet, x: Tensor, geometry: Tensor) -> Tensor:
     return in_tiles(network, x, geometry, TILE)
 
 
-def _apply(generator: Generator, prepared: Prepared, evaluate: Evaluate | None) -> Tensor:
+def _apply(
+    generator: Generator,
+    prepared: Prepared,
+    passes: Sequence[SpaceToDepthUNet],
+    evaluate: Evaluate | None,
+) -> Tensor:
     device = prepared.field.device
     fast = fast_precision(device)
     with torch.autocast(device.type, fast or torch.bfloat16, enabled=fast is not None):
-        return generator(prepared, evaluate)
+        return generator(prepared, evaluate, passes)
 
 
 def fast_precision(device: torch.device) -> torch.dtype | None:

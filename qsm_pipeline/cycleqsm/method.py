@@ -24,12 +24,15 @@ class CycleQsmParams:
         File of another generator than that of the package.
     memory_gb : float
         Memory for the networks on a CPU, beyond which they run in tiles.
+    magnitude : bool
+        Keep the edges of the magnitude, where there is one.
     uncertainty : bool
-        Also estimate the error of the map, which takes the networks a second pass.
+        Also estimate the error of the map, which takes the last network a second time.
     """
 
     generator: str = ""
     memory_gb: float = 6.0
+    magnitude: bool = False
     uncertainty: bool = True
 
     def __post_init__(self) -> None:
@@ -49,7 +52,7 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
     Parameters
     ----------
     problem : InversionProblem
-        Local field, optionally with weights.
+        Local field, optionally with weights and magnitude.
     params : CycleQsmParams, optional
         Parameters.
 
@@ -71,6 +74,7 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
         problem.mask,
         problem.grid,
         None if problem.weights is None else problem.weights.sqrt(),
+        problem.magnitude if params.magnitude else None,
         memory_gb=params.memory_gb if device.type != "cuda" else None,
         uncertainty=params.uncertainty,
     )

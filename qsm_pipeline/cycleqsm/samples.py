@@ -12,7 +12,7 @@ from torch.nn.functional import grid_sample
 
 from qsm_pipeline.cycleqsm.anatomy import RandomBrain
 from qsm_pipeline.cycleqsm.physics import BatchDipole
-from qsm_pipeline.cycleqsm.textures import power_noise, smooth_noise
+from qsm_pipeline.cycleqsm.textures import power_noise, smooth_noise, tubes
 from qsm_pipeline.numerics.grid import Grid
 
 
@@ -36,6 +36,8 @@ class SampleConfig:
         Probability that a field holds a residue of background.
     lesions : float
         Probability of lesions and other odd objects.
+    vessels : float
+        Probability of thin vessels with sharp walls, beside those of the brain.
     texture_ppm : float
         Largest standard deviation of a texture of its own, beside that of the brain.
     """
@@ -47,6 +49,7 @@ class SampleConfig:
     noise_ppm: tuple[float, float] = (0.0005, 0.005)
     background: float = 0.2
     lesions: float = 0.3
+    vessels: float = 0.4
     texture_ppm: float = 0.012
 
 
@@ -145,6 +148,9 @@ def _try_block(
         mask &= level + 0.1 * smooth_noise(grid.shape, 20.0, generator) < 1
     if uniform(0, 1) < config.lesions:
         chi = _add_lesions(chi, generator)
+    if uniform(0, 1) < config.vessels:
+        vessel = tubes(grid.shape, uniform(25, 45), uniform(0.4, 1.0), generator) > 0.5
+        chi = torch.where(vessel, uniform(0.1, 0.4), chi)
     if uniform(0, 1) < 0.3:
         chi = _blur(chi, uniform(0.2, 0.7))
     if uniform(0, 1) < 0.7:  # from white, as measured maps have it, to smooth

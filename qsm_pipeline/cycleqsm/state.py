@@ -49,6 +49,7 @@ class TrainState:
         scaled = optim.precision == "fp16"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
         self.step = 0
+        self.best_score = math.inf
 
     def set_learning_rate(self) -> float:
         """Set the generator's learning rate for this step and return it."""
@@ -74,6 +75,7 @@ class TrainState:
             "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "step": self.step,
+            "best_score": self.best_score,
             "processes": gather_objects(
                 {"history": self.history.samples, "random": self.random.get_state()}
             ),
@@ -100,6 +102,7 @@ class TrainState:
         self.history.samples = list(own["history"])
         self.random.set_state(own["random"].cpu())
         self.step = state["step"]
+        self.best_score = state["best_score"]
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, never a half one under its final name."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from qsm_pipeline.cycleqsm.generator import FieldBatch, Prepared
 from qsm_pipeline.cycleqsm.losses import (
     ADVERSARIAL,
+    contrast,
     field_cycle,
     gradient_difference,
     gradient_penalty,
@@ -120,11 +121,14 @@ def _generator_loss(
     parts = {
         "map_cycle": map_cycle(chi[:count], batch.chi_ppm, mask[:count]),
         "gradient": gradient_difference(chi[:count], batch.chi_ppm, mask[:count]),
+        "contrast": contrast(chi[:count], batch.chi_ppm, mask[:count]),
     }
     start = prepared.start[:count] * prepared.scale_ppm[:count]
     with torch.no_grad():
         ratio = parts["map_cycle"] / map_cycle(start, batch.chi_ppm, mask[:count])
-    loss = weights.map_cycle * parts["map_cycle"] + weights.gradient * parts["gradient"]
+    loss = sum(
+        (getattr(weights, name) * value for name, value in parts.items()), chi.new_zeros(())
+    )
     fake = chi[count:]
     if len(fake):
         dipole = BatchDipole(batch.fields.grids[count:], device=state.device)

@@ -67,6 +67,9 @@ def load_generator(path: Path | None = None, device: torch.device | str = "cpu")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         generator = Generator(config).to(device)
         generator.load_state_dict(tensors)
+        broken = sorted(name for name, x in tensors.items() if not x.isfinite().all())
+        if broken:
+            raise ValueError(f"{broken[0]} holds values that are not finite")
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{source} is no generator of CycleQSM: {reason}") from None

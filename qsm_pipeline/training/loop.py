@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 import torch
 from torch import nn
@@ -18,7 +19,7 @@ from qsm_pipeline.cycleqsm.generator import Generator
 from qsm_pipeline.cycleqsm.parallel import rank, sum_over_processes, world_size
 from qsm_pipeline.cycleqsm.state import TrainState
 from qsm_pipeline.cycleqsm.train_step import train_step
-from qsm_pipeline.cycleqsm.weights import save_generator
+from qsm_pipeline.cycleqsm.weights import load_generator, save_generator
 from qsm_pipeline.exceptions import ConfigError
 from qsm_pipeline.training.data import Sources, open_batches, stream, wait_for_others
 from qsm_pipeline.training.device import processes
@@ -101,7 +102,7 @@ def train(
         state.save(_checkpoint(options.out))
         if logs is not None:
             if done:
-                generator = _average(state)
+                generator = load_generator(_kept(options.out), device)
                 calibrate_errors(generator, cases.values())
                 save_generator(generator, options.out / "generator.safetensors")
             logs.close()
@@ -134,7 +135,7 @@ def _run(
                     bar.set_postfix({key: f"{means[key]:.3f}" for key in ("map_cycle",)})
                 sums, count = {}, 0
             if logs is not None and _validates(state):
-                _validate(state, logs, cases)
+                _validate(state, logs, cases, options.out)
             late = time.monotonic() - saved > options.checkpoint_s
             stop, save = _agreed((bool(asked), late), state.device)
             if stop:
@@ -152,13 +153,18 @@ def _validates(state: TrainState) -> bool:
     return not state.step % every or state.step in (*early, state.config.optim.steps)
 
 
-def _validate(state: TrainState, logs: Logs, cases: dict[str, Case]) -> None:
+def _validate(state: TrainState, logs: Logs, cases: dict[str, Case], out: Path) -> None:
+    """Score the moving average, and keep it if it is the one to keep so far."""
     scores: dict[str, float] = {}
     for name, case in cases.items():
         chi, own = validate(_average(state), case)
         scores |= {f"{name} {key}": value for key, value in own.items()}
         logs.image(name, state.step, {"truth": case.chi_ppm, "generator": chi})
-    logs.numbers("validation", state.step, scores)
+    score = mean(scores[f"{name} nrmse"] / 100 - scores[f"{name} xsim"] for name in cases)
+    logs.numbers("validation", state.step, scores | {"score": score})
+    if score < state.best_score or state.config.validation.keep == "last":
+        save_generator(_average(state), _kept(out))
+        state.best_score = score
 
 
 def _average(state: TrainState) -> Generator:
@@ -197,6 +203,10 @@ def _cases(config: TrainConfig, sources: Sources, echo: Callable[[str], None]) -
     make_pool(sources.pool, VALIDATION, sources.pool_seed, echo)
     brains = [load_brain(sources.pool, n, sources.pool_seed) for n in VALIDATION]
     return make_cases(brains, config.validation.voxel_mm)
+
+
+def _kept(out: Path) -> Path:
+    return out / "kept.safetensors"
 
 
 def _checkpoint(out: Path) -> Path:

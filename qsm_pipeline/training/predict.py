@@ -23,6 +23,7 @@ def predict(
     out: Path,
     *,
     uncertainty: Path | None = None,
+    magnitude: Path | None = None,
     weights: Path | None = None,
     device: str = "auto",
     units: str = "",
@@ -36,6 +37,8 @@ def predict(
         NIfTI files; ``out`` ends in ``.nii.gz``.
     uncertainty : pathlib.Path, optional
         Also write the expected error there; the map is then the mean of two passes.
+    magnitude : pathlib.Path, optional
+        Magnitude of the same scan: gradients of susceptibility cost less at its edges.
     weights : pathlib.Path, optional
         The generator; that of the package by default.
     device : str
@@ -63,15 +66,19 @@ def predict(
     place = find_device(device)
     generator = open_generator(weights, place)
     values = torch.from_numpy(volume.values * factor).to(place)
+    edges = None
+    if magnitude is not None:
+        edges = torch.from_numpy(read_volume(magnitude, volume).values).to(place)
     made = reconstruct(
-        generator, values, inside.to(place), volume.grid, uncertainty=uncertainty is not None
-    )
+        generator, values, inside.to(place), volume.grid, magnitude=edges,
+        uncertainty=uncertainty is not None,
+    )  # fmt: skip
     metadata: dict[str, Any] = {
         "Description": "Magnetic susceptibility.",
         "Units": "ppm",
         "SkullStripped": True,
         "SusceptibilityReference": "none",
-        "Sources": [path.absolute().as_uri() for path in (field, mask)],
+        "Sources": [path.absolute().as_uri() for path in (field, mask, magnitude) if path],
         "Generator": weights.name if weights else SHIPPED,
         "PpmPerFieldUnit": factor,
         "B0Direction": list(volume.grid.b0_dir),

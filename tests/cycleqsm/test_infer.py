@@ -118,6 +118,42 @@ def test_every_pass_explains_more_of_the_field():
     assert left[0] > 1.05 * left[1] > 1.05 * left[2]
 
 
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
+def test_edges_of_the_magnitude_sharpen_the_start(grid):
+    _, mask = _measured(grid)
+    axes = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in grid.shape), indexing="ij")
+    source = sum(a.square() for a in axes) < 0.3
+    noise = 0.01 * torch.randn(grid.shape, generator=torch.Generator().manual_seed(2))
+    field = (DipoleOperator(grid)(0.1 * source) + noise) * mask
+    magnitude = 1000 - 300.0 * source
+    truth = (0.1 * source)[mask] - (0.1 * source)[mask].mean()
+
+    def error(magnitude):
+        batch = FieldBatch(
+            field[None, None], mask[None, None], mask[None, None].float(), (grid,), magnitude
+        )
+        prepared = _generator().prepare(batch)
+        start = (prepared.start * prepared.scale_ppm)[0, 0][mask]
+        return float((start - start.mean() - truth).norm() / truth.norm())
+
+    informed = error(magnitude[None, None])
+    assert informed < 0.9 * error(None)
+    assert informed == pytest.approx(error(7 * magnitude[None, None]), rel=1e-3)
+
+
+def test_the_expected_error_does_not_need_the_first_networks_again(monkeypatch):
+    grid = GRIDS["oblique"]
+    field, mask = _measured(grid)
+    generator, calls = _generator(), []
+    plain = SpaceToDepthUNet.forward
+    monkeypatch.setattr(
+        SpaceToDepthUNet, "forward",
+        lambda self, *inputs: calls.append(self) or plain(self, *inputs),
+    )  # fmt: skip
+    reconstruct(generator, field, mask, grid, uncertainty=True)
+    assert calls == [generator.networks[0], generator.networks[1], generator.networks[1]]
+
+
 def test_a_slab_of_few_slices_is_inverted():
     grid = Grid((24, 20, 4), (1.0, 1.0, 2.0), (0.0, 0.0, 1.0))
     field, _ = _measured(grid)
@@ -148,6 +184,11 @@ def test_weights_survive_the_file_and_nothing_else_is_taken(tmp_path, monkeypatc
         load_generator(pickled)
     with pytest.raises(ValueError, match="no generator"):
         load_generator(tmp_path / "absent.safetensors")
+    with torch.no_grad():
+        generator.networks[0].head.weight[0] = float("nan")
+    save_generator(generator, tmp_path / "nan.safetensors")
+    with pytest.raises(ValueError, match=r"networks\.0\.head\.weight holds values"):
+        load_generator(tmp_path / "nan.safetensors")
     # the generator of the package is checked by its hash
     monkeypatch.setattr(weights, "shipped_path", lambda name=None: path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from qsm_pipeline.cycleqsm.losses import (
+    contrast,
     field_cycle,
     gradient_difference,
     gradient_penalty,
@@ -56,6 +57,21 @@ def test_gradient_loss_sees_edges_where_the_map_loss_sees_amounts(sample):
         for x in (smooth, rough)
     ]
     assert ratio[1] > 3 * ratio[0]
+
+
+def test_contrast_is_the_squared_loss_of_fine_sources_alone():
+    mask = torch.zeros(1, 1, 30, 34, 28)
+    mask[..., 3:27, 3:31, 3:25] = 1
+    broad = 0.1 * torch.linspace(-1, 1, 34)[None, None, None, :, None] * mask
+    vessel = torch.zeros_like(mask)
+    vessel[..., 14, 8:26, 12:14] = 0.3
+    truth = broad + vessel
+    assert float(contrast(truth, truth, mask)) == pytest.approx(0, abs=1e-10)
+    assert float(contrast(broad + 0.6 * vessel, truth, mask)) == pytest.approx(0.16, rel=0.05)
+    assert float(contrast(0.6 * broad + vessel, truth, mask)) < 1e-3
+    assert float(contrast(truth + 0.05 * mask, truth, mask)) < 1e-8
+    noise = 0.02 * torch.randn(mask.shape, generator=torch.Generator().manual_seed(0)) * mask
+    assert float(contrast(truth + noise, truth, mask)) < 2e-3
 
 
 def test_field_cycle_ignores_what_has_no_weight_and_most_of_the_noise(sample):

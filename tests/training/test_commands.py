@@ -78,6 +78,7 @@ def test_units_are_asked_for_and_all_give_the_same_map(scan):
         "ppm": (folder / "field.nii.gz", "--units", "ppm"),
         "hz": (hz, "--units", "hz", "--b0", 3),
         "angular": (angular, "--uncertainty", folder / "error.nii.gz"),
+        "edges": (folder / "field.nii.gz", "--units", "ppm", "--magnitude", folder / "chi.nii.gz"),
     }
     maps = {}
     for name, (path, *options) in runs.items():
@@ -90,6 +91,8 @@ def test_units_are_asked_for_and_all_give_the_same_map(scan):
         assert sidecar["Units"] == "ppm"
         assert sidecar["Generator"] == "generator.safetensors"
     norm = np.linalg.norm(maps["ppm"])
+    assert len(sidecar["Sources"]) == 3
+    assert np.linalg.norm(maps["edges"] - maps["ppm"]) > 1e-3 * norm
     for name in ("hz", "angular"):
         assert np.linalg.norm(maps[name] - maps["ppm"]) < 2e-2 * norm
     error = nib.load(folder / "error.nii.gz").get_fdata()

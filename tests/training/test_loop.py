@@ -147,6 +147,30 @@ def test_what_a_training_leaves(tmp_path, pool):
         train(settings, pool, RunOptions(tmp_path / "empty", resume=True))
 
 
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_best_or_the_last_average_stays(tmp_path, pool, monkeypatch, keep):
+    settings = config(steps=3)
+    settings = replace(settings, validation=replace(settings.validation, every=1, keep=keep))
+    nrmse = iter([50.0, 40.0, 60.0])
+    averages = []
+
+    def validate(generator, case):
+        if case is next(iter(cases.values())):
+            averages.append({k: v.clone() for k, v in generator.state_dict().items()})
+            validate.scores = {"nrmse": next(nrmse), "xsim": 0.5}
+        return case.chi_ppm, validate.scores
+
+    cases = make_cases([brain(number) for number in VALIDATION], 2.0)
+    monkeypatch.setattr(loop, "_cases", lambda *arguments: cases)
+    monkeypatch.setattr(loop, "validate", validate)
+    assert train(settings, pool, RunOptions(tmp_path))
+    left = load_generator(tmp_path / "generator.safetensors").state_dict()
+    expected = averages[{"best": 1, "last": 2}[keep]]
+    assert all(torch.equal(left[k], v) for k, v in expected.items() if k != "error_gains")
+    assert not torch.equal(averages[1]["networks.0.head.weight"],
+                           averages[2]["networks.0.head.weight"])  # fmt: skip
+
+
 def test_adaptation_starts_from_the_generator_and_keeps_its_architecture(tmp_path, pool):
     generator = Generator(replace(config().generator, widths=(4, 6)))
     save_generator(generator, tmp_path / "old.safetensors")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.inversion.admm import AdmmParams, TotalVariationAdmm
 from qsm_pipeline.numerics.inversion.data_terms import DataTerm, LinearMisfit, SignalMisfit
+from qsm_pipeline.numerics.inversion.edges import edge_weights
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
-from qsm_pipeline.numerics.inversion.spectral import SpectralBox, gradient_length
-from qsm_pipeline.numerics.order import upper_fraction
+from qsm_pipeline.numerics.inversion.spectral import SpectralBox
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def medi(problem: InversionProblem, params: MediParams | None = None) -> Tensor:
     weights = box.weights(problem)
     solver = TotalVariationAdmm(
         box, problem, params, _misfit(box, weights, problem),
-        _edge_weights(box, box.pad(problem.magnitude), params),
+        edge_weights(box, problem.magnitude, params.edge_fraction, params.edge_weight),
     )  # fmt: skip
     first = params.max_iterations // 2
     solver.run(first)
@@ -91,14 +90,6 @@ def _misfit(box: SpectralBox, weights: Tensor, problem: InversionProblem) -> Dat
     if problem.rad_per_ppm is None:
         return LinearMisfit(box.field_ppm, weights)
     return SignalMisfit(box.field_ppm, weights, problem.rad_per_ppm)
-
-
-def _edge_weights(box: SpectralBox, magnitude: Tensor, params: MediParams) -> Tensor:
-    """Return the weight of the total variation at each voxel."""
-    steepness = gradient_length(magnitude * box.mask, box.inverse_voxel)
-    threshold = upper_fraction(steepness[box.mask], params.edge_fraction)
-    edge = box.mask & (steepness > threshold)
-    return torch.where(edge, params.edge_weight, 1.0).to(magnitude)
 
 
 def _without_outliers(weights: Tensor, residual_ppm: Tensor, outlier_sd: float) -> Tensor:

@@ -8,13 +8,32 @@ from torch import Tensor
 
 from qsm_pipeline.numerics.inversion.admm import AdmmParams, TotalVariationAdmm
 from qsm_pipeline.numerics.inversion.data_terms import LinearMisfit
+from qsm_pipeline.numerics.inversion.edges import edge_weights
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
 
 
 @dataclass(frozen=True)
 class TvParams(AdmmParams):
-    """Parameters of the TV inversion; see `AdmmParams`."""
+    """Parameters of the TV inversion; see `AdmmParams` for the rest.
+
+    Parameters
+    ----------
+    edge_fraction : float
+        The part of the mask with the steepest magnitude, where there is one.
+    edge_weight : float
+        How much gradients cost there, 1 to take no notice of the magnitude.
+    """
+
+    edge_fraction: float = 0.3
+    edge_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.edge_fraction < 1 or not 0 <= self.edge_weight <= 1:
+            raise ValueError(
+                f"Expected 0 <= edge_fraction < 1 and 0 <= edge_weight <= 1, got {self}"
+            )
 
 
 def tv(problem: InversionProblem, params: TvParams | None = None) -> Tensor:
@@ -23,7 +42,7 @@ def tv(problem: InversionProblem, params: TvParams | None = None) -> Tensor:
     Parameters
     ----------
     problem : InversionProblem
-        Local field, optionally with weights and noise.
+        Local field, optionally with weights, noise and magnitude.
     params : TvParams, optional
         Parameters.
 
@@ -40,4 +59,8 @@ def tv(problem: InversionProblem, params: TvParams | None = None) -> Tensor:
     params = params or TvParams()
     box = SpectralBox(problem, params.margin_mm)
     data = LinearMisfit(box.field_ppm, box.weights(problem))
-    return box.unpad(TotalVariationAdmm(box, problem, params, data).run(params.max_iterations))
+    edges = None
+    if problem.magnitude is not None and params.edge_weight < 1:
+        edges = edge_weights(box, problem.magnitude, params.edge_fraction, params.edge_weight)
+    solver = TotalVariationAdmm(box, problem, params, data, edges)
+    return box.unpad(solver.run(params.max_iterations))
