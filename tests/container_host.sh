@@ -5,7 +5,8 @@
 #   container_host.sh buildah FOLDER CMD...  run a command that finds buildah set up
 #   container_host.sh root FOLDER            another Debian by debootstrap that has Apptainer
 #   container_host.sh user FOLDER CMD...     run a command in it, as a user without privileges who
-#                                            sees FOLDER/root/w as /w
+#                                            sees FOLDER/root/w as /w, and the folder SEEN, if that
+#                                            is set, at its own place
 # Apptainer is in no Debian 12, and it refuses to run in a plain chroot: hence the root of its own.
 set -euo pipefail
 command=$1
@@ -61,6 +62,10 @@ user() {
     cd "$ROOT"
     mount --bind . .
     cd "$ROOT"
+    if [ -n "${SEEN:-}" ]; then
+      mkdir -p "./$SEEN"
+      mount --bind "$SEEN" "./$SEEN"
+    fi
     mount -t proc proc proc
     mount --rbind /sys sys
     mount -t tmpfs -o mode=1777 tmpfs tmp

@@ -319,6 +319,8 @@ if __name__ == "__main__":
         "Written by `python tests/faults.py`, which provokes each of them for real with\n"
         "`qsm-pipeline` on a small simulated data set; `tests/test_faults.py` checks them. The\n"
         "participants of the first rows were run together with one that is sound, which was\n"
-        "mapped. A status of 1: a run failed or was left out; 2: nothing was run.\n\n"
+        "mapped. A status of 1: a run failed or was left out; 2: nothing was run. What clusters,\n"
+        "containers and environments take away is in [hpc.md](hpc.md), kills and commands that\n"
+        "meet are in [cohorts.md](cohorts.md), broken files in [hostile.md](hostile.md).\n\n"
         "| fault | provoked by | printed | exit status |\n|---|---|---|---|\n" + rows
     )

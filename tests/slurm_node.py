@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import slurm_accounting
+
 _CONFIGURATION = """\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -33,8 +35,7 @@ TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
-AccountingStorageType=accounting_storage/none
-MpiDefault=none
+{accounting}MpiDefault=none
 ReturnToService=2
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
@@ -46,14 +47,20 @@ PartitionName=test Nodes={host} Default=YES MaxTime=60 State=UP
 """
 
 
-def why_not() -> str:
+def why_not(*, accounting: bool = False) -> str:
     """Return why no Slurm can be started here, empty if it can."""
-    missing = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if not _path(name)]
+    needed = ("munged", "slurmctld", "slurmd", "sbatch")
+    packages = "slurm-wlm and munge"
+    if accounting:
+        needed += slurm_accounting.PROGRAMS
+        packages += ", slurmdbd and mariadb-server-core"
+    missing = [name for name in needed if not _path(name)]
     if missing:
-        return f"{', '.join(missing)} not installed (Debian: slurm-wlm and munge)"
+        return f"{', '.join(missing)} not installed (Debian: {packages})"
     return "slurmd needs root" if os.getuid() else ""
 
 
+_FRESH = {"slurmctld": ["-c"]}
 _MUNGE_FILES = {
     "key-file": "munge.key", "socket": "munge.socket", "pid-file": "munged.pid",
     "log-file": "munged.log", "seed-file": "munged.seed",
@@ -61,7 +68,9 @@ _MUNGE_FILES = {
 
 
 @contextlib.contextmanager
-def one_node_slurm(largest_array: int = 1001) -> Iterator[dict[str, str]]:
+def one_node_slurm(
+    largest_array: int = 1001, *, accounting: bool = False
+) -> Iterator[dict[str, str]]:
     """Start the daemons, yield the environment for the commands, and stop them again."""
     folder = Path(tempfile.mkdtemp(prefix="slurm"))  # short, for the path of the socket
     for name in ("state", "spool"):
@@ -69,25 +78,31 @@ def one_node_slurm(largest_array: int = 1001) -> Iterator[dict[str, str]]:
     (folder / "munge.key").write_bytes(os.urandom(1024))
     (folder / "munge.key").chmod(0o400)
     folder.chmod(0o755)
+    host, ports = socket.gethostname().partition(".")[0], _free_ports(4)
     text = _CONFIGURATION.format(
-        folder=folder, host=socket.gethostname().partition(".")[0], ports=_free_ports(2),
-        cores=os.cpu_count(), largest_array=largest_array,
+        folder=folder, host=host, ports=ports, cores=os.cpu_count(), largest_array=largest_array,
+        accounting=slurm_accounting.SLURM_CONFIGURATION.format(folder=folder, port=ports[2])
+        if accounting
+        else "AccountingStorageType=accounting_storage/none\n",
     )  # fmt: skip
     (folder / "slurm.conf").write_text(text)
     (folder / "cgroup.conf").write_text("ConstrainCores=no\nConstrainRAMSpace=no\n")
     environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
     munge = [f"--{what}={folder}/{name}" for what, name in _MUNGE_FILES.items()]
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
         subprocess.run([_path("munged"), "--force", *munge], check=True)
-        subprocess.run([_path("slurmctld"), "-c"], check=True, env=environment)
-        subprocess.run([_path("slurmd")], check=True, env=environment)
+        stack.callback(_stop, folder / "munged.pid")
+        if accounting:
+            stack.enter_context(slurm_accounting.database(folder, ports[3]))
+            stack.callback(_stop, folder / "slurmdbd.pid")
+            slurm_accounting.start_accounting(folder, host, *ports[2:], environment)
+        for name in ("slurmctld", "slurmd"):
+            subprocess.run([_path(name), *_FRESH.get(name, [])], check=True, env=environment)
+            stack.callback(_stop, folder / f"{name}.pid")
+        stack.callback(subprocess.run, ["scancel", "--user=root"], check=False, env=environment)
         _wait_until_idle(environment)
         yield environment
-    finally:
-        subprocess.run(["scancel", "--user=root"], check=False, env=environment)
-        for name in ("slurmd.pid", "slurmctld.pid", "munged.pid"):
-            _stop(folder / name)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def wait_for_jobs(environment: dict[str, str], seconds: float = 900) -> None:

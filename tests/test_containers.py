@@ -1,6 +1,7 @@
 """Both images are built and map a participant: read-only raw data, no network, no privileges.
 
-Slow: about ten minutes on two free cores, more the first time. They keep what can be used again in
+Slow: about ten minutes on two free cores, more the first time. A job array of Slurm runs in one of
+them, where Slurm is installed. They keep what can be used again in
 the folder QSM_CONTAINERS, or in ``build/containers``.
 """
 
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import faults
 import pytest
+import slurm_node
 
 pytestmark = pytest.mark.containers
 
@@ -69,7 +71,9 @@ def test_docker_image(base, tmp_path):
     _record("docker", {"size_gb": size_gb, "buildah": _run("buildah", "--version").strip()})
 
 
-def test_apptainer_image(base):
+@pytest.fixture(scope="module")
+def apptainer(base):
+    """Build the image and return the start of a command as a user who sees it as /w/image.sif."""
     _run("bash", HOST, "root", FOLDER)
     inside = FOLDER / "root" / "w"
     shutil.rmtree(inside / "source", ignore_errors=True)
@@ -85,14 +89,62 @@ def test_apptainer_image(base):
         wheels = "/w/wheels"
     subprocess.run(["chown", "-R", "1000:1000", str(inside)], check=True)
     tool = ("bash", HOST, "user", FOLDER)
-    settings = ("env", "BASE=/w/debian.tar", f"WHEELS={wheels}", f"SIMULATE={SMALL}")
+    settings = ("env", "BASE=/w/debian.tar", f"WHEELS={wheels}")
     quick = "-Xcompression-level 1 -processors 2"
     _run(*tool, *settings, "source/containers/build.sh", "apptainer", "/w/image.sif", "--force",
          "--fakeroot", "--mksquashfs-args", quick)  # fmt: skip
+    return tool
+
+
+def test_apptainer_image(apptainer):
+    inside = FOLDER / "root" / "w"
+    shutil.rmtree(inside / "smoke", ignore_errors=True)
     smoke = ("source/containers/smoke.sh", "apptainer", "/w/image.sif", "/w/smoke")
-    printed = _run(*tool, *settings, *smoke, *OPTIONS)
+    printed = _run(*apptainer, "env", f"SIMULATE={SMALL}", *smoke, *OPTIONS)
     assert "passed: /w/image.sif" in printed
     size_gb = (inside / "image.sif").stat().st_size / 1e9
     assert size_gb < BUDGET_GB
-    version = _run(*tool, "apptainer", "--version").strip()
+    version = _run(*apptainer, "apptainer", "--version").strip()
     _record("apptainer", {"size_gb": size_gb, "apptainer": version})
+
+
+def test_job_array_in_the_image(apptainer, tmp_path):
+    """Tasks, audit and group level of a real Slurm run in the image, as a user of a cluster."""
+    if reason := slurm_node.why_not():
+        pytest.skip(reason)
+    folder = FOLDER / "array"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    raw, out, image = (
+        faults.make_dataset(folder, ("bad", "good")),
+        folder / "out",
+        folder / "q.sif",
+    )
+    os.link(FOLDER / "root" / "w" / "image.sif", image)
+    faults.PARTICIPANTS["truncated"].provoke(raw / "sub-bad" / "anat")
+    script = folder / "slurm.sh"
+    options = ("--nprocs", "1", "--slurm-array", script, "--slurm-container", image)
+    made = faults.execute(faults.command(raw, out, *options))
+    assert made.exit_code == 0, made.output
+    subprocess.run(["chown", "-R", "1000:1000", str(out)], check=True)
+    command = tmp_path / "apptainer"  # it lies in a root of its own
+    command.write_text(
+        f'#!/bin/bash\nSEEN={folder} exec bash {HOST} user {FOLDER} apptainer "$@"\n'
+    )
+    command.chmod(0o755)
+    with slurm_node.one_node_slurm() as slurm:
+        there = slurm | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        _run("bash", script, "submit", "--mem=3000", **there)
+        slurm_node.wait_for_jobs(slurm)
+        audited = subprocess.run(
+            ["bash", script, "audit"], capture_output=True, text=True, check=False, env=there
+        )
+    logs = "".join(path.read_text() for path in (out / "logs/slurm").glob("*.out"))
+    assert audited.returncode == 1, audited.stdout + audited.stderr + logs
+    lines = audited.stdout.splitlines()
+    assert lines[0].startswith("failed sub-bad (1_1): sub-bad in read: ")
+    assert lines[-1] == "2 participants: 1 failed, 1 done"
+    chi = out / "sub-good/anat/sub-good_Chimap.nii.gz"
+    assert chi.stat().st_uid == 1000
+    assert (out / "group.html").is_file()
+    assert not (out / "sub-bad/anat").exists()

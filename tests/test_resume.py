@@ -11,6 +11,7 @@ import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import faults
 import pytest
@@ -33,13 +34,15 @@ def _results(out):
     return {f: r.stat().st_mtime_ns for f in ended for r in f.glob("result_*.pklz")}
 
 
-def _processes_in(folder):
-    found = []
+def _working_in(folder):
+    """Return the names of the nodes that run in a work folder now."""
+    found = set()
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                if os.readlink(f"{entry.path}/cwd").startswith(str(folder)):
-                    found.append(int(entry.name))
+                place = os.readlink(f"{entry.path}/cwd")
+                if place.startswith(str(folder)):
+                    found.add("/".join(place.split("/")[-2:]))
     return found
 
 
@@ -52,11 +55,16 @@ class _Watch(threading.Thread):
         self._ended = threading.Event()
 
     def run(self):
-        while not self._ended.wait(0.01):
-            for path in self.out.rglob("*"):
-                if not path.name.startswith(".") and "work" not in path.parts:
-                    with contextlib.suppress(FileNotFoundError):
-                        self._check(path)
+        try:
+            while not self._ended.wait(0.01):
+                for folder, within, files in os.walk(self.out):  # ignores what has gone meanwhile
+                    within[:] = set(within) - {"work"}
+                    for name in files:
+                        if not name.startswith("."):
+                            with contextlib.suppress(FileNotFoundError):
+                                self._check(Path(folder, name))
+        except Exception as error:  # noqa: BLE001 - or nobody would know that it watched no more
+            self.broken.append((self.out, repr(error)))
 
     def _check(self, path):
         if path.suffix not in (".gz", ".json", ".toml", ".html") or path.name == "locks.txt":
@@ -90,14 +98,18 @@ def _start(raw, out, *more):
 
 
 def _kill_at(raw, out, moment_s, group):
-    """Start a command and kill it, alone or with all its processes; return whether it lived."""
+    """Start a command and kill it, alone or with all its processes; return what it was doing.
+
+    That is the nodes which ran, or None if it had ended before.
+    """
     with _start(raw, out) as process:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(moment_s)
-        alive = process.poll() is None
-        if alive:
-            (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
-    return alive
+        if process.poll() is not None:
+            return None
+        running = _working_in(out / "work")
+        (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
+    return running
 
 
 @pytest.fixture(scope="module")
@@ -114,12 +126,15 @@ def undisturbed(tmp_path_factory):
 
 
 def _check_kill(undisturbed, out, moment_s, *, group):
-    """Kill one command at one moment, start it again and compare."""
+    """Kill one command at one moment, start it again and compare; return what was seen."""
     raw, expected, _ = undisturbed
     watch = _Watch(out)
     watch.start()
-    _kill_at(raw, out, moment_s, group)
+    while (running := _kill_at(raw, out, moment_s, group)) is None:  # it was quicker this time
+        shutil.rmtree(out)
+        moment_s *= 0.8
     ended = _results(out)
+    there = len(_written(out))
     again = faults.execute(faults.command(raw, out, "--keep-work"))
     watch.end()
     assert again.exit_code == 0, again.output
@@ -131,6 +146,12 @@ def _check_kill(undisturbed, out, moment_s, *, group):
     assert {node: after[node] for node in kept} == kept
     assert _written(out) == expected
     assert not list(out.glob("sub-*/**/.*.tmp"))
+    return {
+        "moment_s": round(moment_s, 1), "killed": "all" if group else "command",
+        "running": " ".join(sorted(running)),
+        "nodes_ended": len(ended), "nodes_again": sum(after[n] != ended[n] for n in ended),
+        "files_there": there, "files_identical": len(expected),
+    }  # fmt: skip
 
 
 def test_killed_at_a_few_moments(undisturbed, tmp_path):
@@ -138,7 +159,7 @@ def test_killed_at_a_few_moments(undisturbed, tmp_path):
     raw, _, seconds = undisturbed
     out = tmp_path / "out"
     for n, share in enumerate((0.4, 0.6)):
-        assert _kill_at(raw, out, share * seconds, group=n == 1)
+        assert _kill_at(raw, out, share * seconds, group=n == 1) is not None
     _check_kill(undisturbed, out, 0.5 * seconds, group=False)
     before = {p: p.stat().st_mtime_ns for p in out.glob("sub-*/**/*.gz")}
     once_more = faults.execute(faults.command(raw, out, "--keep-work"))
@@ -148,24 +169,26 @@ def test_killed_at_a_few_moments(undisturbed, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(20))
-def test_killed_at_a_random_moment(undisturbed, tmp_path, number):
+def test_killed_at_a_random_moment(undisturbed, tmp_path, number, record_property):
+    """What was seen goes to the file of ``--junitxml``, for ``resume_table.py``."""
     generator = random.Random(number)
     moment_s = undisturbed[2] * (number + generator.random()) / 20
-    _check_kill(undisturbed, tmp_path / "out", moment_s, group=number % 2 == 1)
+    seen = _check_kill(undisturbed, tmp_path / "out", moment_s, group=number % 2 == 1)
+    record_property("kill", json.dumps(seen))
     shutil.rmtree(tmp_path / "out")
 
 
 def test_nodes_end_with_the_command(undisturbed, tmp_path):
     out = tmp_path / "out"
     with _start(undisturbed[0], out) as process:
-        while process.poll() is None and not _processes_in(out / "work"):
+        while process.poll() is None and not _working_in(out / "work"):
             time.sleep(0.005)
-        assert _processes_in(out / "work")
+        assert _working_in(out / "work")
         process.kill()
     deadline = time.monotonic() + 3
-    while _processes_in(out / "work") and time.monotonic() < deadline:
+    while _working_in(out / "work") and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not _processes_in(out / "work")
+    assert not _working_in(out / "work")
 
 
 def test_two_commands_on_one_output_folder(undisturbed, tmp_path):

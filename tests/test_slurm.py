@@ -1,8 +1,13 @@
 """A job array on a real Slurm: who fails, is killed or never starts is named and run again."""
 
+import contextlib
 import csv
 import json
+import os
+import signal
 import subprocess
+import time
+from pathlib import Path
 
 import faults
 import nibabel as nib
@@ -145,6 +150,63 @@ def test_who_was_never_started(slurm, tmp_path):
     rows = _audit(out)
     assert {row["state"] for row in rows.values()} == {"never started"}
     assert (out / "logs/slurm/unfinished.txt").read_text() == "01\n02\n"
+
+
+def _main_process(words):
+    """Return the process that Slurm started with these words on its command line."""
+    for _ in range(600):
+        for entry in os.scandir("/proc"):
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    arguments = Path(entry.path, "cmdline").read_bytes().decode().split("\0")
+                    if set(words) <= set(arguments):
+                        return int(entry.name)
+        time.sleep(0.1)
+    raise TimeoutError("the task was never started")
+
+
+def test_a_task_that_reaches_its_time_limit(slurm, tmp_path):
+    """It is stopped, so that it takes for ever, and does not react to a polite end."""
+    raw = faults.make_dataset(tmp_path, ("slow",))
+    script, out = tmp_path / "slurm.sh", tmp_path / "out"
+    made = faults.execute(faults.command(raw, out, "--slurm-array", script, "--nprocs", "1"))
+    assert made.exit_code == 0, made.output
+    assert _bash(slurm, script, "submit", "--time=1").exit_code == 0
+    os.kill(_main_process(["qsm_pipeline", str(out), "--work-dir"]), signal.SIGSTOP)
+    slurm_node.wait_for_jobs(slurm)
+    audited = _bash(slurm, script, "audit")
+    row = _audit(out)["sub-slow"]
+    assert row["state"] == "killed", audited.output
+    assert "DUE TO TIME LIMIT" in row["reason"]
+    assert "submitted 1 participants" in _bash(slurm, script, "resubmit", "--time=5").output
+    slurm_node.wait_for_jobs(slurm)
+    assert _bash(slurm, script, "audit").lines == ["1 participants: 1 done"]
+
+
+def test_what_the_accounting_of_slurm_says(tmp_path):
+    """A task cancelled while it ran, and one before it was started."""
+    if reason := slurm_node.why_not(accounting=True):
+        pytest.skip(reason)
+    raw = faults.make_dataset(tmp_path, ("01", "02"))
+    script, out = tmp_path / "slurm.sh", tmp_path / "out"
+    made = faults.execute(faults.command(raw, out, "--slurm-array", script, "--nprocs", "1"))
+    assert made.exit_code == 0, made.output
+    with slurm_node.one_node_slurm(accounting=True) as slurm:
+        assert _bash(slurm, script, "submit", "--hold").exit_code == 0
+        subprocess.run(["scontrol", "release", "1_1"], check=True, env=slurm)
+        os.kill(_main_process(["qsm_pipeline", str(out), "--work-dir"]), signal.SIGSTOP)
+        subprocess.run(["scancel", "--user=root"], check=True, env=slurm)
+        slurm_node.wait_for_jobs(slurm)
+        _bash(slurm, script, "audit")
+        rows = _audit(out)
+        assert [row["state"] for row in rows.values()] == ["killed", "never started"]
+        assert rows["sub-01"]["reason"].startswith("Slurm says CANCELLED; *** JOB ")
+        assert rows["sub-02"]["reason"] == "Slurm says CANCELLED"
+        assert "submitted 2 participants" in _bash(slurm, script, "resubmit").output
+        slurm_node.wait_for_jobs(slurm)
+        assert _bash(slurm, script, "audit").lines == ["2 participants: 2 done"]
+        known = (out / "logs/slurm/states.txt").read_text().splitlines()
+    assert sum(line.endswith("|COMPLETED") for line in known) >= 2
 
 
 def _plugin(folder, options):

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from qsm_pipeline.cycleqsm.generator import Generator, GeneratorConfig
 
-SHIPPED = "cycleqsm-2"
-SHA256 = {"cycleqsm-2": "990db229e83ebf4a3bf8a8454ea5173db17d81413c794b4cd9b8bf371acb447c"}
+SHIPPED = "cycleqsm-3"
+SHA256 = {"cycleqsm-3": "67a823fc049be2a02107472ea8edf13e464c65ea916fb9e51c91bc4b51716eda"}
 """Hashes of the generators in the package."""
 
 

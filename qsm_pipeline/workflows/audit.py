@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ UNFINISHED = (FAILED, KILLED, NEVER)
 """States that only another submission ends."""
 _TOLD = re.compile(r"^(FAILED|skipped|Error:) ?(.*)")
 _SLURM = re.compile(r"^slurmstepd(?:-\S+)?: error: (.*)")
+_BY_SIGNAL = tuple(str(128 + number) for number in (signal.SIGKILL, signal.SIGTERM))
+"""Exit status that a shell gives to a command that was ended by a signal."""
 _KILLED_NODE = "was killed (SIGKILL)"
 _IN_QUEUE = {
     "PENDING": WAITING, "CONFIGURING": WAITING, "REQUEUED": WAITING, "SUSPENDED": WAITING,
@@ -63,7 +66,8 @@ def audit(out_dir: Path) -> list[Verdict]:
         In the order of the first submission.
     """
     logs = out_dir / "logs" / "slurm"
-    states = dict(line.split("|", 1) for line in _lines(logs / "states.txt") if "|" in line)
+    said = (line.split("|", 1) for line in _lines(logs / "states.txt") if "|" in line)
+    states = {job: state for jobs, state in said for job in _each(jobs)}
     jobs = _latest_jobs(logs)
     return [
         _verdict(label, out_dir, jobs.get(label, ""), states)
@@ -74,6 +78,19 @@ def audit(out_dir: Path) -> list[Verdict]:
 def told_by_slurm(log: list[str]) -> list[str]:
     """Return what Slurm wrote into the log of a job that it ended, each sentence once."""
     return list(dict.fromkeys(match[1] for match in map(_SLURM.match, log) if match))
+
+
+def _each(jobs: str) -> list[str]:
+    """Return every task of ``12_[3-5,9]``, as sacct writes those that were never started."""
+    match = re.fullmatch(r"(\d+_)\[([\d,-]+)(%\d+)?\]", jobs)
+    if match is None:
+        return [jobs]
+    ranges = [part.partition("-") for part in match[2].split(",")]
+    return [
+        f"{match[1]}{n}"
+        for first, _, last in ranges
+        for n in range(int(first), int(last or first) + 1)
+    ]
 
 
 def _latest_jobs(logs: Path) -> dict[str, str]:
@@ -98,12 +115,19 @@ def _verdict(label: str, out_dir: Path, job: str, states: dict[str, str]) -> Ver
         return Verdict(label, NEVER, reason if job else "it was not submitted", job)
     if last.what == "started":
         return Verdict(label, KILLED, _why_killed(log, of_slurm, last.value), job)
+    if last.value in _BY_SIGNAL:  # of Slurm or the kernel, which left the shell of the task alive
+        return Verdict(label, KILLED, _why_killed(log, of_slurm, _node(events)), job)
     if last.value != "0":
         reason = "; ".join(_told(log)) or f"exit status {last.value}, see {logs / job}.out"
         return Verdict(label, KILLED if _KILLED_NODE in reason else FAILED, reason, job)
     if not any((out_dir / f"sub-{label}").rglob("*_Chimap.nii.gz")):
         return Verdict(label, FAILED, f"no map is left in {out_dir / f'sub-{label}'}", job)
     return Verdict(label, DONE, "", job)
+
+
+def _node(events: list[_Event]) -> str:
+    """Return where the latest attempt was started."""
+    return next((event.value for event in reversed(events) if event.what == "started"), "its node")
 
 
 def _why_killed(log: list[str], of_slurm: str, node: str) -> str:

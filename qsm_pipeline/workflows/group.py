@@ -1,4 +1,4 @@
-"""The level ``group``: tables of all participants, and a page to look at them."""
+"""The level ``group``: tables of all participants, a page to look at them, the methods text."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from qsm_pipeline.bids.layout import participants
 from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.bids.tables import write_table
 from qsm_pipeline.exceptions import BIDSInputError, ConfigError
+from qsm_pipeline.reports.citations import write_citations
 from qsm_pipeline.reports.group.page import render_group
 from qsm_pipeline.workflows.checks import check_folders
 from qsm_pipeline.workflows.cohort_tables import quality_table, region_table
@@ -82,6 +83,7 @@ def run_group(
     page = out_dir / "group.html"
     title = str(read_json_object(bids_dir / "dataset_description.json").get("Name", bids_dir.name))
     write_atomic(page, render_group(title, runs, quality, regions, missing).encode())
+    write_citations(out_dir)
     echo(f"report {page}")
     for row in missing:
         echo(f"missing {row['run'] or row['participant_id']}: {row['reason']}")

@@ -15,7 +15,7 @@ from qsm_pipeline.workflows.record import RunState, merge_record, record_path
 from qsm_pipeline.workflows.summary import Summary
 
 
-def write_pages(summary: Summary, out_dir: Path) -> None:
+def write_pages(summary: Summary, out_dir: Path, *, whole: bool) -> None:
     """Write ``sub-<label>.html`` for everybody who was found, with what failed.
 
     Parameters
@@ -24,6 +24,9 @@ def write_pages(summary: Summary, out_dir: Path) -> None:
         What became of each run; a page that cannot be written is noted there.
     out_dir : pathlib.Path
         Derivatives data set.
+    whole : bool
+        Whether the command is for the whole data set, and so writes its methods text too. Of a
+        job array each task would read what all others left: there it is done at group level.
     """
     found = summary.found
     subjects = {r.subject for r in found.runs} | {s.subject for s in found.skipped if s.subject}
@@ -40,10 +43,11 @@ def write_pages(summary: Summary, out_dir: Path) -> None:
             summary.note_page(page, str(error))
         else:
             summary.note_page(page)
-    try:
-        write_citations(out_dir)
-    except OutputError as error:
-        summary.note_page(out_dir / "logs", str(error))
+    if whole:
+        try:
+            write_citations(out_dir)
+        except OutputError as error:
+            summary.note_page(out_dir / "logs", str(error))
 
 
 def _remove_old_figures(state: RunState, out_dir: Path) -> None:

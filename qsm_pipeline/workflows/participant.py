@@ -136,7 +136,7 @@ def run_participants(
     start = time.monotonic()
     if reports_only:
         summary.note_missing_maps(out_dir)
-        write_pages(summary, out_dir)
+        write_pages(summary, out_dir, whole=not participant_label)
     else:
         _prepare_output(bids_dir, out_dir, work_dir, settings | methods | asdict(resources))
         with _reserve(summary, out_dir, work_dir) as locks:
@@ -156,7 +156,7 @@ def run_participants(
                     watch=_watch(workflow, runs, ledger, keep_work=keep_work, echo=echo).note,
                 )  # fmt: skip
                 summary.note_outcome(outcome, workflow.name)
-            write_pages(summary, out_dir)
+            write_pages(summary, out_dir, whole=not participant_label)
     echo(f"finished in {time.monotonic() - start:.0f} s")
     return summary.close(out_dir)
 

@@ -85,6 +85,20 @@ def test_a_node_that_the_kernel_killed_counts_as_killed(array):
     assert array.verdicts()["b"][0] == "killed"
 
 
+@pytest.mark.parametrize("status", ["137", "143"])
+def test_a_command_that_was_killed_while_its_shell_lived(array, status):
+    """As the kernel does where Slurm limits memory by cgroups."""
+    array.event("b", "7_2", "started", "node1")
+    array.event("b", "7_2", "ended", status)
+    assert array.verdicts()["b"] == ("killed", "its job ended on node1 without a word")
+    said = (
+        "Detected 1 oom_kill event in StepId=7.batch. Some of the step tasks have been OOM Killed."
+    )
+    array.log("7_2", f"slurmstepd: error: {said}\n")
+    array.states("7_2|OUT_OF_MEMORY")
+    assert array.verdicts()["b"] == ("killed", f"Slurm says OUT_OF_MEMORY; {said}")
+
+
 @pytest.mark.parametrize(
     ("log", "states", "reason"),
     [
@@ -102,6 +116,16 @@ def test_killed_says_what_slurm_said(array, log, states, reason):
     array.log("7_2", log)
     array.states(*states)
     assert array.verdicts()["b"] == ("killed", reason)
+
+
+def test_tasks_that_sacct_names_together(array):
+    array.participants("a", "b", "c", "d", "e")
+    array.submit("8", "a", "b", "c", "d", "e")
+    array.states("8_1|RUNNING", "8_[2-3,5%10]|CANCELLED by 0", "8_4|PENDING")
+    never = ("never started", "Slurm says CANCELLED")
+    assert array.verdicts() == {
+        "a": ("running", ""), "b": never, "c": never, "d": ("waiting", ""), "e": never,
+    }  # fmt: skip
 
 
 def test_queue(array):

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import tomllib
 
 import faults
@@ -187,6 +188,40 @@ def test_reports_only(copy):
     assert "sub-02 has no susceptibility map" in (out / "sub-02.html").read_text()
     assert (out / "sub-01/anat/sub-01_Chimap.nii.gz").stat().st_mtime_ns == before
     assert not (out / "work").exists()
+
+
+def test_a_task_of_an_array_reads_nothing_of_the_other_participants(copy):
+    """Or all tasks together would read as often as the square of their number."""
+    raw, out = copy
+    (out / "logs/done/sub-01.json").unlink()
+    for file in out.glob("logs/CITATION.*"):
+        file.unlink()
+    opened, watching = [], [True]
+
+    def note(event, arguments):  # a hook is for the rest of this process
+        if watching and event == "open":
+            opened.append(str(arguments[0]))
+
+    sys.addaudithook(note)
+    result = _run(raw, out, "--participant-label", "01")
+    watching.clear()
+    names = {os.path.relpath(name, out) for name in opened if name.startswith(str(out))}
+    assert result.exit_code == 0, result.output
+    assert "done sub-01" in result.output.splitlines()
+    assert "logs/sub-01.json" in names
+    assert {name for name in names if "sub-02" in name} == set()
+    assert not list(out.glob("logs/CITATION.*"))
+
+
+def test_the_methods_text_is_of_all_whichever_command_wrote_it(copy):
+    raw, out = copy
+    text = (out / "logs/CITATION.md").read_text()
+    for file in out.glob("logs/CITATION.*"):
+        file.unlink()
+    result = CliRunner().invoke(main, [str(raw), str(out), "group"])
+    assert result.exit_code == 0, result.output
+    assert (out / "logs/CITATION.md").read_text() == text
+    assert len(list(out.glob("logs/CITATION.*"))) == 3
 
 
 def test_a_run_that_fails_shows_how_far_it_came(copy, tmp_path):
