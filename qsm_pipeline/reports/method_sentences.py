@@ -27,9 +27,10 @@ BACKGROUND = {
     "resharp": "The background field was removed by RESHARP [@sun2014]",
     "ismv": "The background field was removed by the iterative spherical mean value method "
     "(iSMV) [@wen2014]",
-    "pdf": "The background field was removed by projection onto dipole fields (PDF) [@liu2011]",
+    "pdf": "The background field was removed by projection onto dipole fields (PDF) [@liu2011] "
+    "with weaker sources inside the brain [@liu2017]",
     "lbv": "The background field was removed by solving the Laplacian boundary value problem "
-    "(LBV) [@zhou2014]",
+    "(LBV) [@zhou2014], screened at long distances",
 }
 
 INVERSION = {

@@ -101,6 +101,17 @@ def test_the_field_is_measured_around_the_brain_but_not_beyond_a_dark_gap():
     np.testing.assert_array_equal(measured_region(brain, np.zeros(GRID.shape), GRID), brain)
 
 
+def test_measured_region_takes_no_voxel_thicker_than_the_margin():
+    brain = np.zeros((20, 21, 14), bool)
+    brain[6:14, 6:15, 4:10] = True
+    wider = np.zeros_like(brain)
+    wider[5:15, 5:16, 4:10] = True
+    wider[np.ix_([5, 14], [5, 15])] = brain[np.ix_([5, 14], [5, 15])]  # corners are 3.1 mm away
+    thick = Grid(brain.shape, (2.2, 2.2, 3.5), (0.0, 0.3, 0.95))
+    region = measured_region(brain, np.full(brain.shape, 0.9), thick, margin_mm=3.0)
+    np.testing.assert_array_equal(region, wider)
+
+
 def test_reliable_part_has_the_holes_and_refuses_a_bad_scan():
     brain = radius_mm(GRID).numpy() < 18
     vein = radius_mm(GRID, (6.0, 0.0, 0.0)).numpy() < 3

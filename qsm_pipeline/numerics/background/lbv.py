@@ -19,22 +19,32 @@ class LbvParams:
 
     Parameters
     ----------
+    screening_mm : float
+        Waves of the local field longer than about six times this are damped: it is in them that
+        the error of the values on the surface, which hold the local field too, reaches deep into
+        the mask. Infinite for LBV as published.
     tolerance : float
         Relative residual at which the multigrid-preconditioned conjugate gradients stop.
     max_iterations : int
         Largest number of iterations.
     """
 
+    screening_mm: float = 12.0
     tolerance: float = 1e-3
     max_iterations: int = 60
 
     def __post_init__(self) -> None:
+        if not self.screening_mm > 0:
+            raise ValueError(f"Expected screening_mm > 0, got {self.screening_mm}")
         if not self.tolerance > 0 or self.max_iterations < 1:
             raise ValueError(f"Expected a positive tolerance and an iteration, got {self}")
 
 
 def lbv(problem: BackgroundProblem, params: LbvParams | None = None) -> LocalField:
-    """Subtract the harmonic function that equals the field on the surface of the mask.
+    r"""Subtract the harmonic function that equals the field on the surface of the mask.
+
+    What is left of the total field :math:`f` is the solution of
+    :math:`(-\Delta+1/s^2)\,l=-\Delta f` that vanishes there, with the screening length :math:`s`.
 
     Parameters
     ----------
@@ -85,11 +95,12 @@ def inner_voxels(mask: Tensor) -> Tensor:
 def dirichlet_residue(
     field: Tensor, inner: Tensor, voxel_size_mm: Sequence[float], params: LbvParams
 ) -> Tensor:
-    """Return the field less its harmonic extension from the voxels around ``inner``."""
-    level = _Level(inner.to(field), tuple(voxel_size_mm))
+    """Return the field less its harmonic extension from the voxels around ``inner``, screened."""
+    screening = params.screening_mm**-2
+    level = _Level(inner.to(field), tuple(voxel_size_mm), screening)
     return conjugate_gradient(
         level.apply,
-        level.negative_laplacian(field) * level.inner,
+        level.apply(field) - screening * field * level.inner,
         tolerance=params.tolerance,
         max_iterations=params.max_iterations,
         preconditioner=level.cycle,
@@ -97,12 +108,18 @@ def dirichlet_residue(
 
 
 class _Level:
-    """The negative Laplacian with zero values outside ``inner``, and its multigrid cycle."""
+    """The screened negative Laplacian with zero values outside ``inner``; its multigrid cycle."""
 
-    def __init__(self, inner: Tensor, voxel_size_mm: tuple[float, ...], depth: int = 0) -> None:
+    def __init__(
+        self,
+        inner: Tensor,
+        voxel_size_mm: tuple[float, ...],
+        screening: float = 0.0,
+        depth: int = 0,
+    ) -> None:
         self.inner = inner
         self.inverse_square = [1 / v**2 for v in voxel_size_mm]
-        self.diagonal = 2 * sum(self.inverse_square)
+        self.diagonal = 2 * sum(self.inverse_square) + screening
         self.coarse = None
         self.factors = [2 if n >= 8 and v < 1.5 * min(voxel_size_mm) else 1
                         for n, v in zip(inner.shape, voxel_size_mm, strict=True)]  # fmt: skip
@@ -110,7 +127,7 @@ class _Level:
             coarse_inner = (self._share(inner) > 0.5).to(inner)
             if coarse_inner.any():
                 voxel = tuple(v * f for v, f in zip(voxel_size_mm, self.factors, strict=True))
-                self.coarse = _Level(coarse_inner, voxel, depth + 1)
+                self.coarse = _Level(coarse_inner, voxel, screening, depth + 1)
 
     def _share(self, inner: Tensor) -> Tensor:
         """Return the share of each coarse voxel that is inside."""
@@ -118,16 +135,13 @@ class _Level:
                   for w in (0, -n % f)]  # fmt: skip
         return avg_pool3d(pad(inner, widths)[None, None], self.factors)[0, 0]
 
-    def negative_laplacian(self, x: Tensor) -> Tensor:
+    def apply(self, x: Tensor) -> Tensor:
         out = x * self.diagonal
         for axis, weight in enumerate(self.inverse_square):
             n = x.shape[axis]
             out.narrow(axis, 0, n - 1).sub_(x.narrow(axis, 1, n - 1), alpha=weight)
             out.narrow(axis, 1, n - 1).sub_(x.narrow(axis, 0, n - 1), alpha=weight)
-        return out
-
-    def apply(self, x: Tensor) -> Tensor:
-        return self.negative_laplacian(x).mul_(self.inner)
+        return out.mul_(self.inner)
 
     def cycle(self, rhs: Tensor) -> Tensor:
         """Approximate the inverse by a symmetric V-cycle with damped Jacobi smoothing."""

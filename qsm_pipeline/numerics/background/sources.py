@@ -30,8 +30,9 @@ class PdfParams:
         Largest number of iterations.
     inner_to_outer : float
         Ratio of the prior standard deviation of sources inside the mask to that outside. With 0
-        (PDF) whatever outer sources can explain is background; with a small positive number
-        inner sources share in the fit and keep their field near the edge of the mask.
+        (PDF as published) whatever outer sources can explain is background; with a small
+        positive number inner sources share in the fit and keep their field near the edge of the
+        mask.
     harmonic_start : bool
         First subtract the harmonic function with the field's values on the surface of the mask,
         which outer sources can explain anyway: what is left is small, so that few iterations
@@ -41,7 +42,7 @@ class PdfParams:
     margin_mm: float = 12.0
     tolerance: float = 1e-3
     max_iterations: int = 100
-    inner_to_outer: float = 0.0
+    inner_to_outer: float = 0.015
     harmonic_start: bool = False
 
     def __post_init__(self) -> None:
@@ -91,7 +92,8 @@ def pdf(problem: BackgroundProblem, params: PdfParams | None = None) -> LocalFie
     field = box.cut(problem.total_field_ppm) * mask
     inner = inner_voxels(mask)
     if params.harmonic_start and inner.any():
-        field = dirichlet_residue(field, inner, grid.voxel_size_mm, LbvParams())
+        plain = LbvParams(screening_mm=math.inf)
+        field = dirichlet_residue(field, inner, grid.voxel_size_mm, plain)
     shape = fast_shape(
         grid.shape, [math.ceil(2 * params.margin_mm / v) for v in grid.voxel_size_mm]
     )

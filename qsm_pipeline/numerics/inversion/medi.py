@@ -28,7 +28,8 @@ class MediParams(AdmmParams):
         weight half way through (MERIT); infinite for never.
     """
 
-    max_iterations: int = 60
+    tolerance: float = 1e-4
+    max_iterations: int = 150
     edge_fraction: float = 0.5
     edge_weight: float = 0.2
     outlier_sd: float = 6.0

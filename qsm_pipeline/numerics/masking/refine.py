@@ -99,14 +99,15 @@ def measured_region(
     threshold : float
         Least quality outside the mask.
     margin_mm : float
-        How far the field is used beyond the mask; at least one voxel along each axis.
+        How far the field is used beyond the mask. Voxels thicker than this are not used: they
+        hold skull and fat, which made the rim of a real head of 3.4 mm worse.
 
     Returns
     -------
     numpy.ndarray, shape (X, Y, Z), bool
         The whole mask and what hangs together with it.
     """
-    wide = _widened(mask, grid, margin_mm)
+    wide = depth.depth_mm(~mask, grid) <= margin_mm
     return ndimage.binary_propagation(mask, mask=mask | (wide & (quality >= threshold)))
 
 

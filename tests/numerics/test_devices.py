@@ -1,0 +1,102 @@
+"""No step makes a tensor on a device of its own choice.
+
+With ``meta`` as the default device a tensor that is made without a device has no values, and using
+it together with those of the input fails, as a CPU tensor does with CUDA ones.
+"""
+
+import pytest
+import torch
+
+from qsm_pipeline.numerics import background, inversion
+from qsm_pipeline.numerics.fidelity import predicted_field
+from qsm_pipeline.numerics.field_fit import nonlinear_field_fit, weighted_field_fit
+from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.inversion.outer_sources import outer_source_field
+from qsm_pipeline.numerics.phase_offset import remove_phase_offset
+from qsm_pipeline.numerics.reference import REFERENCES, subtract_reference
+from qsm_pipeline.numerics.relaxation import fit_relaxation
+from qsm_pipeline.numerics.trust import trusted_mask
+from qsm_pipeline.numerics.unwrap import METHODS as UNWRAPPING
+from qsm_pipeline.numerics.unwrap import UnwrapProblem
+from qsm_pipeline.numerics.weights import reliability, rim_weight, steepness_weight
+
+GRID = Grid((27, 24, 20), (0.9, 1.0, 1.5), (0.3, 0.0, 0.954))
+TIMES_S = (0.004, 0.010, 0.016)
+TESLA = 3.0
+
+
+@pytest.fixture(scope="module")
+def volumes():
+    noise = torch.Generator().manual_seed(0)
+    axes = (
+        (torch.arange(n) - n / 2) * v for n, v in zip(GRID.shape, GRID.voxel_size_mm, strict=True)
+    )
+    place = torch.stack(torch.meshgrid(*axes, indexing="ij"))
+    mask = place.norm(dim=0) < 9.5
+    field = 0.02 * torch.randn(GRID.shape, generator=noise) * mask
+    magnitude = torch.stack([torch.full(GRID.shape, 1 / (1 + e)) for e in range(3)])
+    phase = torch.stack([800 * t * field for t in TIMES_S])
+    return mask, field, magnitude, phase
+
+
+@pytest.fixture
+def elsewhere():
+    with torch.device("meta"):
+        yield
+
+
+def _has_values(x):
+    return x.device.type == "cpu" and bool(x.isfinite().all())
+
+
+def test_a_tensor_made_without_a_device_is_found(volumes, elsewhere):
+    with pytest.raises(RuntimeError):
+        (volumes[1] * torch.zeros(GRID.shape)).sum().item()
+
+
+@pytest.mark.parametrize("name", background.METHODS)
+def test_background_removal(name, volumes, elsewhere):
+    mask, field, *_ = volumes
+    small = {"radius_mm": 4.0} if name in ("sharp", "resharp", "ismv") else {}
+    params = background.METHODS[name].params(**small)
+    problem = background.BackgroundProblem(field, mask, GRID, mask.float())
+    assert _has_values(background.METHODS[name].function(problem, params).local_field_ppm)
+
+
+@pytest.mark.parametrize("name", inversion.METHODS)
+def test_inversion(name, volumes, elsewhere):
+    mask, field, magnitude, _ = volumes
+    problem = inversion.InversionProblem(
+        field, mask, GRID, mask.float(), magnitude[0], 0.001, 8.0, residual_background=True
+    )
+    method = inversion.METHODS[name]
+    assert _has_values(method.function(problem, method.params()))
+    assert _has_values(outer_source_field(problem))
+
+
+@pytest.mark.parametrize("name", UNWRAPPING)
+def test_unwrapping(name, volumes, elsewhere):
+    mask, _, magnitude, phase = volumes
+    problem = UnwrapProblem(phase, mask, TIMES_S, GRID, magnitude)
+    assert _has_values(UNWRAPPING[name].function(problem, UNWRAPPING[name].params()))
+
+
+def test_field_and_its_weights(volumes, elsewhere):
+    mask, field, magnitude, phase = volumes
+    corrected, _ = remove_phase_offset(phase, magnitude, mask, TIMES_S, GRID)
+    fit = weighted_field_fit(corrected, magnitude, mask, TIMES_S, TESLA)
+    assert _has_values(fit.total_field_ppm)
+    fit = nonlinear_field_fit(corrected, magnitude, mask, TIMES_S, TESLA, 800 * field)
+    weights, _ = reliability(fit.field_noise_ppm, fit.relative_residual, mask)
+    trusted = trusted_mask(fit.total_field_ppm, mask, TIMES_S[0], TESLA, weights)
+    assert _has_values(weights * steepness_weight(fit.total_field_ppm, trusted))
+    assert _has_values(rim_weight(trusted, GRID))
+
+
+def test_maps_and_reference(volumes, elsewhere):
+    mask, field, magnitude, _ = volumes
+    relaxation = fit_relaxation(magnitude, mask, TIMES_S)
+    assert _has_values(relaxation.r2star_per_s)
+    assert _has_values(predicted_field(field, mask, GRID))
+    for reference in set(REFERENCES) - {"csf"}:
+        assert _has_values(subtract_reference(field, mask, GRID, reference, None).chi_ppm)
