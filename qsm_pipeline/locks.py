@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import signal
 import socket
 import struct
@@ -20,8 +21,10 @@ from qsm_pipeline.exceptions import OutputError
 
 _UNSUPPORTED = {errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL}
 _POLL_S = 0.1
-_ORPHANS_S = 3.0
-"""Nodes of a command that was killed need a moment to end."""
+_WAIT_S = 3.0
+"""A command that is about to end may be waited for."""
+_ORPHANS_S = 60.0
+"""Nodes of a command that was killed end by themselves, once they have started."""
 
 
 class NameLocks:
@@ -118,11 +121,14 @@ def lock_all(locks: list[NameLocks], names: list[str]) -> dict[str, str]:
     dict of str to str
         The names that somebody else holds, and who.
     """
-    deadline = time.monotonic() + _ORPHANS_S
+    start = time.monotonic()
     held = {}
     for name in names:
         for each in locks:
-            if holder := each.acquire(name, deadline):
+            holder = each.acquire(name, start + _WAIT_S)
+            if holder and _has_ended(holder):
+                holder = each.acquire(name, start + _ORPHANS_S)
+            if holder:
                 held[name] = holder
                 break
     return held
@@ -143,6 +149,20 @@ def end_with(lifeline: Connection) -> None:
     fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_ASYNC)
     if lifeline.poll(0):  # it was closed before
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _has_ended(holder: str) -> bool:
+    """Return whether a process of this machine left a lock to children that outlive it."""
+    found = re.fullmatch(r"process (\d+) on (.*)", holder)
+    if not found or found[2] != socket.gethostname():
+        return False
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # somebody else's
+        return False
+    return False
 
 
 def _keep_open(duplicate: Any) -> int:

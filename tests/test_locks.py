@@ -70,6 +70,16 @@ def test_a_child_holds_the_lock_after_its_parent_was_killed(tmp_path):
     assert locks.acquire("01", time.monotonic() + 60) == ""
 
 
+def test_what_a_killed_command_left_is_waited_for(tmp_path):
+    path = tmp_path / "locks.txt"
+    parent = CONTEXT.Process(target=_parent, args=(path,))
+    parent.start()
+    parent.join()
+    start = time.monotonic()
+    assert lock_all([NameLocks(path)], ["01"]) == {}
+    assert time.monotonic() - start > 3.2  # longer than for a command that lives
+
+
 def test_a_process_ends_with_the_one_that_started_it():
     lifeline, alive = CONTEXT.Pipe(duplex=False)
     process = CONTEXT.Process(target=_spin, args=(lifeline,), daemon=True)
