@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import math
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -29,10 +30,16 @@ from qsm_pipeline.training.data import Sources
 from qsm_pipeline.training.finetune import finetune
 from qsm_pipeline.training.loop import RunOptions
 from qsm_pipeline.training.pool import load_brain, make_pool
-from qsm_pipeline.training.validation import Case, make_cases, validate
+from qsm_pipeline.training.validation import Case, validate
 
-TILT_DEG = 20.0
+TILT = math.radians(20)
 VOXEL_MM = (0.8, 0.8, 2.0)
+AFFINE = nib.affines.from_matvec(
+    np.array(
+        [[math.cos(TILT), 0, -math.sin(TILT)], [0, 1, 0], [math.sin(TILT), 0, math.cos(TILT)]]
+    )
+    * VOXEL_MM
+)
 NOISE_PPM = 0.002
 RESIDUE = 0.3
 FIRST = 2000
@@ -53,9 +60,7 @@ def main() -> None:
         for number, case in enumerate(scanned):
             write(case, site, f"{number:02}")
         config = TrainConfig.load("finetune")
-        config = TrainConfig.from_dict(
-            config.to_dict() | {"optim": config.to_dict()["optim"] | {"steps": args.steps}}
-        )
+        config = replace(config, optim=replace(config.optim, steps=args.steps))
         finetune(config, Sources(args.brains, fields=site), RunOptions(out))
         adapted = load_generator(out / "generator.safetensors")
     print("| generator | brain | NRMSE % | XSIM | slope |\n|---|---|---|---|---|")
@@ -67,11 +72,9 @@ def main() -> None:
 def scan(brains: Path, number: int) -> Case:
     """Scan a brain as the site does."""
     brain = load_brain(brains, number, 0)
-    clean = make_cases([brain, brain], 1.0)["low noise"]
-    shape = tuple(round(n / v) for n, v in zip(clean.chi_ppm.shape, VOXEL_MM, strict=True))
-    tilt = math.radians(TILT_DEG)
-    grid = Grid(shape, VOXEL_MM, (math.sin(tilt), 0.0, math.cos(tilt)))
-    stack = torch.stack([clean.chi_ppm, clean.mask.float()])[None]
+    shape = tuple(round(n / v) for n, v in zip(brain.mask.shape, VOXEL_MM, strict=True))
+    grid = Grid.from_affine(shape, AFFINE)
+    stack = torch.stack([brain.chi_ppm.float(), brain.mask.float()])[None]
     chi, inside = torch.nn.functional.interpolate(stack, size=shape, mode="trilinear")[0]
     mask = inside > 0.5
     chi = chi * mask
@@ -88,17 +91,11 @@ def scan(brains: Path, number: int) -> Case:
 
 def write(case: Case, root: Path, subject: str) -> None:
     """Write field and mask as the derivatives of a subject."""
-    tilt = math.radians(TILT_DEG)
-    affine = np.diag([*VOXEL_MM, 1.0])
-    turn = np.array(
-        [[math.cos(tilt), 0, -math.sin(tilt)], [0, 1, 0], [math.sin(tilt), 0, math.cos(tilt)]]
-    )
-    affine[:3, :3] = turn @ affine[:3, :3]
     entities = {"sub": subject}
     field, mask = (root / output_path(entities, name) for name in ("local_field", "qsm_mask"))
     for path, values in ((field, case.field_ppm), (mask, case.mask.to(torch.uint8))):
         path.parent.mkdir(parents=True, exist_ok=True)
-        nib.save(nib.Nifti1Image(values.numpy(), affine), path)
+        nib.save(nib.Nifti1Image(values.numpy(), AFFINE), path)
     field.with_name(field.name.replace(".nii.gz", ".json")).write_text('{"Units": "ppm"}')
 
 

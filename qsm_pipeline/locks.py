@@ -160,8 +160,8 @@ def _has_ended(holder: str) -> bool:
         os.kill(int(found[1]), 0)
     except ProcessLookupError:
         return True
-    except OSError:  # somebody else's
-        return False
+    except OSError:  # it lives, and is somebody else's
+        pass
     return False
 
 
