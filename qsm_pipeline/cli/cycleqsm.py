@@ -141,6 +141,11 @@ def _finish(done: bool) -> None:
     "--uncertainty", type=_OUT, help="Also write the expected error there; takes another pass."
 )
 @click.option("--magnitude", type=_FILE, help="Magnitude of the same scan, whose edges count.")
+@click.option(
+    "--residual-background",
+    is_flag=True,
+    help="The field is measured: do not follow its longest waves, where background is left.",
+)
 @click.option("--weights", type=_FILE, help="A generator other than the package's.")
 @click.option("--device", default="auto", help="auto or a torch device.")
 @click.option(
@@ -156,6 +161,7 @@ def predict(
     out: Path,
     uncertainty: Path | None,
     magnitude: Path | None,
+    residual_background: bool,
     weights: Path | None,
     device: str,
     units: str | None,
@@ -166,7 +172,7 @@ def predict(
 
     run(
         field, mask, out, uncertainty=uncertainty, magnitude=magnitude, weights=weights,
-        device=device, units=units or "", b0_tesla=b0,
+        residual_background=residual_background, device=device, units=units or "", b0_tesla=b0,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from qsm_pipeline.cycleqsm.generator import Evaluate, FieldBatch, Generator, Prepared
+from qsm_pipeline.cycleqsm.long_waves import long_wave_correction
 from qsm_pipeline.cycleqsm.tiles import in_tiles
 from qsm_pipeline.cycleqsm.uncertainty import error_sources, expected_error_ppm
 from qsm_pipeline.cycleqsm.unet import SpaceToDepthUNet
@@ -55,6 +56,7 @@ def reconstruct(
     memory_gb: float | None = None,
     uncertainty: bool = False,
     keep_error_sources: bool = False,
+    residual_background: bool = False,
 ) -> Reconstruction:
     """Invert a local field.
 
@@ -78,6 +80,9 @@ def reconstruct(
         Also estimate the error, which takes the last network a second time.
     keep_error_sources : bool
         Also return what that estimate is made of.
+    residual_background : bool
+        The field holds what background removal left, as measured ones do: do not follow it at
+        long wavelengths, where that is strongest.
 
     Returns
     -------
@@ -113,6 +118,9 @@ def reconstruct(
         turned_pass = _run(generator, _inverted(prepared), [last], memory_gb)
         passes.append(turned_pass.flip((-3, -2, -1)))
     chi = torch.stack(passes).mean(0)
+    if not residual_background and generator.config.start != "none":
+        correction = long_wave_correction(prepared, chi / prepared.scale_ppm, turned)
+        chi = chi + correction * prepared.scale_ppm
     back = [order.index(axis) for axis in range(3)]
 
     def restore(x: Tensor) -> Tensor:

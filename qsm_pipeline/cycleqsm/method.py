@@ -77,6 +77,7 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
         problem.magnitude if params.magnitude else None,
         memory_gb=params.memory_gb if device.type != "cuda" else None,
         uncertainty=params.uncertainty,
+        residual_background=problem.residual_background,
     )
 
 

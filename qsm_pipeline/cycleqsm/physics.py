@@ -23,6 +23,8 @@ class BatchDipole:
     margin_mm : float, optional
         Zero padding. By default that of the full extent, which is exact for any source in the
         volume.
+    fft_shape : sequence of int, optional
+        Shape of the transforms, whatever the margin; sources repeat with this period.
     device
         Of the volumes.
 
@@ -37,6 +39,7 @@ class BatchDipole:
         grids: Sequence[Grid],
         *,
         margin_mm: float | None = None,
+        fft_shape: Sequence[int] | None = None,
         device: torch.device | str | None = None,
     ) -> None:
         shapes = {grid.shape for grid in grids}
@@ -47,7 +50,7 @@ class BatchDipole:
         if margin_mm is not None:
             finest = [min(grid.voxel_size_mm[axis] for grid in grids) for axis in range(3)]
             margin = [math.ceil(margin_mm / voxel) for voxel in finest]
-        self.fft_shape = fast_shape(self.shape, margin)
+        self.fft_shape = tuple(fft_shape or fast_shape(self.shape, margin))
         kernels = [dipole_kernel(grid, self.fft_shape, device=device) for grid in grids]
         self.kernel = torch.stack(kernels)[:, None]
 

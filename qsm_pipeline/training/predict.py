@@ -28,6 +28,7 @@ def predict(
     device: str = "auto",
     units: str = "",
     b0_tesla: float | None = None,
+    residual_background: bool = False,
 ) -> None:
     """Write the susceptibility map of a local field, and its JSON sidecar.
 
@@ -47,6 +48,9 @@ def predict(
         ``ppm``, ``hz`` or ``rad/s``; by default what the sidecar of the field says.
     b0_tesla : float, optional
         Field strength for the last two; by default that of the sidecar.
+    residual_background : bool
+        The field holds what background removal left; see
+        :func:`~qsm_pipeline.cycleqsm.infer.reconstruct`.
 
     Raises
     ------
@@ -71,7 +75,7 @@ def predict(
         edges = torch.from_numpy(read_volume(magnitude, volume).values).to(place)
     made = reconstruct(
         generator, values, inside.to(place), volume.grid, magnitude=edges,
-        uncertainty=uncertainty is not None,
+        uncertainty=uncertainty is not None, residual_background=residual_background,
     )  # fmt: skip
     metadata: dict[str, Any] = {
         "Description": "Magnetic susceptibility.",
@@ -81,6 +85,7 @@ def predict(
         "Sources": [path.absolute().as_uri() for path in (field, mask, magnitude) if path],
         "Generator": weights.name if weights else SHIPPED,
         "PpmPerFieldUnit": factor,
+        "ResidualBackground": residual_background,
         "B0Direction": list(volume.grid.b0_dir),
         "Software": software_versions(),
     }
