@@ -32,7 +32,11 @@ certificates() {
 }
 
 base() {
-  [ ! -s "$folder/debian.tar" ] || return 0
+  if [ -s "$folder/debian.tar" ]; then
+    buildah inspect --type image localhost/debian:12 >/dev/null 2>&1 ||
+      buildah pull --quiet "docker-archive:$folder/debian.tar" >/dev/null
+    return
+  fi
   debootstrap --variant=minbase --include=ca-certificates bookworm "$folder/base" "$mirror"
   certificates "$folder/base"
   rm -rf "$folder"/base/var/cache/apt/archives/*.deb "$folder"/base/var/lib/apt/lists/*

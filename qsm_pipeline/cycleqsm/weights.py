@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from qsm_pipeline.cycleqsm.generator import Generator, GeneratorConfig
 
-SHIPPED = "cycleqsm-3"
-SHA256 = {"cycleqsm-3": "67a823fc049be2a02107472ea8edf13e464c65ea916fb9e51c91bc4b51716eda"}
+SHIPPED = "cycleqsm-4"
+SHA256 = {"cycleqsm-4": "98e042930c33415d7b4da87b915027156588c0ed304f05fcf7b23d18fac17cc6"}
 """Hashes of the generators in the package."""
 
 
