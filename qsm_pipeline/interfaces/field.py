@@ -62,6 +62,8 @@ class CorrectPhase(NumericInterface):
         mask = load_mask(inputs.mask, device=inputs.device)
         times = tuple(inputs.echo_times_s)
         facts: dict[str, Any] = {"PhaseOffsetRemoval": "none", "BipolarCorrection": False}
+        if len(times) == 1:
+            facts["PhaseOffsetRemoval"] = "none: a single echo cannot tell it from the field"
         if inputs.bipolar:
             alternating = alternating_phase(phase, magnitude, mask, times, grid)
             phase = remove_alternating_phase(phase, alternating)

@@ -30,6 +30,9 @@ from qsm_pipeline.workflows.figures import add_figures
 from qsm_pipeline.workflows.memory import node_memory_gb, volume_size_gb
 from qsm_pipeline.workflows.parameters import step_parameters
 
+SINGLE_ECHO_SCREENING_MM = 8.0
+"""The phase of the receive coils is left in a single echo; screening takes out most of it."""
+
 
 def node_name(run: GreRun) -> str:
     """Return the name of the workflow of a run, which nipype wants to be alphanumeric."""
@@ -91,6 +94,8 @@ def init_run_wf(
     times = list(run.echo_times_s)
     several = len(times) > 1
     background_params = dict(background_params or {})
+    if not several and background == "lbv-pdf":
+        background_params = {"screening_mm": SINGLE_ECHO_SCREENING_MM} | background_params
     inversion_params = dict(inversion_params or {})
     on_gpu = device.startswith("cuda")
     common: dict[str, Any] = {
