@@ -116,9 +116,7 @@ def init_run_wf(
         MaskBrain, "mask", method=mask_method, refinement=mask_refinement, two_pass=two_pass,
         echo_times_s=times, label=run.prefix,
     )  # fmt: skip
-    correct = node(
-        CorrectPhase, "correct", echo_times_s=times, bipolar=run.readout == "bipolar", **common
-    )
+    correct = node(CorrectPhase, "correct", echo_times_s=times, readout=run.readout, **common)
     unwrapping = node(UnwrapPhase, "unwrap", echo_times_s=times, method=unwrap, **common)
     fit = node(
         FitField, "fit", echo_times_s=times, b0_tesla=run.b0_tesla,
