@@ -10,8 +10,10 @@ from nipype.interfaces.base import File, TraitedSpec, traits
 from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface
 from qsm_pipeline.interfaces._volumes import load_grid, load_mask, load_tensor, save_tensor
 from qsm_pipeline.numerics.bipolar import (
+    FOUND_RAD,
     alternating_phase,
     bipolar_score,
+    equally_spaced,
     remove_alternating_phase,
 )
 from qsm_pipeline.numerics.field_fit import nonlinear_field_fit, weighted_field_fit
@@ -36,7 +38,10 @@ class _PhaseInputSpec(_EchoesInputSpec):
 class CorrectPhaseInputSpec(_PhaseInputSpec):
     """Inputs of `CorrectPhase`."""
 
-    bipolar = traits.Bool(False, usedefault=True, desc="remove the odd/even difference")
+    readout = traits.Enum(
+        "unknown", "monopolar", "bipolar", usedefault=True,
+        desc="the odd/even difference is removed if bipolar, and looked for if unknown",
+    )  # fmt: skip
     remove_offset = traits.Bool(True, usedefault=True, desc="MCPC-3D-S")
     params = traits.Dict(usedefault=True, desc="of PhaseOffsetParams")
 
@@ -62,11 +67,21 @@ class CorrectPhase(NumericInterface):
         mask = load_mask(inputs.mask, device=inputs.device)
         times = tuple(inputs.echo_times_s)
         facts: dict[str, Any] = {"PhaseOffsetRemoval": "none", "BipolarCorrection": False}
-        if inputs.bipolar:
+        if len(times) == 1:
+            facts["PhaseOffsetRemoval"] = "none: a single echo cannot tell it from the field"
+        declared = inputs.readout == "bipolar"
+        if declared or (inputs.readout == "unknown" and equally_spaced(times)):
             alternating = alternating_phase(phase, magnitude, mask, times, grid)
-            phase = remove_alternating_phase(phase, alternating)
-            facts["BipolarCorrection"] = True
-            facts["BipolarPhaseSpreadRad"] = bipolar_score(alternating, mask)
+            spread_rad = bipolar_score(alternating, mask)
+            facts["BipolarPhaseSpreadRad"] = spread_rad
+            if declared or spread_rad > FOUND_RAD:
+                phase = remove_alternating_phase(phase, alternating)
+                facts["BipolarCorrection"] = True
+            if not declared and spread_rad > FOUND_RAD:
+                facts["BipolarReadout"] = (
+                    "Found in the phase, whose even echoes differ from the odd ones; the sidecar "
+                    "does not say"
+                )
         if inputs.remove_offset and len(times) > 1:
             params = PhaseOffsetParams(**inputs.params)
             phase, _ = remove_phase_offset(phase, magnitude, mask, times, grid, params)

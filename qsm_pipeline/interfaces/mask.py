@@ -28,6 +28,7 @@ from qsm_pipeline.interfaces._volumes import (
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.masking.refine import measured_region, refine_mask, reliable_part
 from qsm_pipeline.numerics.masking.robust import check_mask, robust_mask
+from qsm_pipeline.numerics.parts import check_in_one_part
 from qsm_pipeline.numerics.phase_quality import phase_quality
 from qsm_pipeline.numerics.quality.mask_shape import volume_ml
 from qsm_pipeline.numerics.two_pass import combine_passes
@@ -87,6 +88,7 @@ class MaskBrain(SimpleInterface):
                 mask = refined
             volumes["mask"] = mask
             volumes["measured"] = measured_region(mask, quality, grid) if by_phase else mask
+            check_in_one_part(volumes["measured"])
             if inputs.two_pass:
                 volumes["reliable"] = reliable_part(mask, quality)
                 facts["ReliableVolumeMl"] = _volume_ml(volumes["reliable"], grid)

@@ -10,6 +10,18 @@ from qsm_pipeline.numerics.phase_offset import wrap
 from qsm_pipeline.numerics.smoothing import smooth_phase
 from qsm_pipeline.numerics.unwrap.romeo import unwrap_volume
 
+FOUND_RAD = 0.05
+"""A larger spread of the alternating phase is that of a bipolar readout: monopolar ones have less
+than 0.01, also with noise and at 7 T, and bipolar ones with 0.3 rad across the volume 0.04."""
+
+
+def equally_spaced(echo_times_s: tuple[float, ...]) -> bool:
+    """Return whether there are three echoes whose spacing differs by at most 2 %."""
+    if len(echo_times_s) < 3:
+        return False
+    first, second, third = echo_times_s[:3]
+    return abs((third - second) - (second - first)) <= 0.02 * (second - first)
+
 
 def alternating_phase(
     phase_rad: Tensor,
@@ -53,11 +65,10 @@ def alternating_phase(
         raise ValueError(
             f"A bipolar readout needs at least 3 echoes to be corrected, got {len(echo_times_s)}"
         )
-    first, second, third = echo_times_s[:3]
-    if abs((third - second) - (second - first)) > 0.02 * (second - first):
+    if not equally_spaced(echo_times_s):
         raise ValueError(
             "A bipolar readout can be corrected only for equally spaced echoes, got "
-            f"{first:g}, {second:g}, {third:g} s"
+            f"{', '.join(f'{time:g}' for time in echo_times_s[:3])} s"
         )
     # 2 * phase_2 - phase_1 - phase_3 = 2 g
     combination = wrap(2 * phase_rad[1] - phase_rad[0] - phase_rad[2])

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+LARGEST_LOST = 0.2
+"""A larger share of a mask is never left out because it does not touch the rest."""
+
 
 def largest_parts(mask: np.ndarray, count: int = 1) -> np.ndarray:
     """Return the largest connected parts of a mask.
@@ -27,3 +30,30 @@ def largest_parts(mask: np.ndarray, count: int = 1) -> np.ndarray:
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     return np.isin(labels, np.argsort(-sizes, kind="stable")[:count])
+
+
+def check_in_one_part(mask: np.ndarray) -> None:
+    """Refuse a mask of several large parts, of which only one can be mapped.
+
+    The number of turns of the phase between parts is unknown, so that all but the largest are left
+    out; that may be specks, not half a brain.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray, shape (X, Y, Z), bool
+        Brain.
+
+    Raises
+    ------
+    ValueError
+        If a part but the largest holds more than :data:`LARGEST_LOST` of the mask.
+    """
+    labels, _ = ndimage.label(mask)
+    sizes = np.sort(np.bincount(labels.ravel())[1:])[::-1]
+    if len(sizes) > 1 and sizes[1] > LARGEST_LOST * sizes.sum():
+        first, second = 100 * sizes[:2] / sizes.sum()
+        raise ValueError(
+            f"the mask falls into parts that do not touch, the largest of {first:.0f} % and "
+            f"another of {second:.0f} %, and only one of them could be mapped; look for empty or "
+            "damaged slices between them"
+        )

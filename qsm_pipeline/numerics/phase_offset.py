@@ -9,7 +9,7 @@ from torch import Tensor
 
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.smoothing import smooth_phase
-from qsm_pipeline.numerics.unwrap.romeo import unwrap_volume
+from qsm_pipeline.numerics.unwrap.romeo import unwrap_first
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,11 @@ def remove_phase_offset(
     if len(echo_times_s) < 2:
         raise ValueError("The phase offset cannot be told from the field in a single echo")
     first, second = echo_times_s[:2]
-    difference = wrap(phase_rad[1] - phase_rad[0])
-    evolved = unwrap_volume(difference, mask, (magnitude[0] * magnitude[1]).sqrt())
+    since_first = tuple(time - first for time in echo_times_s[1:])
+    evolved = unwrap_first(
+        wrap(phase_rad[1:] - phase_rad[0]), mask, since_first,
+        (magnitude[0] * magnitude[1:]).sqrt(),
+    )  # fmt: skip
     offset = phase_rad[0] - evolved * (first / (second - first))
     smooth = smooth_phase(offset, magnitude[0] * mask, grid, params.sigma_mm)
     return wrap(phase_rad - smooth) * mask, smooth

@@ -23,6 +23,7 @@ _PROCESSING = {
     "BrainVolumeMl": "Brain volume (ml)",
     "PhaseOffsetRemoval": "Phase offset",
     "BipolarCorrection": "Bipolar correction",
+    "BipolarReadout": "Bipolar readout",
     "SusceptibilityReference": "Reference of the susceptibility",
     "ReferenceMeanPpm": "Mean of the reference before it was subtracted (ppm)",
 }

@@ -148,7 +148,7 @@ def _phase(sidecar: Mapping[str, Any], used: Mapping[str, Any]) -> str:
     text = ""
     if sidecar.get("BipolarCorrection"):
         text += "The phase by which even echoes differ from odd ones was removed. "
-    if str(sidecar.get("PhaseOffsetRemoval", "none")) != "none":
+    if not str(sidecar.get("PhaseOffsetRemoval", "none")).startswith("none"):
         text += (
             "The phase offset was removed by MCPC-3D-S [@eckstein2018]"
             f"{_values(used, 'PhaseOffsetParameters')}. "
@@ -162,7 +162,10 @@ def _field(one: Mapped, used: Mapping[str, Any]) -> str:
         name = str(used.get("FieldFit", ""))
         text = _step(sentences.FIELD_FIT, name, used, "FieldFitParameters")
     else:
-        text = "The total field is the unwrapped phase divided by the echo time."
+        text = (
+            "The total field is the unwrapped phase divided by the echo time, so that it holds "
+            "the phase offset of the coils."
+        )
     if "FieldRegionParameters" in used:
         text += (
             " The field was also mapped around the mask, where the phase is reliable there"
@@ -175,7 +178,10 @@ def _field(one: Mapped, used: Mapping[str, Any]) -> str:
         f"{_values(used, 'ExclusionParameters')}. "
     )
     name = str(used.get("BackgroundRemoval", ""))
-    return text + _step(sentences.BACKGROUND, name, used, "BackgroundParameters")
+    text += _step(sentences.BACKGROUND, name, used, "BackgroundParameters")
+    if (used.get("BackgroundParameters") or {}).get("screening_mm") and name == "lbv-pdf":
+        text += " LBV was screened at long distances, which removes most of the phase offset."
+    return text
 
 
 def _inversion(used: Mapping[str, Any]) -> str:

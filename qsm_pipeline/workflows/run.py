@@ -30,6 +30,9 @@ from qsm_pipeline.workflows.figures import add_figures
 from qsm_pipeline.workflows.memory import node_memory_gb, volume_size_gb
 from qsm_pipeline.workflows.parameters import step_parameters
 
+SINGLE_ECHO_SCREENING_MM = 8.0
+"""The phase of the receive coils is left in a single echo; screening takes out most of it."""
+
 
 def node_name(run: GreRun) -> str:
     """Return the name of the workflow of a run, which nipype wants to be alphanumeric."""
@@ -91,6 +94,8 @@ def init_run_wf(
     times = list(run.echo_times_s)
     several = len(times) > 1
     background_params = dict(background_params or {})
+    if not several and background == "lbv-pdf":
+        background_params = {"screening_mm": SINGLE_ECHO_SCREENING_MM} | background_params
     inversion_params = dict(inversion_params or {})
     on_gpu = device.startswith("cuda")
     common: dict[str, Any] = {
@@ -111,9 +116,7 @@ def init_run_wf(
         MaskBrain, "mask", method=mask_method, refinement=mask_refinement, two_pass=two_pass,
         echo_times_s=times, label=run.prefix,
     )  # fmt: skip
-    correct = node(
-        CorrectPhase, "correct", echo_times_s=times, bipolar=run.readout == "bipolar", **common
-    )
+    correct = node(CorrectPhase, "correct", echo_times_s=times, readout=run.readout, **common)
     unwrapping = node(UnwrapPhase, "unwrap", echo_times_s=times, method=unwrap, **common)
     fit = node(
         FitField, "fit", echo_times_s=times, b0_tesla=run.b0_tesla,

@@ -91,3 +91,25 @@ def test_a_lost_brain_names_the_run_and_what_to_do(tmp_path, files, radius, mess
     interface = MaskBrain(**files[0], echo_times_s=list(TIMES), label="sub-01", user_mask=str(own))
     with pytest.raises(MaskError, match=rf"^sub-01: .*{message}.*--mask-pattern"):
         interface.run(cwd=str(tmp_path))
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("gap", [slice(16, 19), slice(4, 6)])
+def test_empty_slices_that_cut_the_brain_in_two_are_refused(tmp_path, files, own, gap):
+    paths, mask, brain = files
+    image = nib.load(mask)
+    valid = np.ones(SHAPE)
+    valid[..., gap] = 0
+    broken = str(write_image(tmp_path / "valid.nii", valid, image.affine))
+    interface = MaskBrain(
+        **paths | {"valid": broken}, echo_times_s=list(TIMES), label="sub-01",
+        user_mask=mask if own else "", method="robust",
+    )  # fmt: skip
+    if gap.start == 16:
+        with pytest.raises(
+            MaskError, match=r"^sub-01: the mask falls into parts .* \d+ %.*slices"
+        ):
+            interface.run(cwd=str(tmp_path))
+    else:  # only little lies below the gap
+        kept = _load(interface.run(cwd=str(tmp_path)).outputs.mask)
+        assert (kept & brain).sum() > 0.8 * (brain & (valid > 0)).sum()

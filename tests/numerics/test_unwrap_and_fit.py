@@ -78,6 +78,39 @@ def test_romeo_unwraps_every_part_of_the_mask():
         assert jump < np.pi
 
 
+@pytest.mark.parametrize("off_resonance_ppm", [-0.3, 0.3, 0.6])
+@pytest.mark.parametrize("times", [TIMES, (0.020, 0.030, 0.040), (0.007, 0.012, 0.023, 0.035)])
+@pytest.mark.parametrize("name", ["romeo", "romeo-individual", "best-path"])
+def test_off_resonance_of_many_turns_only_adds_a_constant(name, times, off_resonance_ppm):
+    """At 3 T 0.3 ppm are 38 Hz: 0.8 turns at 20 ms, which the median cannot tell from -0.2."""
+    mask, field = _mask(), 0.1 * _field_ppm()
+    offset = 0.5 * torch.linspace(-1, 1, GRID.shape[0])[:, None, None] + 2
+    phase, magnitude = _echoes(field + off_resonance_ppm, offset, times)
+    phase, _ = remove_phase_offset(phase, magnitude, mask, times, GRID)
+    method = METHODS[name]
+    unwrapped = method.function(
+        UnwrapProblem(phase, mask, times, GRID, magnitude), method.params()
+    )
+    fit = weighted_field_fit(unwrapped, magnitude, mask, times, B0)
+    error = (fit.total_field_ppm - field)[mask]
+    assert (error - error.median()).abs().max() < 0.01
+    assert fit.relative_residual[mask].max() < 0.1
+
+
+def test_off_resonance_is_found_in_each_part_of_the_mask():
+    times = (0.020, 0.030, 0.040)
+    mask = torch.zeros(GRID.shape, dtype=torch.bool)
+    mask[:12], mask[16:] = True, True
+    field = 0.05 * _field_ppm() + 0.3
+    field[16:] += 0.2
+    phase, magnitude = _echoes(field, times=times)
+    out = METHODS["romeo"].function(UnwrapProblem(phase, mask, times, GRID, magnitude))
+    fit = weighted_field_fit(out, magnitude, mask, times, B0)
+    turns_per_spacing = (fit.total_field_ppm - field)[mask] * rad_per_s_per_ppm(B0) * 0.010
+    wrong = wrap(turns_per_spacing)
+    assert wrong.abs().max() < 1e-3
+
+
 def test_nan_outside_the_mask_is_ignored():
     mask = _mask()
     phase, magnitude = _echoes(_field_ppm())

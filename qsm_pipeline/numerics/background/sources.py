@@ -37,6 +37,9 @@ class PdfParams:
         First subtract the harmonic function with the field's values on the surface of the mask,
         which outer sources can explain anyway: what is left is small, so that few iterations
         are enough.
+    screening_mm : float
+        Of the harmonic start, as in `LbvParams`; 0 for none. Without it the phase of the receive
+        coils, which is smooth but not harmonic, is taken for the field of inner sources.
     """
 
     margin_mm: float = 12.0
@@ -44,12 +47,15 @@ class PdfParams:
     max_iterations: int = 100
     inner_to_outer: float = 0.015
     harmonic_start: bool = False
+    screening_mm: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.margin_mm >= 0 or not self.tolerance > 0 or not self.inner_to_outer >= 0:
             raise ValueError(
                 f"Expected margin_mm >= 0, tolerance > 0 and inner_to_outer >= 0, got {self}"
             )
+        if not self.screening_mm >= 0:
+            raise ValueError(f"Expected screening_mm >= 0, got {self}")
 
 
 @dataclass(frozen=True)
@@ -92,8 +98,8 @@ def pdf(problem: BackgroundProblem, params: PdfParams | None = None) -> LocalFie
     field = box.cut(problem.total_field_ppm) * mask
     inner = inner_voxels(mask)
     if params.harmonic_start and inner.any():
-        plain = LbvParams(screening_mm=math.inf)
-        field = dirichlet_residue(field, inner, grid.voxel_size_mm, plain)
+        start = LbvParams(screening_mm=params.screening_mm or math.inf)
+        field = dirichlet_residue(field, inner, grid.voxel_size_mm, start)
     shape = fast_shape(
         grid.shape, [math.ceil(2 * params.margin_mm / v) for v in grid.voxel_size_mm]
     )

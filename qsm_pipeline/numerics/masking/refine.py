@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from qsm_pipeline.numerics import depth
 from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.parts import largest_parts
+from qsm_pipeline.numerics.parts import check_in_one_part, largest_parts
 
 SMALLEST_KEPT = 0.5
 """Less than this share of a mask left by the refinement is an error, not a result."""
@@ -52,7 +52,8 @@ def refine_mask(
     Raises
     ------
     ValueError
-        If less than :data:`SMALLEST_KEPT` of the mask is left; with the numbers.
+        If less than :data:`SMALLEST_KEPT` of the mask is left, or the mask falls into large
+        parts; with the numbers.
 
     References
     ----------
@@ -61,6 +62,7 @@ def refine_mask(
     wide = _widened(mask, grid, grow_mm)
     unreliable = wide & (quality < threshold) & (depth.depth_mm(mask, grid) <= depth_mm)
     reached = ndimage.binary_propagation(~wide, mask=~wide | unreliable)
+    check_in_one_part(wide & ~reached)
     refined = ndimage.binary_fill_holes(largest_parts(wide & ~reached)) & wide
     kept = float((refined & mask).sum()) / max(1, int(mask.sum()))
     if kept < SMALLEST_KEPT:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from qsm_pipeline.numerics.unwrap.edge_costs import edge_costs
 from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
 from qsm_pipeline.numerics.unwrap.region_growing import grow
+from qsm_pipeline.numerics.unwrap.turns import fit_in_time, nearest_to
 
 _EMPTY = np.empty((0, 0, 0), np.float32)
 
@@ -60,7 +60,7 @@ def romeo(problem: UnwrapProblem, params: RomeoParams | None = None) -> Tensor:
     torch.Tensor, shape (E, X, Y, Z)
         Unwrapped phase in radians, congruent to the input modulo 2 pi inside the mask; zero
         outside. Each connected part of the mask is shifted so that its median frequency is the
-        one nearest to zero.
+        one nearest to zero that fits all echoes.
 
     Raises
     ------
@@ -82,24 +82,54 @@ def romeo(problem: UnwrapProblem, params: RomeoParams | None = None) -> Tensor:
         magnitude = problem.magnitude.detach().cpu().numpy().astype(np.float32, copy=False)
     out = np.empty_like(phase)
     template = params.template_echo - 1
-    echoes = range(len(times)) if params.individual else [template]
-    for echo in echoes:
-        out[echo] = _unwrap_in_space(phase, magnitude, mask, times, echo)
-    if not params.individual:
-        for echo in range(template + 1, len(times)):
-            out[echo] = _unwrap_in_time(phase[echo], out, times, echo, echo - 1)
-        for echo in range(template - 1, -1, -1):
-            out[echo] = _unwrap_in_time(phase[echo], out, times, echo, echo + 1)
+    first, parts = _unwrap_in_space(phase, magnitude, mask, times, template)
+    out[template] = fit_in_time(first, parts, phase, magnitude, times, template)
+    before, after = range(template - 1, -1, -1), range(template + 1, len(times))
+    for echo in (*after, *before):
+        nearest = echo - 1 if echo > template else echo + 1
+        expected = out[nearest] * np.float32(times[echo] / times[nearest])
+        if params.individual:
+            unwrapped, parts = _unwrap_in_space(phase, magnitude, mask, times, echo)
+            out[echo] = nearest_to(expected, unwrapped, parts)
+        else:
+            out[echo] = _unwrap_in_time(phase[echo], expected)
     out *= mask
     return torch.from_numpy(out).to(problem.phase_rad)
 
 
 def unwrap_volume(phase_rad: Tensor, mask: Tensor, magnitude: Tensor | None = None) -> Tensor:
     """Unwrap a single volume, shape (X, Y, Z), in space; see :func:`romeo`."""
-    volume = phase_rad.detach().cpu().numpy().astype(np.float32)[None]
-    weights = None if magnitude is None else magnitude.detach().cpu().numpy()[None]
+    weights = None if magnitude is None else magnitude[None]
+    return unwrap_first(phase_rad[None], mask, (1.0,), weights)
+
+
+def unwrap_first(
+    phase_rad: Tensor, mask: Tensor, times: tuple[float, ...], magnitude: Tensor | None = None
+) -> Tensor:
+    """Unwrap the first of several volumes in space, with the turns that fit the others too.
+
+    Parameters
+    ----------
+    phase_rad : torch.Tensor, shape (E, X, Y, Z)
+        Wrapped phase without offsets.
+    mask : torch.Tensor, shape (X, Y, Z), bool
+        Where to unwrap.
+    times : tuple of float, length E
+        When it was measured, in any unit.
+    magnitude : torch.Tensor, shape (E, X, Y, Z), optional
+        Magnitude in any unit.
+
+    Returns
+    -------
+    torch.Tensor, shape (X, Y, Z)
+        Unwrapped phase in radians, zero outside the mask.
+    """
+    phase = phase_rad.detach().cpu().numpy().astype(np.float32)
+    weights = None if magnitude is None else magnitude.detach().cpu().numpy()
     inside = np.ascontiguousarray(mask.detach().cpu().numpy())
-    out = _unwrap_in_space(volume, weights, inside, (1.0,), 0) * inside
+    alone = None if weights is None else weights[:1]
+    unwrapped, parts = _unwrap_in_space(phase[:1], alone, inside, times[:1], 0)
+    out = fit_in_time(unwrapped, parts, phase, weights, times, 0) * inside
     return torch.from_numpy(out).to(phase_rad)
 
 
@@ -109,7 +139,8 @@ def _unwrap_in_space(
     mask: np.ndarray,
     times: tuple[float, ...],
     echo: int,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the unwrapped phase, each part with its median nearest to zero, and the parts."""
     other = _EMPTY
     ratio = 1.0
     if len(times) > 1:
@@ -118,21 +149,10 @@ def _unwrap_in_space(
     unwrapped = phase[echo].copy()
     weights = _EMPTY if magnitude is None else np.ascontiguousarray(magnitude[echo], np.float32)
     costs = edge_costs(unwrapped, weights, other, ratio, mask)
-    part = grow(unwrapped, costs, mask)
-    return _centre_parts(unwrapped, part)
+    parts = grow(unwrapped, costs, mask)
+    return nearest_to(0.0, unwrapped, parts), parts
 
 
-def _centre_parts(unwrapped: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """Shift each connected part by the multiple of 2 pi that brings its median near zero."""
-    numbers = np.arange(1, part.max() + 1)
-    medians = np.atleast_1d(ndimage.median(unwrapped, part, numbers)) if len(numbers) else []
-    shifts = np.concatenate([[0.0], -2 * math.pi * np.round(np.asarray(medians) / (2 * math.pi))])
-    return unwrapped + shifts.astype(np.float32)[part]
-
-
-def _unwrap_in_time(
-    wrapped: np.ndarray, unwrapped: np.ndarray, times: tuple[float, ...], echo: int, nearest: int
-) -> np.ndarray:
-    expected = unwrapped[nearest] * np.float32(times[echo] / times[nearest])
+def _unwrap_in_time(wrapped: np.ndarray, expected: np.ndarray) -> np.ndarray:
     jumps = np.round((expected - wrapped) / np.float32(2 * math.pi))
     return wrapped + np.float32(2 * math.pi) * jumps
