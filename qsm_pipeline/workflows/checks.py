@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from qsm_pipeline.bids.run import GreRun
-from qsm_pipeline.exceptions import ConfigError, OutputError
+from qsm_pipeline.exceptions import ConfigError, OutputError, printable
 from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
 from qsm_pipeline.numerics.quality import check_limits
@@ -20,21 +20,35 @@ from qsm_pipeline.registration.itk import require_simpleitk
 from qsm_pipeline.workflows.run import METHOD_DEFAULTS
 
 
-def check_folders(bids_dir: Path, out_dir: Path, work_dir: Path) -> None:
-    """Refuse folders that overlap, are no data set or cannot be written to.
+def check_folders(bids_dir: Path, **folders: Path) -> None:
+    """Refuse folders that overlap, have no readable name, are no data set or cannot be written to.
+
+    Parameters
+    ----------
+    bids_dir : pathlib.Path
+        The raw data set.
+    **folders : pathlib.Path
+        What is written to: ``output``, ``work``, ``script``.
 
     Raises
     ------
     ConfigError
-        If ``bids_dir`` is no data set, or something would be written into it.
+        If ``bids_dir`` is no data set, something would be written into it, or a path is no text.
     OutputError
-        If the output or work folder cannot be written to.
+        If a folder cannot be written to.
     """
+    for folder in (bids_dir, *folders.values()):
+        try:
+            str(folder).encode()
+        except UnicodeEncodeError:  # neither the index nor the pages could name it
+            raise ConfigError(
+                f"{printable(str(folder))} has bytes in its path that are no UTF-8; rename it"
+            ) from None
     if not (bids_dir / "dataset_description.json").is_file():
         raise ConfigError(
             f"{bids_dir} has no dataset_description.json, so it is no BIDS data set; give its root"
         )
-    for name, folder in (("output", out_dir), ("work", work_dir)):
+    for name, folder in folders.items():
         inside = folder == bids_dir or bids_dir in folder.parents
         if inside and bids_dir / "derivatives" not in (folder, *folder.parents):
             raise ConfigError(
