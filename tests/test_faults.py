@@ -122,6 +122,20 @@ def test_killed_node(tmp_path):
     _check_everything_is_whole(tmp_path / "out")
 
 
+def test_memory_that_a_cgroup_limits(tmp_path):
+    """One participant is too large for it; the command and the others live on."""
+    try:
+        result = faults.run_in_a_cgroup(tmp_path, 2**30)
+    except PermissionError as error:
+        pytest.skip(str(error))
+    _check_last_line(result, "1 of 2 run(s) failed")
+    assert f"done sub-{faults.SOUND}" in result.lines
+    (line,) = (line for line in result.lines if line.startswith("FAILED "))
+    assert line.startswith("FAILED sub-large in ")
+    assert "was killed (SIGKILL), as a rule because memory ran out" in line
+    _check_everything_is_whole(tmp_path / "out")
+
+
 def test_gpu_that_is_not_there(tmp_path):
     result = faults.run_without_gpu(tmp_path)
     assert result.exit_code == 2

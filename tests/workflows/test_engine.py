@@ -46,6 +46,18 @@ def _forget(x):
     return {}["key"]
 
 
+def _unpack(x):
+    import zlib
+
+    raise zlib.error("invalid block")
+
+
+def _note_rank(x):
+    from pathlib import Path
+
+    Path(x).write_text(Path("/proc/self/oom_score_adj").read_text())
+
+
 def _use_all_memory(x):
     raise MemoryError
 
@@ -101,6 +113,15 @@ def test_only_the_run_of_a_killed_node_fails(tmp_path, nprocs):
     assert crash.startswith("Node: qsm.a.die")
 
 
+@pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="Linux has it")
+def test_a_node_dies_before_the_command_when_memory_runs_out(tmp_path):
+    """The kernel would take the largest, which is the command while a node begins to grow."""
+    outcome = _execute(tmp_path, _run_wf("a", _note_rank, x=str(tmp_path / "rank")))
+    assert not outcome.failures
+    assert int((tmp_path / "rank").read_text()) == 1000
+    assert int(Path("/proc/self/oom_score_adj").read_text()) < 1000
+
+
 def test_a_signal_is_named(tmp_path):
     outcome = _execute(tmp_path, _run_wf("a", _segfault))
     assert "ended by SIGSEGV" in outcome.failures[0].message
@@ -111,6 +132,7 @@ def test_a_signal_is_named(tmp_path):
     [
         (_refuse, "x is 1, expected something else"),
         (_forget, "KeyError: 'key'"),
+        (_unpack, "error: invalid block"),
         (_use_all_memory, "not enough memory; give --mem-gb, fewer --nprocs or a smaller volume"),
     ],
 )
