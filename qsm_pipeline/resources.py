@@ -98,6 +98,20 @@ def die_first() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
+def check_current_folder() -> None:
+    """Refuse to start in a folder that was removed, as nipype cannot even be imported there.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    try:
+        os.getcwd()
+    except OSError:
+        raise ConfigError("the current folder is not there any more; go to another") from None
+
+
 def use_short_temporary_folder() -> None:
     """Leave a folder for temporary files whose path is too long for the sockets of nodes.
 

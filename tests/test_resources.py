@@ -10,6 +10,7 @@ import torch
 from qsm_pipeline.exceptions import ConfigError
 from qsm_pipeline.resources import (
     Resources,
+    check_current_folder,
     make_caches_writable,
     usable_cores,
     usable_device,
@@ -158,6 +159,15 @@ def test_no_temporary_folder(monkeypatch):
     monkeypatch.setattr(tempfile, "gettempdir", none)
     with pytest.raises(ConfigError, match="set TMPDIR to one"):
         use_short_temporary_folder()
+
+
+def test_a_current_folder_that_was_removed(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ConfigError, match="the current folder is not there any more"):
+        check_current_folder()
 
 
 def test_neither_home_nor_account(monkeypatch):

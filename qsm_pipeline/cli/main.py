@@ -15,7 +15,7 @@ from qsm_pipeline.cli import options
 from qsm_pipeline.cli.arguments import ManyValuesCommand
 from qsm_pipeline.cli.config_file import load_config
 from qsm_pipeline.exceptions import QSMPipelineError
-from qsm_pipeline.resources import limit_threads, make_caches_writable
+from qsm_pipeline.resources import check_current_folder, limit_threads, make_caches_writable
 
 EXIT_FAILED = 1
 """A participant failed or was left out for a fault of its data."""
@@ -166,6 +166,7 @@ def main(context: click.Context, **arguments: Any) -> None:
     settings = arguments | (context.obj or {})
     script, *slurm = (settings.pop(f"slurm_{name}") for name in ("array", "options", "container"))
     try:
+        check_current_folder()
         make_caches_writable()
         if group:
             from qsm_pipeline.workflows.group import run_group as run

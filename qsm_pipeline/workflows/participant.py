@@ -243,8 +243,8 @@ def _reserve(summary: Summary, out_dir: Path, work_dir: Path) -> Iterator[list[N
         subjects = sorted({run.subject for run in summary.found.runs})
         summary.leave_out(
             {
-                subject: f"is being processed by {holder} ({locks[0].path}); wait until that has "
-                "ended, or end it and start again"
+                subject: f"is being processed by {holder}; wait until that has ended, or end it "
+                "and start again"
                 for subject, holder in lock_all(locks, subjects).items()
             }
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from traceback import format_exception
 from typing import Any
 
 import numpy as np
@@ -130,8 +131,10 @@ class ProcessPerNodePlugin(MultiProcPlugin):
 
     def _report_crash(self, node: Node, result: dict[str, Any] | None = None) -> str:
         traceback = "".join(result["traceback"]) if result else ""
-        try:
-            crash_file = super()._report_crash(node, result=result)
+        try:  # nipype makes a text or a list of it, and can only write down a list
+            crash_file = super()._report_crash(
+                node, result=result and {**result, "traceback": [traceback]}
+            )
         except OSError:  # the disk is full: the message is all there is
             crash_file = ""
         self.failures.append(failure_of(node.fullname, traceback, self._work_dir, crash_file))
@@ -172,7 +175,12 @@ def _work(
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
     quiet_nipype(level)
     torch.set_num_threads(max(1, node.n_procs))
-    pipe.send(run_node(node, updatehash, taskid))
+    try:
+        result = run_node(node, updatehash, taskid)
+    except Exception as error:  # noqa: BLE001, it wanted the result that a node could not write
+        reason = format_exception(error.__context__ or error)
+        result = {"result": None, "taskid": taskid, "traceback": reason}
+    pipe.send(result)
     pipe.close()
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     LOGGER.debug("%s: %.2f GB at most, expected %.2f", node.fullname, peak_gb, node.mem_gb)

@@ -58,6 +58,23 @@ def _note_rank(x):
     Path(x).write_text(Path("/proc/self/oom_score_adj").read_text())
 
 
+def _lose_folder(x):
+    import os
+    import shutil
+
+    shutil.rmtree(os.getcwd())
+
+
+def _return_what_cannot_be_read(x):
+    import os
+
+    class Lost:
+        def __reduce__(self):
+            return os.stat, ("/nowhere",)
+
+    return Lost()
+
+
 def _use_all_memory(x):
     raise MemoryError
 
@@ -120,6 +137,33 @@ def test_a_node_dies_before_the_command_when_memory_runs_out(tmp_path):
     assert not outcome.failures
     assert int((tmp_path / "rank").read_text()) == 1000
     assert int(Path("/proc/self/oom_score_adj").read_text()) < 1000
+
+
+def test_a_work_folder_that_is_removed_meanwhile(tmp_path):
+    outcome = _execute(tmp_path, _run_wf("a", _lose_folder, _add), _run_wf("b", _slow, _add))
+    (failure,) = outcome.failures
+    assert (failure.run, failure.node) == ("a", "lose_folder")
+    assert "No such file or directory: " in failure.message
+    assert f"{tmp_path}/work/qsm/a/lose_folder/" in failure.message
+    assert outcome.finished == {"qsm.b.slow", "qsm.b.add"}
+
+
+def test_a_result_that_cannot_be_read(tmp_path):
+    """As that of a node whose files were removed at once: its check finds none."""
+    runs = [_run_wf("a", _return_what_cannot_be_read, _add), _run_wf("b", _slow, _add)]
+    outcome = _execute(tmp_path, *runs)
+    assert [failure.run for failure in outcome.failures] == ["a"]
+    assert "No such file or directory: '/nowhere'" in outcome.failures[0].message
+    assert outcome.finished == {"qsm.b.slow", "qsm.b.add"}
+
+
+def test_a_work_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "work" / "qsm").mkdir(parents=True)
+    (tmp_path / "work" / "qsm" / "a").touch()
+    outcome = _execute(tmp_path, _run_wf("a", _add), _run_wf("b", _add))
+    assert [failure.run for failure in outcome.failures] == ["a"]
+    assert f"{tmp_path}/work/qsm/a" in outcome.failures[0].message
+    assert outcome.finished == {"qsm.b.add"}
 
 
 def test_a_signal_is_named(tmp_path):
