@@ -107,7 +107,8 @@ def _latest_jobs(logs: Path) -> dict[str, str]:
 
 def _verdict(label: str, out_dir: Path, job: str, states: dict[str, str]) -> Verdict:
     logs = out_dir / "logs" / "slurm"
-    of_slurm = states.get(job, "").split(" ")[0]  # "CANCELLED by 1000"
+    array, _, _ = job.partition("_")  # sacct knows its tasks only after a while
+    of_slurm = (states.get(job) or states.get(array, "")).split(" ")[0]  # "CANCELLED by 1000"
     if of_slurm in _IN_QUEUE:
         return Verdict(label, _IN_QUEUE[of_slurm], "", job)
     events = [_Event(*line.split("\t")[1:]) for line in _lines(logs / f"sub-{label}.tsv")]

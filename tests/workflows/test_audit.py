@@ -158,6 +158,14 @@ def test_a_queue_that_does_not_answer(array):
     assert (array.logs / "unfinished.txt").read_text() == "b\n"
 
 
+def test_an_array_whose_tasks_the_accounting_does_not_know_yet(array):
+    array.event("a", "7_1", "started", "node1")
+    array.states("7|CANCELLED by 0")
+    found = array.verdicts()
+    assert found["a"][1].startswith("Slurm says CANCELLED; ")
+    assert found["b"] == ("never started", "Slurm says CANCELLED")
+
+
 def test_cancelled_before_the_start(array):
     array.states("7_3|CANCELLED by 1000")
     assert array.verdicts()["c"] == ("never started", "Slurm says CANCELLED")
