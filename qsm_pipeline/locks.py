@@ -119,7 +119,7 @@ def lock_all(locks: list[NameLocks], names: list[str]) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        The names that somebody else holds, and who.
+        The names that somebody else holds, and who in which file.
     """
     start = time.monotonic()
     held = {}
@@ -129,7 +129,7 @@ def lock_all(locks: list[NameLocks], names: list[str]) -> dict[str, str]:
             if holder and _has_ended(holder):
                 holder = each.acquire(name, start + _ORPHANS_S)
             if holder:
-                held[name] = holder
+                held[name] = f"{holder} ({each.path})"
                 break
     return held
 

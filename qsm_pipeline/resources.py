@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from qsm_pipeline.exceptions import ConfigError
 
+PARENT_GB = 1.0
+"""What the command itself and the server of its nodes take beside the nodes."""
+_LEAST_GB = 0.1
+_SOCKET_FOLDER_BYTES = 70
+"""The path of a socket may have 107, and Python adds two names to that of the folder."""
 _V2, _CPU, _MEMORY = "", "cpu", "memory"
 """Controllers as /proc/self/cgroup names them; the second version has one tree for all."""
 
@@ -28,7 +35,7 @@ class Resources:
     omp_nthreads : int
         Threads of one node, at most ``nprocs``.
     mem_gb : float
-        Memory in GiB.
+        Memory in GiB, without that of the command itself.
     device : str
         torch device.
     """
@@ -46,12 +53,13 @@ class Resources:
         mem_gb: float | None = None,
         device: str = "auto",
     ) -> Resources:
-        """Fill in what was not asked for with what the process may use.
+        """Fill in what was not asked for with what the process may use, less what it needs itself.
 
         Raises
         ------
         ConfigError
-            If a node would have more threads than there are cores, or the device is not there.
+            If a node would have more threads than there are cores, the memory is no number, or
+            the device is not there.
         """
         nprocs = nprocs or usable_cores()
         omp_nthreads = omp_nthreads or min(4, nprocs)
@@ -59,7 +67,11 @@ class Resources:
             raise ConfigError(
                 f"--omp-nthreads is {omp_nthreads}, more than the {nprocs} core(s) of --nprocs"
             )
-        return cls(nprocs, omp_nthreads, mem_gb or usable_memory_gb(), usable_device(device))
+        if mem_gb is None:
+            mem_gb = max(_LEAST_GB, usable_memory_gb() - PARENT_GB)
+        elif not math.isfinite(mem_gb):
+            raise ConfigError(f"--mem-gb is {mem_gb}, expected a number of GiB")
+        return cls(nprocs, omp_nthreads, mem_gb, usable_device(device))
 
 
 def limit_threads(number: int) -> None:
@@ -77,18 +89,75 @@ def limit_threads(number: int) -> None:
         os.environ[f"{library}_NUM_THREADS"] = str(number)
 
 
+def die_first() -> None:
+    """Let the kernel end this process before others when memory runs out.
+
+    It would often choose the command itself, which is large when a node only begins to grow.
+    """
+    with suppress(OSError):  # Linux has it
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def check_current_folder() -> None:
+    """Refuse to start in a folder that was removed, as nipype cannot even be imported there.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    try:
+        os.getcwd()
+    except OSError:
+        raise ConfigError("the current folder is not there any more; go to another") from None
+
+
+def use_short_temporary_folder() -> None:
+    """Leave a folder for temporary files whose path is too long for the sockets of nodes.
+
+    Clusters give each job a ``TMPDIR`` of its own, with any number of names in it.
+
+    Raises
+    ------
+    ConfigError
+        If there is no other.
+    """
+    try:
+        if len(os.fsencode(tempfile.gettempdir())) <= _SOCKET_FOLDER_BYTES:
+            return
+        os.environ["TMPDIR"] = "/tmp"
+        tempfile.tempdir = None  # found again at the next question
+        if len(os.fsencode(tempfile.gettempdir())) <= _SOCKET_FOLDER_BYTES:
+            return
+    except OSError:
+        pass
+    raise ConfigError(
+        "there is no folder for temporary files that can be written to and whose path has at "
+        f"most {_SOCKET_FOLDER_BYTES} characters; set TMPDIR to one"
+    )
+
+
 def make_caches_writable() -> None:
     """Give matplotlib and numba a folder for this process where HOME cannot be written.
 
     Without it the one complains and lists the fonts again in every process, and the other compiles
     again.
+
+    Raises
+    ------
+    ConfigError
+        If no folder can be written to.
     """
-    if os.access(os.path.expanduser("~"), os.W_OK | os.X_OK):
+    home = os.path.expanduser("~")
+    if os.access(home, os.W_OK | os.X_OK):
         return
+    use_short_temporary_folder()
     folder = tempfile.mkdtemp(prefix="qsm-pipeline-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     # it lists the fonts each time then, and says so where that takes more than 5 s
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    if home == "~":  # neither HOME nor an account: pathlib, and so pybids, would fail
+        os.environ["HOME"] = folder
     for name in ("MPLCONFIGDIR", "NUMBA_CACHE_DIR"):
         os.environ[name] = os.environ.get(name) or folder
 

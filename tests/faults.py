@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
+
 from qsm_pipeline.bids.simulated_dataset import write_simulated_dataset
 from qsm_pipeline.numerics.simulate import ScanParams
 
@@ -224,6 +227,56 @@ def run_with_killed_node(folder: Path) -> Result:
     return Result(process.returncode, output)
 
 
+def enlarge(folder: Path, times: int) -> None:
+    """Repeat each voxel of the images in each direction."""
+    for path in folder.glob("*.nii.gz"):
+        image = nib.load(path)
+        values = np.asanyarray(image.dataobj.get_unscaled())
+        for axis in range(3):
+            values = values.repeat(times, axis=axis)
+        affine = image.affine @ np.diag([1 / times] * 3 + [1])
+        large = nib.Nifti1Image(values, affine, image.header.copy())
+        large.header.set_slope_inter(image.dataobj.slope, image.dataobj.inter)
+        nib.save(large, path)
+
+
+def run_in_a_cgroup(folder: Path, limit_bytes: int) -> Result:
+    """Run two participants in a group of so much memory, which is too little for the first."""
+    raw = make_dataset(folder, ("large", SOUND))
+    enlarge(raw / "sub-large" / "anat", 5)
+    with memory_group(limit_bytes) as group:
+        members = group / "cgroup.procs"
+        return execute(
+            command(raw, folder / "out"), preexec_fn=lambda: members.write_text(str(os.getpid()))
+        )
+
+
+@contextlib.contextmanager
+def memory_group(limit_bytes: int) -> Iterator[Path]:
+    """Make a cgroup below one with limited memory; `PermissionError` where that is not allowed."""
+    top = Path("/sys/fs/cgroup")
+    version_2 = (top / "cgroup.controllers").exists()
+    outer = top / "qsm-test" if version_2 else top / "memory" / "qsm-test"
+    inner = outer / "inner"
+    try:
+        inner.mkdir(parents=True)
+        name = "memory.max" if version_2 else "memory.limit_in_bytes"
+        (outer / name).write_text(str(limit_bytes))
+    except OSError as error:
+        _remove_groups(inner, outer)
+        raise PermissionError(f"no group with a limit of memory can be made: {error}") from None
+    try:
+        yield inner
+    finally:
+        _remove_groups(inner, outer)
+
+
+def _remove_groups(*groups: Path) -> None:
+    for group in groups:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+
+
 def run_without_gpu(folder: Path) -> Result:
     """Ask for a GPU where there is none."""
     raw = make_dataset(folder, (SOUND,))
@@ -307,6 +360,11 @@ RUNS = (
     ("full disk", "output folder on a tmpfs of 400 KiB", run_on_full_disk),
     ("full disk, work folder", "files limited to 256 KiB (RLIMIT_FSIZE)", run_with_file_limit),
     ("killed worker", "SIGKILL to the process of one node", run_with_killed_node),
+    (
+        "too little memory",
+        "a cgroup of 1 GiB, one of two participants of 210 x 250 x 190 voxels",
+        lambda folder: run_in_a_cgroup(folder, 2**30),
+    ),
     ("GPU that is not there", "`--device cuda` without a GPU", run_without_gpu),
 )
 

@@ -92,6 +92,30 @@ def test_outputs_can_be_read_by_others_and_home_is_not_needed(tmp_path):
     assert not [path for path in outputs if path.stat().st_mode & 0o044 != 0o044]
 
 
+def test_what_a_user_and_a_job_bring_along(tmp_path):
+    """Settings of nipype for other work, a deep TMPDIR, odd threads, and a log on a full disk."""
+    raw = faults.make_dataset(tmp_path, ("01",))
+    (tmp_path / "nipype.cfg").write_text(
+        "[execution]\nstop_on_unknown_version = true\nremove_node_directories = true\n"
+        "crashfile_format = pklz\nuse_relative_paths = true\n[monitoring]\nenabled = true\n"
+    )
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    odd = {
+        "NIPYPE_CONFIG_DIR": str(tmp_path), "TMPDIR": str(deep), "OMP_NUM_THREADS": "many",
+        "OMP_SCHEDULE": "odd", "MPLBACKEND": "TkAgg",
+    }  # fmt: skip
+    out = tmp_path / "out"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            faults.command(raw, out), stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            cwd="/", env=faults.environment() | odd, timeout=600,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (out / MAP).is_file()
+    assert (out / "sub-01.html").is_file()
+
+
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads in /proc")
 def test_threads_of_a_node(tmp_path):
     """Without a limit each library would start a thread for each core of the machine."""

@@ -112,14 +112,27 @@ def test_files_that_may_not_grow(tmp_path):
     assert not list((tmp_path / "out").glob("sub-*/"))
 
 
-def test_killed_node(tmp_path):
-    result = faults.run_with_killed_node(tmp_path)
+def _check_only_one_was_killed(result, label, out):
     _check_last_line(result, "1 of 2 run(s) failed")
     assert f"done sub-{faults.SOUND}" in result.lines
     (line,) = (line for line in result.lines if line.startswith("FAILED "))
-    assert line.startswith("FAILED sub-killed in ")
+    assert line.startswith(f"FAILED sub-{label} in ")
     assert "was killed (SIGKILL), as a rule because memory ran out" in line
-    _check_everything_is_whole(tmp_path / "out")
+    _check_everything_is_whole(out)
+
+
+def test_killed_node(tmp_path):
+    result = faults.run_with_killed_node(tmp_path)
+    _check_only_one_was_killed(result, "killed", tmp_path / "out")
+
+
+def test_memory_that_a_cgroup_limits(tmp_path):
+    """One participant is too large for it; the command and the others live on."""
+    try:
+        result = faults.run_in_a_cgroup(tmp_path, 2**30)
+    except PermissionError as error:
+        pytest.skip(str(error))
+    _check_only_one_was_killed(result, "large", tmp_path / "out")
 
 
 def test_gpu_that_is_not_there(tmp_path):

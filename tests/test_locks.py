@@ -56,6 +56,7 @@ def test_names_do_not_disturb_each_other(tmp_path, monkeypatch):
     assert 3 <= clock.now < 3.2  # it waits once, not for each name
     assert sorted(held) == ["01", "02"]
     assert held["01"].startswith(f"process {os.getpid()} on ")
+    assert held["01"].endswith(f"({two.path})")
     one.close()
     assert lock_all([two], ["01"]) == {}
 

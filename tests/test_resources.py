@@ -1,12 +1,22 @@
 """What a process may use, on file systems and environments made up for it."""
 
+import math
 import os
+import tempfile
 
 import pytest
 import torch
 
 from qsm_pipeline.exceptions import ConfigError
-from qsm_pipeline.resources import Resources, usable_cores, usable_device, usable_memory_gb
+from qsm_pipeline.resources import (
+    Resources,
+    check_current_folder,
+    make_caches_writable,
+    usable_cores,
+    usable_device,
+    usable_memory_gb,
+    use_short_temporary_folder,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -110,9 +120,64 @@ def test_slurm(tmp_path, monkeypatch, environment, cores, memory_gb):
 
 def test_defaults_follow_what_may_be_used(monkeypatch):
     monkeypatch.setenv("SLURM_CPUS_ON_NODE", "2")
-    monkeypatch.setenv("SLURM_MEM_PER_NODE", "1024")
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "4096")
     found = Resources.resolve(device="cpu")
-    assert found == Resources(2, 2, 1.0, "cpu")
+    assert found == Resources(2, 2, 3.0, "cpu")  # the command itself has the fourth
+
+
+def test_little_memory_lets_one_node_run(monkeypatch):
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "700")
+    assert Resources.resolve(nprocs=2, device="cpu").mem_gb == 0.1
+
+
+@pytest.mark.parametrize("mem_gb", [math.nan, math.inf])
+def test_memory_that_is_no_number_is_refused(mem_gb):
+    with pytest.raises(ConfigError, match=f"--mem-gb is {mem_gb}, expected a number"):
+        Resources.resolve(nprocs=2, mem_gb=mem_gb, device="cpu")
+
+
+@pytest.fixture
+def _forget_temporary_folder(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+
+
+@pytest.mark.usefixtures("_forget_temporary_folder")
+def test_a_temporary_folder_too_long_for_a_socket_is_left(tmp_path, monkeypatch):
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    monkeypatch.setenv("TMPDIR", str(deep))
+    assert tempfile.gettempdir() == str(deep)
+    use_short_temporary_folder()
+    assert tempfile.gettempdir() == os.environ["TMPDIR"] == "/tmp"
+
+
+@pytest.mark.usefixtures("_forget_temporary_folder")
+def test_no_temporary_folder(monkeypatch):
+    def none():
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    with pytest.raises(ConfigError, match="set TMPDIR to one"):
+        use_short_temporary_folder()
+
+
+def test_a_current_folder_that_was_removed(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ConfigError, match="the current folder is not there any more"):
+        check_current_folder()
+
+
+def test_neither_home_nor_account(monkeypatch):
+    """As for a user id that a container does not know."""
+    monkeypatch.setattr(os.path, "expanduser", lambda path: os.environ.get("HOME", path))
+    for name in ("HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    make_caches_writable()
+    assert os.access(os.environ["HOME"], os.W_OK)
 
 
 def test_more_threads_than_cores_are_refused():

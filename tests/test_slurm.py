@@ -11,7 +11,6 @@ from pathlib import Path
 
 import faults
 import nibabel as nib
-import numpy as np
 import pytest
 import slurm_node
 
@@ -39,20 +38,6 @@ def _audit(out):
         return {row["participant_id"]: row for row in csv.DictReader(file, delimiter="\t")}
 
 
-def _enlarge(folder, times):
-    """Repeat each voxel in each direction."""
-    for path in folder.glob("*.nii.gz"):
-        image = nib.load(path)
-        values = np.asanyarray(image.dataobj.get_unscaled())
-        for axis in range(3):
-            values = values.repeat(times, axis=axis)
-        header = image.header.copy()
-        affine = image.affine @ np.diag([1 / times] * 3 + [1])
-        large = nib.Nifti1Image(values, affine, header)
-        large.header.set_slope_inter(image.dataobj.slope, image.dataobj.inter)
-        nib.save(large, path)
-
-
 @pytest.fixture(scope="module")
 def cohort(slurm, tmp_path_factory):
     """Run four participants in arrays of at most three: one has bad data, one too much of it."""
@@ -66,7 +51,7 @@ def cohort(slurm, tmp_path_factory):
     assert made.exit_code == 0, made.output
     assert "4 participants, for each 1 core(s)" in made.lines[-1]
     faults.PARTICIPANTS["truncated"].provoke(raw / "sub-bad" / "anat")
-    _enlarge(raw / "sub-large" / "anat", 4)
+    faults.enlarge(raw / "sub-large" / "anat", 4)
     submitted = _bash(slurm, script, "submit", "--mem=1200")
     assert submitted.exit_code == 0, submitted.output
     slurm_node.wait_for_jobs(slurm)
@@ -178,9 +163,9 @@ def test_a_task_that_reaches_its_time_limit(slurm, tmp_path):
     row = _audit(out)["sub-slow"]
     assert row["state"] == "killed", audited.output
     assert "DUE TO TIME LIMIT" in row["reason"]
-    assert "submitted 1 participants" in _bash(slurm, script, "resubmit", "--time=5").output
+    assert "submitted 1 participant as" in _bash(slurm, script, "resubmit", "--time=5").output
     slurm_node.wait_for_jobs(slurm)
-    assert _bash(slurm, script, "audit").lines == ["1 participants: 1 done"]
+    assert _bash(slurm, script, "audit").lines == ["1 participant: 1 done"]
 
 
 def test_what_the_accounting_of_slurm_says(tmp_path):
@@ -228,7 +213,7 @@ def test_nodes_as_jobs_of_slurm(slurm, tmp_path):
 
 def test_a_node_whose_job_is_killed(slurm, tmp_path):
     raw = faults.make_dataset(tmp_path, ("01",))
-    _enlarge(raw / "sub-01" / "anat", 4)
+    faults.enlarge(raw / "sub-01" / "anat", 4)
     plugin = _plugin(tmp_path, "--mem=300")
     command = faults.command(raw, tmp_path / "out", "--nipype-plugin-file", plugin)
     result = faults.execute(["env", f"SLURM_CONF={slurm['SLURM_CONF']}", *command])

@@ -10,6 +10,8 @@ from pathlib import Path
 from qsm_pipeline.exceptions import BIDSInputError
 
 _CHUNK_BYTES = 2**22
+_SPARE_BYTES = 2**24
+"""For the header and its extensions."""
 _GZIP_RATIO = 1032
 """The most that deflate can pack."""
 
@@ -34,18 +36,26 @@ def file_size(path: Path | str) -> int:
     return status.st_size
 
 
-def check_packing(path: Path | str) -> None:
+def check_packing(path: Path | str, declared_bytes: int) -> None:
     """Unpack a gzip file to its end, where its checksum is; nibabel stops reading before it.
 
     Raises
     ------
+    BIDSInputError
+        If it holds much more than its header declares: a small file may unpack for hours.
     OSError, EOFError, zlib.error
         If the file is damaged.
     """
     if str(path).endswith(".gz"):
+        left = 2 * declared_bytes + _SPARE_BYTES
         with gzip.open(path) as file:
-            while file.read(_CHUNK_BYTES):
-                pass
+            while left > 0 and (chunk := file.read(_CHUNK_BYTES)):
+                left -= len(chunk)
+        if left <= 0:
+            raise BIDSInputError(
+                f"{path} holds more than twice the {declared_bytes:.4g} bytes that its header "
+                "declares; copy or convert it again"
+            )
 
 
 def check_declared_size(path: Path | str, declared_bytes: int) -> None:

@@ -122,6 +122,7 @@ def load_run(run: GreRun) -> LoadedRun:
         valid &= ~_empty_slices(magnitude)
     if not valid.any():
         raise BIDSInputError(f"{run.prefix}: no voxel holds finite data in every echo")
+    _check_echoes_differ(phase, run)
     if not valid.all():
         notes["invalid_voxels"] = (
             f"{int((~valid).sum())} of {valid.size} voxels are not finite or lie in empty "
@@ -175,8 +176,12 @@ def open_image(path: str) -> nib.Nifti1Image:
         )
     if dtype.kind not in "iuf":
         raise BIDSInputError(f"{path} holds {dtype}, expected integers or floats")
-    check_declared_size(path, math.prod(image.shape) * dtype.itemsize)
+    check_declared_size(path, _declared_bytes(image))
     return image
+
+
+def _declared_bytes(image: nib.Nifti1Image) -> int:
+    return math.prod(image.shape) * image.get_data_dtype().itemsize
 
 
 def _reason(error: Exception) -> str:
@@ -194,7 +199,7 @@ def read_values(image: nib.Nifti1Image) -> np.ndarray:
     """Return the values as float32; raise `BIDSInputError` naming the file if that fails."""
     path = image.get_filename()
     try:
-        check_packing(path)
+        check_packing(path, _declared_bytes(image))
         with np.errstate(over="ignore"):  # what overflows is infinite, and left out
             return np.asarray(image.dataobj, dtype=np.float32)
     except (OSError, EOFError, ValueError, zlib.error) as err:
@@ -281,11 +286,31 @@ def _note_orientation(image: nib.Nifti1Image, notes: dict[str, str]) -> None:
             "along the third voxel axis"
         )
     elif int(header["sform_code"]) and int(header["qform_code"]):
-        difference = np.abs(image.get_sform() - image.get_qform())[:3, :3].max()
+        try:
+            difference = np.abs(image.get_sform() - image.get_qform())[:3, :3].max()
+        except ValueError:
+            notes["orientation"] = "The qform of the header is no rotation; the sform was used"
+            return
         if difference > 1e-2:
             notes["orientation"] = (
                 f"The sform and qform of the header differ by {difference:.3g}; the sform was used"
             )
+
+
+def _check_echoes_differ(phase: np.ndarray, run: GreRun) -> None:
+    """Refuse a run in which a file was copied to the name of another echo."""
+    files = [Path(path).name for path in run.phase or run.real]
+    for later in range(1, len(phase)):
+        for echo in range(later):
+            if np.array_equal(phase[echo], phase[later]):
+                if len(files) > later:
+                    what = f"{files[echo]} and {files[later]}"
+                else:
+                    what = f"echoes {echo + 1} and {later + 1} of {files[0]}"
+                raise BIDSInputError(
+                    f"{what} hold the same phase in every voxel, which no two echoes do; convert "
+                    "the images again"
+                )
 
 
 def _empty_slices(values: np.ndarray) -> np.ndarray:

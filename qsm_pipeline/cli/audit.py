@@ -28,7 +28,8 @@ def main(out_dir: Path) -> None:
             click.echo(f"{verdict.state} sub-{verdict.label} ({verdict.job or 'no job'}){why}")
     counts = Counter(verdict.state for verdict in verdicts)
     listed = ", ".join(f"{number} {state}" for state, number in counts.items())
-    click.echo(f"{len(verdicts)} participants: {listed}")
+    plural = "s" * (len(verdicts) != 1)
+    click.echo(f"{len(verdicts)} participant{plural}: {listed}")
     rows = ["participant_id\tstate\tjob\treason"]
     rows += [f"sub-{v.label}\t{v.state}\t{v.job or 'n/a'}\t{v.reason or 'n/a'}" for v in verdicts]
     unfinished = [verdict.label for verdict in verdicts if verdict.state in UNFINISHED]

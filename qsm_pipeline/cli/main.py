@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from qsm_pipeline.cli import options
 from qsm_pipeline.cli.arguments import ManyValuesCommand
 from qsm_pipeline.cli.config_file import load_config
 from qsm_pipeline.exceptions import QSMPipelineError
-from qsm_pipeline.resources import limit_threads, make_caches_writable
+from qsm_pipeline.resources import check_current_folder, limit_threads, make_caches_writable
 
 EXIT_FAILED = 1
 """A participant failed or was left out for a fault of its data."""
@@ -115,7 +116,7 @@ EXIT_USAGE = 2
 @click.option(
     "--mem-gb",
     type=click.FloatRange(0, min_open=True),
-    help="Memory that nodes may claim together, in GiB.  [default: usable memory]",
+    help="Memory that nodes may claim together, in GiB.  [default: usable memory less 1]",
 )
 @click.option(
     "--device", default="auto", help="auto (CUDA if there is a GPU), cpu, cuda or cuda:<number>."
@@ -157,13 +158,7 @@ def main(context: click.Context, **arguments: Any) -> None:
     failed, was left out or is missing, 2 if nothing was run.
     """
     limit_threads(1)  # of this process, which computes nothing; the nodes get their own
-    make_caches_writable()
     group = arguments["level"] == "group"
-    if group:
-        from qsm_pipeline.workflows.group import run_group as run
-    else:
-        from qsm_pipeline.workflows.participant import run_participants as run
-
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(arguments["verbose"], 2)]
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
     for name in ("level", "config_file", "verbose"):
@@ -171,13 +166,28 @@ def main(context: click.Context, **arguments: Any) -> None:
     settings = arguments | (context.obj or {})
     script, *slurm = (settings.pop(f"slurm_{name}") for name in ("array", "options", "container"))
     try:
+        check_current_folder()
+        make_caches_writable()
+        if group:
+            from qsm_pipeline.workflows.group import run_group as run
+        else:
+            from qsm_pipeline.workflows.participant import run_participants as run
+
         if script and not group:
             from qsm_pipeline.workflows.slurm import SlurmOptions, write_slurm_array
 
-            write_slurm_array(SlurmOptions(script, *slurm), echo=click.echo, **settings)
+            write_slurm_array(SlurmOptions(script, *slurm), echo=_tell, **settings)
             return
-        failed = run(echo=click.echo, **settings)
+        failed = run(echo=_tell, **settings)
     except QSMPipelineError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(EXIT_USAGE)
     sys.exit(EXIT_FAILED if failed else 0)
+
+
+def _tell(line: str) -> None:
+    """Print a line; that its reader has gone, or its disk is full, does not end days of work."""
+    try:
+        click.echo(line)
+    except OSError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115

@@ -34,7 +34,9 @@ def draw_histogram(chi: Volume, mask: Volume) -> bytes:
     axes = figure.add_subplot()
     share = np.full(values.size, 100 / max(1, values.size))
     inside = np.clip(values, *_RANGE_PPM)  # what lies beyond stands in the last bin
-    axes.hist(inside, _BINS, _RANGE_PPM, weights=share, color="#3b6ea5", histtype="stepfilled")
+    axes.hist(
+        inside, _BINS, range=_RANGE_PPM, weights=share, color="#3b6ea5", histtype="stepfilled"
+    )
     low, middle, high = np.percentile(values, (5, 50, 95)) if values.size else (0.0, 0.0, 0.0)
     marks = ((low, "5 %", "right"), (middle, "median", "center"), (high, "95 %", "left"))
     for value, name, side in marks:

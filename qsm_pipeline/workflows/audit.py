@@ -7,8 +7,8 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-DONE, FAILED, KILLED, RUNNING, WAITING, NEVER = (
-    "done", "failed", "killed", "running", "waiting", "never started",
+DONE, FAILED, KILLED, RUNNING, WAITING, NEVER, UNKNOWN = (
+    "done", "failed", "killed", "running", "waiting", "never started", "unknown",
 )  # fmt: skip
 UNFINISHED = (FAILED, KILLED, NEVER)
 """States that only another submission ends."""
@@ -19,8 +19,10 @@ _BY_SIGNAL = tuple(str(128 + number) for number in (signal.SIGKILL, signal.SIGTE
 _KILLED_NODE = "was killed (SIGKILL)"
 _IN_QUEUE = {
     "PENDING": WAITING, "CONFIGURING": WAITING, "REQUEUED": WAITING, "SUSPENDED": WAITING,
-    "RUNNING": RUNNING, "COMPLETING": RUNNING,
+    "REQUEUE_HOLD": WAITING, "SPECIAL_EXIT": WAITING, "RUNNING": RUNNING, "COMPLETING": RUNNING,
 }  # fmt: skip
+_QUEUE = "queue"
+"""Stands in the place of a job where the queue could not be asked."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Verdict:
     label : str
         Without ``sub-``.
     state : str
-        ``done``, ``failed``, ``killed``, ``running``, ``waiting`` or ``never started``.
+        ``done``, ``failed``, ``killed``, ``running``, ``waiting``, ``never started`` or
+        ``unknown``.
     reason : str
         One line, empty if there is nothing to say.
     job : str
@@ -104,12 +107,16 @@ def _latest_jobs(logs: Path) -> dict[str, str]:
 
 def _verdict(label: str, out_dir: Path, job: str, states: dict[str, str]) -> Verdict:
     logs = out_dir / "logs" / "slurm"
-    of_slurm = states.get(job, "").split(" ")[0]  # "CANCELLED by 1000"
+    array, _, _ = job.partition("_")  # sacct knows its tasks only after a while
+    of_slurm = (states.get(job) or states.get(array, "")).split(" ")[0]  # "CANCELLED by 1000"
     if of_slurm in _IN_QUEUE:
         return Verdict(label, _IN_QUEUE[of_slurm], "", job)
     events = [_Event(*line.split("\t")[1:]) for line in _lines(logs / f"sub-{label}.tsv")]
     last = events[-1] if events else _Event("", "", "")
     log = _lines(logs / f"{job}.out")
+    ended = last.job == job and last.what == "ended"
+    if job and not (ended or of_slurm) and _QUEUE in states:
+        return Verdict(label, UNKNOWN, "squeue gave no answer, so it may wait or run", job)
     if last.job != job or not job:
         reason = f"Slurm says {of_slurm}" if of_slurm else "it is in no queue"
         return Verdict(label, NEVER, reason if job else "it was not submitted", job)

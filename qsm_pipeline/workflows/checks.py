@@ -8,10 +8,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from qsm_pipeline.bids.run import GreRun
-from qsm_pipeline.exceptions import ConfigError, OutputError
+from qsm_pipeline.exceptions import ConfigError, OutputError, printable
 from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
 from qsm_pipeline.numerics.quality import check_limits
@@ -19,22 +19,38 @@ from qsm_pipeline.numerics.two_pass import NOT_ERODING
 from qsm_pipeline.registration.itk import require_simpleitk
 from qsm_pipeline.workflows.run import METHOD_DEFAULTS
 
+_WANTED = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text"}
 
-def check_folders(bids_dir: Path, out_dir: Path, work_dir: Path) -> None:
-    """Refuse folders that overlap, are no data set or cannot be written to.
+
+def check_folders(bids_dir: Path, **folders: Path) -> None:
+    """Refuse folders that overlap, have no readable name, are no data set or cannot be written to.
+
+    Parameters
+    ----------
+    bids_dir : pathlib.Path
+        The raw data set.
+    **folders : pathlib.Path
+        What is written to: ``output``, ``work``, ``script``.
 
     Raises
     ------
     ConfigError
-        If ``bids_dir`` is no data set, or something would be written into it.
+        If ``bids_dir`` is no data set, something would be written into it, or a path is no text.
     OutputError
-        If the output or work folder cannot be written to.
+        If a folder cannot be written to.
     """
+    for folder in (bids_dir, *folders.values()):
+        try:
+            str(folder).encode()
+        except UnicodeEncodeError:  # neither the index nor the pages could name it
+            raise ConfigError(
+                f"{printable(str(folder))} has bytes in its path that are no UTF-8; rename it"
+            ) from None
     if not (bids_dir / "dataset_description.json").is_file():
         raise ConfigError(
             f"{bids_dir} has no dataset_description.json, so it is no BIDS data set; give its root"
         )
-    for name, folder in (("output", out_dir), ("work", work_dir)):
+    for name, folder in folders.items():
         inside = folder == bids_dir or bids_dir in folder.parents
         if inside and bids_dir / "derivatives" not in (folder, *folder.parents):
             raise ConfigError(
@@ -74,7 +90,9 @@ def check_methods(methods: Mapping[str, Any]) -> None:
         if name not in registry:
             raise ConfigError(f"{stage} is {name!r}, expected one of {', '.join(registry)}")
         try:
-            registry[name].params(**(methods[f"{stage}_params"] or {}))
+            values = methods[f"{stage}_params"] or {}
+            _check_types(registry[name].params, values)
+            registry[name].params(**values)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{stage}_params for {name}: {error}") from None
     try:
@@ -87,6 +105,23 @@ def check_methods(methods: Mapping[str, Any]) -> None:
             f"({', '.join(NOT_ERODING)}), found {methods['background']}; choose one of them or "
             "leave out --two-pass"
         )
+
+
+def _check_types(params: type, values: Mapping[str, Any]) -> None:
+    """Refuse values that would fail in the nodes of each participant, or that mean nothing."""
+    types = get_type_hints(params)
+    for name, value in values.items():
+        kind = types.get(name)
+        if kind in _WANTED and not _is(value, kind):
+            raise ValueError(f"{name} is {value!r}, expected {_WANTED[kind]}")
+
+
+def _is(value: Any, kind: type) -> bool:
+    if kind is bool or isinstance(value, bool):  # which Python counts among the numbers
+        return kind is bool and isinstance(value, bool)
+    if kind is float:
+        return isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    return isinstance(value, kind)
 
 
 def check_regions(runs: Sequence[GreRun], methods: Mapping[str, Any]) -> None:

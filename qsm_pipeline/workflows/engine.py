@@ -16,10 +16,10 @@ from nipype.pipeline.engine import Node, Workflow
 
 from qsm_pipeline.exceptions import ConfigError
 from qsm_pipeline.locks import NameLocks
-from qsm_pipeline.resources import Resources, limit_threads
+from qsm_pipeline.resources import Resources, limit_threads, use_short_temporary_folder
 from qsm_pipeline.workflows.cluster_plugin import cluster_plugin
 from qsm_pipeline.workflows.failures import Failure, read_crash_file
-from qsm_pipeline.workflows.plugin import ProcessPerNodePlugin
+from qsm_pipeline.workflows.plugin import ProcessPerNodePlugin, forget_nipype_settings
 from qsm_pipeline.workflows.record import node_seconds
 
 LOGGER = logging.getLogger(__name__)
@@ -83,6 +83,7 @@ def run_workflow(
     """
     os.environ.setdefault("LOGNAME", "qsm-pipeline")  # nipype's cluster plugins insist on it
     limit_threads(resources.omp_nthreads)
+    use_short_temporary_folder()
     work_dir = Path(workflow.base_dir)
     on_cluster = (plugin or {}).get("plugin", "MultiProc") not in LOCAL_PLUGINS
     if on_cluster and re.search(r"[^\w/.,+=@-]", str(work_dir)):
@@ -151,6 +152,7 @@ def _configure(
     }
     own = {**settings, "crashdump_dir": str(crash_dir)}  # nipype's parser takes no % in a path
     workflow.config["execution"] = {**workflow.config.get("execution", {}), **own}
+    forget_nipype_settings()
     nipype_config.update_config({"execution": settings, "monitoring": {"enabled": "false"}})
 
 

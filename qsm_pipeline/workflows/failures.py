@@ -9,6 +9,7 @@ from pathlib import Path
 from qsm_pipeline.exceptions import printable
 
 _ERROR_LINE = re.compile(r"^\s*(?P<type>[A-Za-z_][\w.]*)(: (?P<message>.*))?$")
+_KINDS = ("error", "exception", "interrupt", "exit", "warning")
 _NIPYPE_REMARK = "When creating this crashfile, the results file"
 _PLAIN = {
     "BIDSInputError",
@@ -80,7 +81,7 @@ def _sentence(traceback: str, work_dir: Path) -> str:
     for number in range(len(lines) - 1, -1, -1):
         match = _ERROR_LINE.match(lines[number])
         name = match["type"].rpartition(".")[2] if match else ""
-        if match and name.endswith(("Error", "Exception", "Interrupt", "Exit")):
+        if match and name.lower().endswith(_KINDS):
             kind = name
             message = " ".join(" ".join([match["message"] or "", *lines[number + 1 :]]).split())
             break

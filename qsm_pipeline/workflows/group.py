@@ -58,7 +58,7 @@ def run_group(
     """
     start = time.monotonic()
     bids_dir, out_dir = Path(bids_dir).resolve(), Path(out_dir).resolve()
-    check_folders(bids_dir, out_dir, out_dir)
+    check_folders(bids_dir, output=out_dir)
     if not out_dir.is_dir():
         raise ConfigError(f"{out_dir} does not exist; start the participant level first")
     labels = _labels(bids_dir, participant_label)

@@ -115,7 +115,7 @@ def run_participants(
     quiet_nipype(logging.getLogger().level)
     bids_dir, out_dir = Path(bids_dir).resolve(), Path(out_dir).resolve()
     work_dir = Path(work_dir or out_dir / "work").resolve()
-    check_folders(bids_dir, out_dir, work_dir)
+    check_folders(bids_dir, output=out_dir, work=work_dir)
     methods = {**METHOD_DEFAULTS, **methods}
     check_methods(methods)
     resources = Resources.resolve(nprocs, omp_nthreads, mem_gb, device)
@@ -243,8 +243,8 @@ def _reserve(summary: Summary, out_dir: Path, work_dir: Path) -> Iterator[list[N
         subjects = sorted({run.subject for run in summary.found.runs})
         summary.leave_out(
             {
-                subject: f"is being processed by {holder} ({locks[0].path}); wait until that has "
-                "ended, or end it and start again"
+                subject: f"is being processed by {holder}; wait until that has ended, or end it "
+                "and start again"
                 for subject, holder in lock_all(locks, subjects).items()
             }
         )

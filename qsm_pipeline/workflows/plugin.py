@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from traceback import format_exception
 from typing import Any
 
 import numpy as np
 import torch
+from nipype import config as nipype_config
 from nipype.pipeline.engine import Node
 from nipype.pipeline.plugins import MultiProcPlugin
 from nipype.pipeline.plugins.multiproc import run_node
 
 from qsm_pipeline.locks import NameLocks, end_with
+from qsm_pipeline.resources import die_first
 from qsm_pipeline.workflows.failures import Failure, failure_of
 
 LOGGER = logging.getLogger(__name__)
@@ -128,8 +131,10 @@ class ProcessPerNodePlugin(MultiProcPlugin):
 
     def _report_crash(self, node: Node, result: dict[str, Any] | None = None) -> str:
         traceback = "".join(result["traceback"]) if result else ""
-        try:
-            crash_file = super()._report_crash(node, result=result)
+        try:  # nipype makes a text or a list of it, and can only write down a list
+            crash_file = super()._report_crash(
+                node, result=result and {**result, "traceback": [traceback]}
+            )
         except OSError:  # the disk is full: the message is all there is
             crash_file = ""
         self.failures.append(failure_of(node.fullname, traceback, self._work_dir, crash_file))
@@ -142,6 +147,12 @@ def quiet_nipype(level: int) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()  # it makes its own when it is imported
         logger.setLevel(level if level < logging.WARNING else logging.CRITICAL)
+
+
+def forget_nipype_settings() -> None:
+    """Leave aside the ``nipype.cfg`` that a user may have in HOME or here for other work."""
+    nipype_config.set_default_config()
+    nipype_config.disable_resource_monitor()
 
 
 def _work(
@@ -159,10 +170,17 @@ def _work(
     ``held`` are the locks, which are open as long as this process lives.
     """
     end_with(lifeline)
+    die_first()
+    forget_nipype_settings()
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
     quiet_nipype(level)
     torch.set_num_threads(max(1, node.n_procs))
-    pipe.send(run_node(node, updatehash, taskid))
+    try:
+        result = run_node(node, updatehash, taskid)
+    except Exception as error:  # noqa: BLE001, it wanted the result that a node could not write
+        reason = format_exception(error.__context__ or error)
+        result = {"result": None, "taskid": taskid, "traceback": reason}
+    pipe.send(result)
     pipe.close()
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     LOGGER.debug("%s: %.2f GB at most, expected %.2f", node.fullname, peak_gb, node.mem_gb)

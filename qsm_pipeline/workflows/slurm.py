@@ -17,6 +17,7 @@ from qsm_pipeline import __version__
 from qsm_pipeline.bids.derivatives import write_atomic
 from qsm_pipeline.bids.run import Collection, GreRun
 from qsm_pipeline.exceptions import ConfigError, OutputError
+from qsm_pipeline.resources import PARENT_GB
 from qsm_pipeline.workflows.checks import (
     check_folders,
     check_methods,
@@ -28,8 +29,6 @@ from qsm_pipeline.workflows.participant import Echo, collect
 from qsm_pipeline.workflows.run import METHOD_DEFAULTS
 from qsm_pipeline.workflows.settings import to_toml
 
-PARENT_GB = 1.0
-"""What the command itself and the server of its nodes take beside the nodes."""
 _SPARE = 1.25
 _CORES = 4
 _MINUTES = 20
@@ -89,7 +88,8 @@ def write_slurm_array(
     bids_dir, out_dir = Path(bids_dir).resolve(), Path(out_dir).resolve()
     work_dir = Path(settings["work_dir"] or out_dir / "work").resolve()
     index_dir = Path(settings["bids_database_dir"] or work_dir / "index").resolve()
-    check_folders(bids_dir, out_dir, work_dir)
+    script, options = slurm.script.resolve(), _words(slurm.options)
+    check_folders(bids_dir, output=out_dir, work=work_dir, script=script.parent)
     methods = METHOD_DEFAULTS | {k: v for k, v in settings.items() if k in METHOD_DEFAULTS}
     check_methods(methods)
     if not settings["skip_bids_validation"]:
@@ -101,7 +101,8 @@ def write_slurm_array(
     )  # fmt: skip
     check_regions(found.runs, methods)
     for skipped in found.skipped:
-        echo(f"will fail as it is: {skipped.what}: {skipped.reason}")
+        fate = "will fail as it is" if _is_line(skipped.subject) else "gets no task"
+        echo(f"{fate}: {skipped.what}: {skipped.reason}")
     labels = _labels(found)
     if not found.runs:
         raise ConfigError("Nothing to do: no gradient-echo run with phase that can be used")
@@ -111,34 +112,46 @@ def write_slurm_array(
     plain = {k: _absolute(v) for k, v in settings.items() if k not in _OF_EACH_TASK}
     plain["skip_bids_validation"] = True  # done above, once for all
     logs = out_dir / "logs" / "slurm"
-    script = slurm.script.resolve()
     text = _template().render(
-        version=__version__, script=script, bids_dir=bids_dir, out_dir=out_dir,
+        version=__version__, bids_dir=bids_dir, out_dir=out_dir,
         work_dir=work_dir, index_dir=index_dir, logs=logs, cores=cores, memory_mb=memory_mb,
         minutes=minutes, participants=len(labels), parent_mb=math.ceil(PARENT_GB * 1024),
-        gpu=str(settings["device"]).startswith("cuda"), options=shlex.split(slurm.options),
+        gpu=str(settings["device"]).startswith("cuda"), options=options,
         container=slurm.container and slurm.container.resolve(),
         python="python3" if slurm.container else sys.executable,
         read_only=[bids_dir, *derivatives, *_read_by(plain)],
     )  # fmt: skip
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
+        write_atomic(script, text.encode())
+        script.chmod(0o755)
         (logs / "submitted.tsv").unlink(missing_ok=True)  # what other settings made is not done
         write_atomic(logs / "participants.txt", "".join(f"{x}\n" for x in labels).encode())
         write_atomic(logs / "config.toml", to_toml(plain).encode())
-        write_atomic(script, text.encode())
-        script.chmod(0o755)
     except OSError as error:
         raise OutputError(f"{error.filename} cannot be written: {error.strerror}") from None
+    plural = "s" * (len(labels) != 1)
     echo(
-        f"{script}: {len(labels)} participants, for each {cores} core(s), {memory_mb} MiB and "
-        f"{minutes} min; start it with: bash {shlex.quote(str(script))} submit"
+        f"{script}: {len(labels)} participant{plural}, for each {cores} core(s), {memory_mb} MiB "
+        f"and {minutes} min; start it with: bash {shlex.quote(str(script))} submit"
     )
 
 
 def _labels(found: Collection) -> list[str]:
-    subjects = {r.subject for r in found.runs} | {s.subject for s in found.skipped if s.subject}
-    return sorted(subjects)
+    subjects = {r.subject for r in found.runs} | {s.subject for s in found.skipped}
+    return sorted(filter(_is_line, subjects))
+
+
+def _is_line(label: str) -> bool:
+    """Return whether a label can be a line of a list."""
+    return bool(label) and label.isprintable()
+
+
+def _words(options: str) -> list[str]:
+    try:
+        return shlex.split(options)
+    except ValueError as error:
+        raise ConfigError(f"--slurm-options {options!r} cannot be split: {error}") from None
 
 
 def _memory_mb(runs: Sequence[GreRun]) -> int:

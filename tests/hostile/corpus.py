@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 from bids_trees import AFFINE, SHAPE, SIDECAR, magnitude, wrapped_phase, write_image, write_sidecar
 
@@ -168,6 +169,54 @@ def _bomb(folder: Path) -> None:
     _the(folder, PHASE).write_bytes(gzip.compress(bytes(changed) + bytes(2**26)))
 
 
+def _copied_echo(folder: Path) -> None:
+    _the(folder, PHASE).write_bytes(_the(folder, "echo-1_part-phase").read_bytes())
+
+
+def _packed_and_not(folder: Path) -> None:
+    path = _the(folder, PHASE)
+    path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+
+
+def _again_as(kind: type[nib.Nifti1Image], endianness: str) -> Spoil:
+    """Write all images in another kind of NIfTI."""
+
+    def spoil(folder: Path) -> None:
+        for path in folder.glob("*.nii.gz"):
+            values = np.asanyarray(nib.load(path).dataobj, np.float32)
+            header = kind.header_class(endianness=endianness)
+            header.set_data_dtype(np.dtype(np.float32).newbyteorder(endianness))
+            nib.save(kind(values, AFFINE, header), path)
+
+    return spoil
+
+
+def _extension(size: int) -> Spoil:
+    """Put an extension of that size, as it says, between header and data."""
+
+    def change(data: bytes) -> bytes:
+        plain = bytearray(gzip.decompress(data))
+        struct.pack_into("<f", plain, 108, 368.0)
+        plain[348:352] = struct.pack("<iii", 1, size, 6) + bytes(8)
+        return gzip.compress(bytes(plain), 1)
+
+    return _bytes(change)
+
+
+def _qform(*quaternion: float) -> Spoil:
+    """Give all images a qform beside their sform."""
+
+    def spoil(folder: Path) -> None:
+        for path in folder.glob("*.nii.gz"):
+            _header_of_affine(path, AFFINE)
+            plain = bytearray(gzip.decompress(path.read_bytes()))
+            struct.pack_into("<h", plain, 252, 1)
+            struct.pack_into("<3f", plain, 256, *quaternion)
+            path.write_bytes(gzip.compress(bytes(plain), 1))
+
+    return spoil
+
+
 def _with_long_list(folder: Path) -> None:
     _set(ImageType=[f"WORD{n}" for n in range(100_000)], Manufacturer="Siemens" * 100_000)(folder)
 
@@ -223,6 +272,15 @@ IMAGES = {
         _instead(".nii.gz", lambda p: p.symlink_to("/dev/zero")), "is no file"
     ),
     "bomb": Case(_bomb, "cannot hold"),
+    "moreThanDeclared": Case(
+        _bytes(lambda b: gzip.compress(gzip.decompress(b) + bytes(2**25))), "more than twice"
+    ),
+    "packedAndNot": Case(_packed_and_not, "are the same echo of the same part; remove one"),
+    "nifti2": Case(_again_as(nib.Nifti2Image, "<")),
+    "bigEndian": Case(_again_as(nib.Nifti1Image, ">")),
+    "extensionOfNoSize": Case(_extension(0), NOT_NIFTI),
+    "extensionOfNegativeSize": Case(_extension(-16), NOT_NIFTI),
+    "extensionOfTwoGigabytes": Case(_extension(2**31 - 1), NOT_NIFTI),
     "hugeDimensions": Case(
         _header(40, "8h", 3, 32767, 32767, 32767, 1, 1, 1, 1), "cannot hold"
     ),
@@ -261,6 +319,9 @@ GEOMETRY = {
     "oneImageElsewhere": Case(
         lambda f: _header_of_affine(_the(f, PHASE), AFFINE + 3 * np.eye(4, k=3)), "lies elsewhere"
     ),
+    "qformNoRotation": Case(_qform(5.0, 5.0, 5.0), note="The qform of the header is no rotation"),
+    "qformNan": Case(_qform(math.nan, 0.0, 0.0)),
+    "voxelSizeZeroBesideAffine": Case(_header(80, "3f", 0.0, 0.0, 0.0)),
     "slopeNan": Case(_header(112, "ff", math.nan, 0.0)),
     "slopeZero": Case(_header(112, "ff", 0.0, 7.0)),
     "slopeInfinite": Case(_header(112, "ff", math.inf, 0.0), "slope"),
@@ -275,6 +336,7 @@ VALUES = {
     ),
     "phaseZero": Case(_everywhere("phase", lambda: np.zeros(SHAPE)), "finite and not empty"),
     "phaseZeroInOneEcho": Case(_values(lambda: np.zeros(SHAPE)), "finite and not empty"),
+    "phaseCopied": Case(_copied_echo, "hold the same phase in every voxel"),
     "phaseNan": Case(_values(_nan_everywhere), "no voxel holds finite data"),
     "phaseHuge": Case(_everywhere("phase", lambda: _phase() * 1e20), "fits no known convention"),
     "phaseIsMagnitude": Case(
@@ -374,6 +436,7 @@ NAMES = {
     "labelWithMarkup": Case(_rename("_echo-", "_acq-<b>_echo-"), "must be letters and digits"),
     "labelWithShell": Case(_rename("_echo-", "_acq-$(id)_echo-"), "must be letters and digits"),
     "labelWithQuotes": Case(_rename("_echo-", "_acq-'\"_echo-"), "must be letters and digits"),
+    "labelFromTheRight": Case(_rename("_echo-", "_acq-\u202e☠_echo-"), "must be letters"),
     "labelWithNewLine": Case(_rename("_echo-", "_acq-a\nb_echo-"), "must be letters and digits"),
     "labelUpwards": Case(_rename("_echo-", "_acq-.._echo-"), "No gradient-echo image"),
     "otherParticipant": Case(_rename("sub-otherParticipant_", "sub-x_"), "The name says sub-x"),

@@ -1,6 +1,7 @@
 """Generators, settings and descriptions that were tampered with."""
 
 import json
+import math
 import pickle
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from qsm_pipeline.cli.main import main
 from qsm_pipeline.cycleqsm import weights
 from qsm_pipeline.exceptions import BIDSInputError, ConfigError
 from qsm_pipeline.interfaces.susceptibility import InvertDipole
+from qsm_pipeline.workflows.checks import check_methods
+from qsm_pipeline.workflows.run import METHOD_DEFAULTS
 from qsm_pipeline.workflows.settings import read_mapping
 
 DEEP = "[" * 100_000
@@ -171,3 +174,28 @@ def test_odd_descriptions_are_used_as_far_as_they_go(tmp_path, description):
     written = json.loads((tmp_path / "out/dataset_description.json").read_text())
     assert isinstance(written["Name"], str)
     assert all(isinstance(author, str) for author in written["Authors"])
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "value", "wanted"),
+    [
+        ("inversion", "max_iterations", "many", "a whole number"),
+        ("inversion", "max_iterations", True, "a whole number"),
+        ("inversion", "max_iterations", 1e9, "a whole number"),
+        ("inversion", "noise_exponent", math.nan, "a finite number"),
+        ("inversion", "regularisation", math.inf, "a finite number"),
+        ("inversion", "regularisation", 10**400, "a finite number"),
+        ("inversion", "margin_mm", [16.0], "a finite number"),
+        ("background", "harmonic_start", 1, "true or false"),
+    ],
+)
+def test_parameters_of_the_wrong_kind(stage, name, value, wanted):
+    """They would fail in the nodes of every participant, hours later, or mean nothing."""
+    chosen = {"inversion": "tv", "background": "pdf", f"{stage}_params": {name: value}}
+    with pytest.raises(ConfigError, match=f"{name} is .*, expected {wanted}"):
+        check_methods(METHOD_DEFAULTS | chosen)
+
+
+def test_whole_numbers_may_stand_for_others():
+    chosen = {"inversion": "tv", "inversion_params": {"margin_mm": 20, "max_iterations": 3}}
+    check_methods(METHOD_DEFAULTS | chosen)

@@ -136,6 +136,36 @@ def test_queue(array):
     assert found["c"][1] == "it is in no queue"
 
 
+def test_who_waits_again(array):
+    """In the queue, though the accounting remembers how the first attempt ended."""
+    array.event("a", "7_1", "started", "node1")
+    array.event("b", "7_2", "started", "node1")
+    array.states("7_1|NODE_FAIL", "7_1|PENDING", "7_2|REQUEUE_HOLD")
+    found = array.verdicts()
+    assert [found[label][0] for label in "ab"] == ["waiting", "waiting"]
+
+
+def test_a_queue_that_does_not_answer(array):
+    """Who may still run is not called lost, or a resubmission would do the work twice."""
+    array.event("a", "7_1", "started", "node1")
+    array.event("b", "7_2", "ended", "1")
+    array.states("queue|UNKNOWN")
+    found = array.verdicts()
+    unknown = ("unknown", "squeue gave no answer, so it may wait or run")
+    assert found["a"] == found["c"] == unknown
+    assert found["b"][0] == "failed"
+    CliRunner().invoke(main, [str(array.out)])
+    assert (array.logs / "unfinished.txt").read_text() == "b\n"
+
+
+def test_an_array_whose_tasks_the_accounting_does_not_know_yet(array):
+    array.event("a", "7_1", "started", "node1")
+    array.states("7|CANCELLED by 0")
+    found = array.verdicts()
+    assert found["a"][1].startswith("Slurm says CANCELLED; ")
+    assert found["b"] == ("never started", "Slurm says CANCELLED")
+
+
 def test_cancelled_before_the_start(array):
     array.states("7_3|CANCELLED by 1000")
     assert array.verdicts()["c"] == ("never started", "Slurm says CANCELLED")
@@ -175,4 +205,6 @@ def test_command(array):
     assert (array.logs / "unfinished.txt").read_text() == "c\n"
     assert (array.logs / "audit.tsv").read_text().splitlines()[1] == "sub-a\tdone\t7_1\tn/a"
     array.participants("a")
-    assert CliRunner().invoke(main, [str(array.out)]).exit_code == 0
+    result = CliRunner().invoke(main, [str(array.out)])
+    assert result.output == "1 participant: 1 done\n"
+    assert result.exit_code == 0

@@ -46,6 +46,35 @@ def _forget(x):
     return {}["key"]
 
 
+def _unpack(x):
+    import zlib
+
+    raise zlib.error("invalid block")
+
+
+def _note_rank(x):
+    from pathlib import Path
+
+    Path(x).write_text(Path("/proc/self/oom_score_adj").read_text())
+
+
+def _lose_folder(x):
+    import os
+    import shutil
+
+    shutil.rmtree(os.getcwd())
+
+
+def _return_what_cannot_be_read(x):
+    import os
+
+    class Lost:
+        def __reduce__(self):
+            return os.stat, ("/nowhere",)
+
+    return Lost()
+
+
 def _use_all_memory(x):
     raise MemoryError
 
@@ -101,6 +130,42 @@ def test_only_the_run_of_a_killed_node_fails(tmp_path, nprocs):
     assert crash.startswith("Node: qsm.a.die")
 
 
+@pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="Linux has it")
+def test_a_node_dies_before_the_command_when_memory_runs_out(tmp_path):
+    """The kernel would take the largest, which is the command while a node begins to grow."""
+    outcome = _execute(tmp_path, _run_wf("a", _note_rank, x=str(tmp_path / "rank")))
+    assert not outcome.failures
+    assert int((tmp_path / "rank").read_text()) == 1000
+    assert int(Path("/proc/self/oom_score_adj").read_text()) < 1000
+
+
+def test_a_work_folder_that_is_removed_meanwhile(tmp_path):
+    outcome = _execute(tmp_path, _run_wf("a", _lose_folder, _add), _run_wf("b", _slow, _add))
+    (failure,) = outcome.failures
+    assert (failure.run, failure.node) == ("a", "lose_folder")
+    assert "No such file or directory: " in failure.message
+    assert f"{tmp_path}/work/qsm/a/lose_folder/" in failure.message
+    assert outcome.finished == {"qsm.b.slow", "qsm.b.add"}
+
+
+def test_a_result_that_cannot_be_read(tmp_path):
+    """As that of a node whose files were removed at once: its check finds none."""
+    runs = [_run_wf("a", _return_what_cannot_be_read, _add), _run_wf("b", _slow, _add)]
+    outcome = _execute(tmp_path, *runs)
+    assert [failure.run for failure in outcome.failures] == ["a"]
+    assert "No such file or directory: '/nowhere'" in outcome.failures[0].message
+    assert outcome.finished == {"qsm.b.slow", "qsm.b.add"}
+
+
+def test_a_work_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "work" / "qsm").mkdir(parents=True)
+    (tmp_path / "work" / "qsm" / "a").touch()
+    outcome = _execute(tmp_path, _run_wf("a", _add), _run_wf("b", _add))
+    assert [failure.run for failure in outcome.failures] == ["a"]
+    assert f"{tmp_path}/work/qsm/a" in outcome.failures[0].message
+    assert outcome.finished == {"qsm.b.add"}
+
+
 def test_a_signal_is_named(tmp_path):
     outcome = _execute(tmp_path, _run_wf("a", _segfault))
     assert "ended by SIGSEGV" in outcome.failures[0].message
@@ -111,6 +176,7 @@ def test_a_signal_is_named(tmp_path):
     [
         (_refuse, "x is 1, expected something else"),
         (_forget, "KeyError: 'key'"),
+        (_unpack, "error: invalid block"),
         (_use_all_memory, "not enough memory; give --mem-gb, fewer --nprocs or a smaller volume"),
     ],
 )

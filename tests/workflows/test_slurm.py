@@ -1,10 +1,14 @@
 """The script of a job array: what stands in it, without a Slurm."""
 
+import fcntl
+import os
+import re
 import shutil
 import subprocess
 import tomllib
 
 import bids_trees
+import faults
 import pytest
 from click.testing import CliRunner
 
@@ -138,6 +142,132 @@ def test_container_sees_only_what_it_needs(raw):
         *(f"{path}:{path}:ro" for path in (raw, masks, raw.parent / "own")),
         str(out), str(out / "work"), str(out / "work/index"),
     ]  # fmt: skip
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Put commands on the path that note what they are asked; arrays have two tasks at most."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    for name, body in {
+        "scontrol": "echo MaxArraySize = 3",
+        "sbatch": f'printf "%s\\n" "$*" >>{folder}/jobs; wc -l <{folder}/jobs',
+        "squeue": "exit ${NO_QUEUE:-0}",
+        "sacct": "exit 1",
+    }.items():
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(faults.ROOT), prepend=os.pathsep)
+    return folder
+
+
+def _bash(script, *arguments, **options):
+    return subprocess.run(
+        ["bash", str(script), *arguments], capture_output=True, text=True, check=False, **options
+    )
+
+
+def _submitted(slurm):
+    """Return how many tasks each array has that was submitted, and forget them."""
+    jobs = (slurm / "jobs").read_text() if (slurm / "jobs").exists() else ""
+    (slurm / "jobs").unlink(missing_ok=True)
+    return [int(n) for n in re.findall(r"--array=1-(\d+) ", jobs)]
+
+
+def test_who_left_the_data_set_is_not_submitted_again(raw, slurm):
+    """The lists of an earlier submission, of more participants, lie beside the new ones."""
+    _, _, script = _write(raw)
+    assert _bash(script, "submit").returncode == 0
+    assert _submitted(slurm) == [2, 1]
+    shutil.rmtree(raw / "sub-03")
+    shutil.rmtree(raw.parent / "out/work/index")
+    _write(raw)
+    assert _bash(script, "submit").returncode == 0
+    assert _submitted(slurm) == [2]
+
+
+def test_resubmission_without_the_first_participant(raw, slurm):
+    _, out, script = _write(raw)
+    _bash(script, "submit")
+    _submitted(slurm)
+    shutil.rmtree(raw / "sub-01")
+    done = _bash(script, "resubmit")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "submitted 2 participants as job" in done.stdout
+    assert "submitted 1 participant as job" in done.stdout
+    assert len((out / "logs/slurm/submitted.tsv").read_text().splitlines()) == 4
+
+
+def test_nothing_is_resubmitted_while_the_queue_is_unknown(raw, slurm, monkeypatch):
+    _, _, script = _write(raw)
+    _bash(script, "submit")
+    _submitted(slurm)
+    monkeypatch.setenv("NO_QUEUE", "1")
+    done = _bash(script, "resubmit")
+    assert "3 participants: 3 unknown" in done.stdout
+    assert _submitted(slurm) == []
+
+
+def test_two_submissions_at_once(raw, slurm):
+    _, out, script = _write(raw)
+    with (out / "logs/slurm/lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        done = _bash(script, "submit")
+    assert done.returncode == 2
+    assert "another submit or resubmit is at work" in done.stderr
+    assert _submitted(slurm) == []
+
+
+def test_the_script_may_be_moved(raw, slurm):
+    _, _, script = _write(raw)
+    moved = raw.parent / "else where" / "run me.sh"
+    moved.parent.mkdir()
+    script.rename(moved)
+    assert "submit [OPTION...]" in _bash(moved).stdout
+    assert _bash("run me.sh", "submit", cwd=moved.parent).returncode == 0
+    assert f"{moved} task " in (slurm / "jobs").read_text()
+
+
+@pytest.mark.usefixtures("slurm")
+def test_modules_where_the_user_stands_are_not_imported(raw, tmp_path):
+    _, _, script = _write(raw)
+    (tmp_path / "click.py").write_text("raise SystemExit('hijacked')")
+    done = _bash(script, "audit", cwd=tmp_path)
+    assert "3 participants: 3 never started" in done.stdout, done.stderr
+
+
+def test_options_that_cannot_be_split(raw):
+    result, _, script = _write(raw, "--slurm-options", "--comment=it's")
+    assert result.exit_code == 2
+    assert "cannot be split: No closing quotation" in result.output
+    assert not script.exists()
+
+
+def test_the_script_stays_out_of_the_raw_data(raw):
+    result, _, _ = _write(raw, "--slurm-array", raw / "array.sh")
+    assert result.exit_code == 2
+    assert "The script folder" in result.output
+    assert not (raw / "array.sh").exists()
+
+
+def test_a_script_that_cannot_be_written_leaves_the_array_before(raw):
+    _, out, _ = _write(raw)
+    submitted = out / "logs/slurm/submitted.tsv"
+    submitted.write_text("7\tlist\n")
+    (raw.parent / "file").touch()
+    result, _, _ = _write(raw, "--slurm-array", raw.parent / "file" / "array.sh")
+    assert result.exit_code == 2
+    assert submitted.exists()
+
+
+def test_labels_that_are_no_line_get_no_task(raw):
+    for label in ("a\nb", "a b"):
+        (raw / f"sub-{label}" / "anat").mkdir(parents=True)
+    result, out, _ = _write(raw)
+    assert "gets no task: sub-a\\nb: No gradient-echo image" in result.output
+    assert "will fail as it is: sub-a b: No gradient-echo image" in result.output
+    assert (out / "logs/slurm/participants.txt").read_text() == "01\n02\n03\na b\n"
 
 
 def test_nothing_to_do(tmp_path):

@@ -34,6 +34,8 @@ class SpectralBox:
     """
 
     def __init__(self, problem: InversionProblem, margin_mm: float) -> None:
+        if not margin_mm >= 0:
+            raise ValueError(f"Expected margin_mm >= 0, got {margin_mm}")
         self._box = BoundingBox.of(problem.mask, problem.grid)
         grid = self._box.inner
         self.grid = grid
