@@ -61,7 +61,8 @@ def test_two_participants_of_whom_one_is_broken(simulated, tmp_path):
     broken.write_bytes(broken.read_bytes()[:2000])
     out = tmp_path / "out"
     pattern = f"{root}/masks/{{prefix}}_mask.nii.gz"
-    result = _run(raw, out, "participant", *FAST, "--mask-pattern", pattern, "-w", tmp_path / "w")
+    options = (*FAST, "--mask-pattern", pattern, "-w", tmp_path / "w", "--keep-work")
+    result = _run(raw, out, "participant", *options)
     assert result.exit_code == 1, result.output
     assert "done sub-01_ses-a" in result.output
     failed = [line for line in result.output.splitlines() if line.startswith("FAILED")]
@@ -93,7 +94,7 @@ def test_two_participants_of_whom_one_is_broken(simulated, tmp_path):
     # the finished participant is resumed, not computed again
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "w").rglob("sub_01*/invert/chi.nii")}
     assert before
-    _run(raw, out, "participant", *FAST, "--mask-pattern", pattern, "-w", tmp_path / "w")
+    _run(raw, out, "participant", *options)
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from qsm_pipeline.bids.derivatives import write_atomic
-from qsm_pipeline.workflows.audit import DONE, UNFINISHED, audit
+from qsm_pipeline.workflows.audit import DONE, UNFINISHED, audit, counted
 
 
 @click.command()
@@ -28,8 +28,7 @@ def main(out_dir: Path) -> None:
             click.echo(f"{verdict.state} sub-{verdict.label} ({verdict.job or 'no job'}){why}")
     counts = Counter(verdict.state for verdict in verdicts)
     listed = ", ".join(f"{number} {state}" for state, number in counts.items())
-    plural = "s" * (len(verdicts) != 1)
-    click.echo(f"{len(verdicts)} participant{plural}: {listed}")
+    click.echo(f"{counted(len(verdicts))}: {listed}")
     rows = ["participant_id\tstate\tjob\treason"]
     rows += [f"sub-{v.label}\t{v.state}\t{v.job or 'n/a'}\t{v.reason or 'n/a'}" for v in verdicts]
     unfinished = [verdict.label for verdict in verdicts if verdict.state in UNFINISHED]

@@ -55,6 +55,11 @@ class _Event:
     value: str
 
 
+def counted(participants: int) -> str:
+    """Return a number of participants in words."""
+    return f"{participants} participant{'s' * (participants != 1)}"
+
+
 def audit(out_dir: Path) -> list[Verdict]:
     """Return what became of every participant of the array that was submitted last.
 

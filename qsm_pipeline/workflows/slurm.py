@@ -18,6 +18,7 @@ from qsm_pipeline.bids.derivatives import write_atomic
 from qsm_pipeline.bids.run import Collection, GreRun
 from qsm_pipeline.exceptions import ConfigError, OutputError
 from qsm_pipeline.resources import PARENT_GB
+from qsm_pipeline.workflows.audit import counted
 from qsm_pipeline.workflows.checks import (
     check_folders,
     check_methods,
@@ -130,9 +131,8 @@ def write_slurm_array(
         write_atomic(logs / "config.toml", to_toml(plain).encode())
     except OSError as error:
         raise OutputError(f"{error.filename} cannot be written: {error.strerror}") from None
-    plural = "s" * (len(labels) != 1)
     echo(
-        f"{script}: {len(labels)} participant{plural}, for each {cores} core(s), {memory_mb} MiB "
+        f"{script}: {counted(len(labels))}, for each {cores} core(s), {memory_mb} MiB "
         f"and {minutes} min; start it with: bash {shlex.quote(str(script))} submit"
     )
 

@@ -130,7 +130,10 @@ def test_only_the_run_of_a_killed_node_fails(tmp_path, nprocs):
     assert crash.startswith("Node: qsm.a.die")
 
 
-@pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="Linux has it")
+@pytest.mark.skipif(
+    not Path("/proc/self/oom_score_adj").exists(),
+    reason="only Linux ranks processes for when memory runs out",
+)
 def test_a_node_dies_before_the_command_when_memory_runs_out(tmp_path):
     """The kernel would take the largest, which is the command while a node begins to grow."""
     outcome = _execute(tmp_path, _run_wf("a", _note_rank, x=str(tmp_path / "rank")))

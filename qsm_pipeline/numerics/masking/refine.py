@@ -62,8 +62,9 @@ def refine_mask(
     wide = _widened(mask, grid, grow_mm)
     unreliable = wide & (quality < threshold) & (depth.depth_mm(mask, grid) <= depth_mm)
     reached = ndimage.binary_propagation(~wide, mask=~wide | unreliable)
-    check_in_one_part(wide & ~reached)
-    refined = ndimage.binary_fill_holes(largest_parts(wide & ~reached)) & wide
+    left = wide & ~reached
+    check_in_one_part(left)
+    refined = ndimage.binary_fill_holes(largest_parts(left)) & wide
     kept = float((refined & mask).sum()) / max(1, int(mask.sum()))
     if kept < SMALLEST_KEPT:
         raise ValueError(
