@@ -15,6 +15,7 @@ from torch.nn.functional import avg_pool3d, grid_sample
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.operators import DipoleOperator
+from qsm_pipeline.numerics.simulate.fields import field_of_dipoles
 from qsm_pipeline.numerics.units import rad_per_s_per_ppm
 
 PHANTOM = Path(__file__).resolve().parents[2] / "shared" / "data" / "head_phantom"
@@ -106,12 +107,12 @@ def scan_anatomy(protocol: Protocol) -> AnatomyScan:
     chi += brain * TEXTURE_PPM * _texture(position, generator)
     chi += veins * (VEIN_PPM - chi)
     r2star += veins * (VEIN_R2STAR_PER_S - r2star)
-    dipole = DipoleOperator(Grid(wide, fine_voxel, grid.b0_dir), pad_mm=40.0)
     inside = tuple(slice(m, n - m) for m, n in zip(margin, wide, strict=True))
-    total = dipole(chi - AIR_PPM)[inside].contiguous()
+    wide_grid = Grid(wide, fine_voxel, grid.b0_dir)
+    outer = field_of_dipoles(chi * ~brain - AIR_PPM, wide_grid)[inside]
     chi *= brain
-    local = dipole(chi)[inside].contiguous()
-    del dipole
+    local = DipoleOperator(wide_grid, pad_mm=40.0)(chi)[inside].contiguous()
+    total = outer + local
     cut = [x[inside].contiguous() for x in (chi, m0, r1, r2star, brain)]
     position = position[(slice(None), *inside)].contiguous()
     total -= _shim(total, cut[4], position)
