@@ -7,10 +7,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.bids.run import Collection, GreRun, Skipped
 from qsm_pipeline.exceptions import ConfigError, OutputError, printable
 from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
@@ -138,6 +139,29 @@ def check_regions(runs: Sequence[GreRun], methods: Mapping[str, Any]) -> None:
     from_elsewhere = [run for run in with_labels if not run.segmentation["same_grid"]]
     if from_elsewhere or (methods["atlas"] and len(with_labels) < len(runs)):
         require_simpleitk()
+
+
+def skip_too_few_echoes(found: Collection, methods: Mapping[str, Any]) -> Collection:
+    """Skip the runs of one echo if a method needs two, before anything is computed."""
+    needs = [
+        option
+        for option, wanted in (
+            ("--reference csf", methods["reference"] == "csf"),
+            ("--field-fit nonlinear", methods["field_fit"] == "nonlinear"),
+        )
+        if wanted
+    ]
+    short = [run for run in found.runs if len(run.echo_times_s) == 1] if needs else []
+    skipped = [
+        Skipped(
+            run.prefix,
+            f"one echo found, but {needs[0]} needs at least two; leave the option out",
+            run.subject,
+        )
+        for run in short
+    ]
+    runs = tuple(run for run in found.runs if run not in short)
+    return replace(found, runs=runs, skipped=(*found.skipped, *skipped))
 
 
 def validate_bids(bids_dir: Path, echo: Callable[[str], None]) -> None:

@@ -26,6 +26,7 @@ from qsm_pipeline.workflows.checks import (
     check_folders,
     check_methods,
     check_regions,
+    skip_too_few_echoes,
     validate_bids,
 )
 from qsm_pipeline.workflows.engine import check_plugin, run_workflow
@@ -126,6 +127,7 @@ def run_participants(
         bids_dir, participant_label, session_label, bids_filter_file, bids_database_dir,
         mask_pattern, derivatives,
     )  # fmt: skip
+    found = skip_too_few_echoes(found, methods)
     check_regions(found.runs, methods)
     summary = Summary(found, echo)
     summary.list_found(dry_run=dry_run)

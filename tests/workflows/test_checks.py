@@ -1,14 +1,14 @@
 """What is refused before anything runs."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.bids.run import Collection, GreRun
 from qsm_pipeline.bids.segmentations import Segmentation
 from qsm_pipeline.exceptions import ConfigError
-from qsm_pipeline.workflows.checks import check_methods, check_regions
+from qsm_pipeline.workflows.checks import check_methods, check_regions, skip_too_few_echoes
 from qsm_pipeline.workflows.run import METHOD_DEFAULTS
 
 ATLAS = {"atlas": Path("a.nii.gz"), "atlas_template": Path("t.nii.gz")}
@@ -52,3 +52,19 @@ def test_labels_from_elsewhere_need_simpleitk_before_the_start(runs, methods):
 )
 def test_labels_of_the_run_do_not(runs, methods):
     check_regions(runs, METHOD_DEFAULTS | methods)
+
+
+@pytest.mark.parametrize(
+    ("methods", "option"),
+    [({"reference": "csf"}, "--reference csf"), ({"field_fit": "nonlinear"}, "--field-fit non")],
+)
+def test_one_echo_is_skipped_where_two_are_needed(methods, option):
+    one, two = _run(), replace(_run(), entities={"sub": "02"}, echo_times_s=(0.01, 0.02))
+    found = skip_too_few_echoes(Collection((one, two)), METHOD_DEFAULTS | methods)
+    assert found.runs == (two,)
+    assert [skipped.what for skipped in found.skipped] == ["sub-01"]
+    assert option in found.skipped[0].reason
+
+
+def test_one_echo_is_enough_by_default():
+    assert skip_too_few_echoes(Collection((_run(),)), METHOD_DEFAULTS).runs == (_run(),)
