@@ -56,6 +56,7 @@ class Protocol:
 PROTOCOLS = {
     "axial": Protocol((160, 192, 150), (1.0, 1.0, 1.0)),
     "oblique": Protocol((172, 210, 88), (0.9, 0.9, 1.8), 22.0, (1, 1, 2)),
+    "tilted": Protocol((156, 190, 160), (1.0, 1.0, 1.0), 22.0),
     "axial-fine": Protocol((160, 192, 150), (1.0, 1.0, 1.0), split=(2, 2, 2)),
     "oblique-other": Protocol((160, 190, 96), (1.0, 1.0, 1.6), -25.0, (1, 1, 2), seed=7),
 }
@@ -100,7 +101,7 @@ def scan_anatomy(protocol: Protocol) -> AnatomyScan:
     position = _positions(wide, margin, split, affine)
     inner, brain = _brain_edges(position)
     chi, m0, r1, r2star = (
-        _sample(name, position, inner, brain) for name in ("ChiModelMIX", "M0", "R1", "R2star")
+        _sample(name, position, inner) for name in ("ChiModelMIX", "M0", "R1", "R2star")
     )
     generator = torch.Generator().manual_seed(protocol.seed)
     veins = _veins(position, generator) * (inner > 0.99)
@@ -142,11 +143,16 @@ def _volume(name: str) -> Tensor:
     return torch.from_numpy(np.asarray(image.dataobj, dtype=np.float32))
 
 
-def _interpolate(volume: Tensor, position_mm: Tensor, mode: str = "bilinear") -> Tensor:
-    """Interpolate a map of the phantom, which goes on beyond its borders as it ends there."""
+def _unit_position(volume: Tensor, position_mm: Tensor) -> Tensor:
+    """Return the place in the phantom, -1 to 1 from its first to its last voxel on each axis."""
     centre = torch.tensor([79.5, 96.5, 72.5])  # the brain's middle is the scanner's origin
     last = torch.tensor(volume.shape) - 1
-    unit = 2 * (position_mm + centre[:, None, None, None]) / last[:, None, None, None] - 1
+    return 2 * (position_mm + centre[:, None, None, None]) / last[:, None, None, None] - 1
+
+
+def _interpolate(volume: Tensor, position_mm: Tensor, mode: str = "bilinear") -> Tensor:
+    """Interpolate a map of the phantom, which goes on beyond its borders as it ends there."""
+    unit = _unit_position(volume, position_mm)
     return grid_sample(
         volume[None, None], unit.flip(0).movedim(0, -1)[None], align_corners=True, mode=mode,
         padding_mode="border",
@@ -154,17 +160,19 @@ def _interpolate(volume: Tensor, position_mm: Tensor, mode: str = "bilinear") ->
 
 
 def _brain_edges(position_mm: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the interpolated brain mask and where it exceeds one half."""
-    fraction = _interpolate(_volume("BrainMask"), position_mm)
-    return fraction, fraction > 0.5
+    """Return the interpolated brain mask and the brain, which ends where the phantom does."""
+    volume = _volume("BrainMask")
+    fraction = _interpolate(volume, position_mm)
+    inside = (_unit_position(volume, position_mm).abs() <= 1).all(dim=0)
+    return fraction, (fraction > 0.5) & inside
 
 
-def _sample(name: str, position_mm: Tensor, fraction: Tensor, brain: Tensor) -> Tensor:
+def _sample(name: str, position_mm: Tensor, fraction: Tensor) -> Tensor:
     """Interpolate the brain and its surroundings apart, so that neither bleeds into the other."""
     volume, mask = _volume(name), _volume("BrainMask")
     within = _interpolate(volume * mask, position_mm) / fraction.clamp(min=1e-3)
     beyond = _interpolate(volume * (1 - mask), position_mm) / (1 - fraction).clamp(min=1e-3)
-    return torch.where(brain, within, beyond)
+    return torch.where(fraction > 0.5, within, beyond)
 
 
 def _waves(position_mm: Tensor, wavelength_mm: float, count: int, g: torch.Generator) -> Tensor:
