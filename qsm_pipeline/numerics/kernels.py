@@ -90,12 +90,21 @@ def smv_kernel(
     """Return the spherical-mean-value kernel: a normalised ball of ``radius_mm``.
 
     The ball holds the voxels whose centres are within the radius, at least the centre itself;
-    its transform is real because the ball is symmetric. Shaped as :func:`dipole_kernel`.
+    its transform is real because the ball is symmetric. Where voxels are not cubes, or few, such a
+    ball is longer along one axis than another, and the mean of a harmonic field over it is not its
+    value at the centre. Weights that differ from 1 by a quadratic form make its second moments
+    equal. Shaped as :func:`dipole_kernel`.
     """
     shape = tuple(shape or grid.shape)
-    squared: Tensor | float = 0.0
+    squares = []
     for axis, (n, voxel) in enumerate(zip(shape, grid.voxel_size_mm, strict=True)):
         distance = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64, device=device) * voxel
-        squared = squared + distance.square().reshape([-1 if a == axis else 1 for a in range(3)])
-    ball = (squared <= radius_mm**2 * (1 + 1e-9)).to(torch.float64)  # type: ignore[union-attr]
-    return rfft3(ball / ball.sum()).real.to(dtype)
+        squares.append(distance.square().reshape([-1 if a == axis else 1 for a in range(3)]))
+    squared = sum(squares)
+    inside = squared <= radius_mm**2 * (1 + 1e-9)  # type: ignore[operator]
+    unequal = torch.stack([(s - squared / 3)[inside] for s in squares[:2]]) / radius_mm**2
+    excess = torch.linalg.pinv(unequal @ unequal.T, hermitian=True) @ unequal.sum(1)
+    weights = 1 - excess @ unequal
+    ball = torch.zeros(shape, dtype=torch.float64, device=device)
+    ball[inside] = weights / weights.sum()
+    return rfft3(ball).real.to(dtype)

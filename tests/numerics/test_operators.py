@@ -82,6 +82,22 @@ def test_laplacian_and_smv_of_constants():
     assert smv_kernel(grid, 0.1).allclose(torch.ones(1))
 
 
+@grids
+@pytest.mark.parametrize("radius_mm", [2.5, 4.0])
+def test_smv_keeps_harmonic_fields(grid, radius_mm):
+    ball = irfft3(smv_kernel(grid, radius_mm, dtype=torch.float64), grid.shape)
+    x, y, z = torch.meshgrid(
+        *(
+            torch.fft.fftfreq(n, 1 / n, dtype=torch.float64) * v
+            for n, v in zip(grid.shape, grid.voxel_size_mm, strict=True)
+        ),
+        indexing="ij",
+    )
+    for harmonic in (x, y * z, x * x - z * z, x * x + y * y - 2 * z * z):
+        assert (ball * harmonic).sum().abs() < 1e-9
+    assert (ball * x * x).sum() > 0.1 * radius_mm**2
+
+
 def test_conjugate_gradient_solves():
     a = torch.randn(20, 20, dtype=torch.float64)
     a = a @ a.T + torch.eye(20, dtype=torch.float64)
