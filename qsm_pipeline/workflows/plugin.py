@@ -25,7 +25,7 @@ from qsm_pipeline.resources import die_first
 from qsm_pipeline.workflows.failures import Failure, failure_of
 
 LOGGER = logging.getLogger(__name__)
-_PRELOADED = ["qsm_pipeline.nipype_defaults", "qsm_pipeline.workflows.run"]
+_PRELOADED = ["qsm_pipeline.workflows.node_server"]
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,6 @@ def _work(
 
     ``held`` are the locks, which are open as long as this process lives.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command gets it too, and ends this
     end_with(lifeline)
     die_first()
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
