@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from qsm_pipeline.bids.load import open_image
 from qsm_pipeline.bids.run import GreRun, Skipped
@@ -12,8 +12,8 @@ from qsm_pipeline.exceptions import BIDSInputError
 _LIBRARIES_GB = 0.3
 _NETWORK_GB = 0.6
 """What deepbet needs on top, whatever the size of the image: of the run, or of a template."""
-_UNREADABLE = (140, 140, 140)
-"""Shape where the first file cannot be read; the node that reads it will say so."""
+_UNREADABLE_GB = 0.01
+"""Size where the first file cannot be read; the node that reads it will say so."""
 _LEAST_VOLUMES_PER_ECHO = 4
 """To refuse a run by: reading phase and magnitude takes 6, aligning their echoes 9."""
 _VOLUMES = {
@@ -42,7 +42,10 @@ _VOLUMES = {
 
 def volume_size_gb(run: GreRun) -> float:
     """Return the size of one volume of a run as float32, in GiB."""
-    return math.prod(_shape(run)) * 4 / 2**30
+    try:
+        return _size_gb(open_image(_first(run)).shape)
+    except BIDSInputError:
+        return _UNREADABLE_GB
 
 
 def node_memory_gb(node: str, volume_gb: float, echoes: int) -> float:
@@ -80,12 +83,16 @@ def too_large(runs: Iterable[GreRun], mem_gb: float) -> list[Skipped]:
     """
     skipped = []
     for run in runs:
+        try:
+            shape = open_image(_first(run)).shape[:3]
+        except BIDSInputError:  # the node that reads it will say so
+            continue
         echoes = len(run.echo_times_s)
-        needed_gb = volume_size_gb(run) * _LEAST_VOLUMES_PER_ECHO * echoes
+        needed_gb = _size_gb(shape) * _LEAST_VOLUMES_PER_ECHO * echoes
         if needed_gb > mem_gb:
-            shape = " x ".join(map(str, _shape(run)))
+            voxels = " x ".join(map(str, shape))
             reason = (
-                f"{_first(run)} has {shape} voxels, which with {echoes} echo(es) need at least "
+                f"{_first(run)} has {voxels} voxels, which with {echoes} echo(es) need at least "
                 f"{needed_gb:.1f} GiB of memory, more than the {mem_gb:.1f} GiB that may be used "
                 "here; give a larger --mem-gb if there is more, or another machine"
             )
@@ -97,11 +104,8 @@ def _first(run: GreRun) -> str:
     return (run.phase or run.real)[0]
 
 
-def _shape(run: GreRun) -> tuple[int, ...]:
-    try:
-        return open_image(_first(run)).shape[:3]
-    except BIDSInputError:
-        return _UNREADABLE
+def _size_gb(shape: Sequence[int]) -> float:
+    return math.prod(shape[:3]) * 4 / 2**30
 
 
 def _kind(node: str) -> str:
