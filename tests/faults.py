@@ -243,6 +243,7 @@ def _disturbed(folder: Path, label: str, disturb: Callable[[int, int], None]) ->
     with subprocess.Popen(
         command(raw, folder / "out"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         cwd="/", env=environment(), start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's & ignores it
     ) as process:  # fmt: skip
         target = None
         while target is None and process.poll() is None:
