@@ -92,6 +92,20 @@ def _truncate(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:2000])
 
 
+def _grow(folder: Path) -> None:
+    """Make each image 4000 voxels wide, of zeros that take no room on the disk."""
+    for path in list(folder.glob("*.nii.gz")):
+        small = nib.load(path)
+        header = small.header.copy()
+        path.unlink()
+        header.set_data_shape((4000, 4000, 4000))
+        header.set_data_dtype(np.int16)
+        header["vox_offset"], header["magic"] = 352, b"n+1"
+        with path.with_suffix("").open("wb") as file:
+            file.write(header.binaryblock)
+            file.truncate(352 + 2 * 4000**3)
+
+
 PARTICIPANTS = {
     "noMagnitude": Fault(
         "missing echo", "the magnitude of echo 2 removed", _remove("*echo-2_part-mag*"),
@@ -128,6 +142,10 @@ PARTICIPANTS = {
     "truncated": Fault(
         "truncated NIfTI", "a phase image cut off after 2000 bytes", _truncate,
         "is damaged or was cut off",
+    ),
+    "huge": Fault(
+        "more voxels than memory", "sparse images of 4000 x 4000 x 4000 voxels", _grow,
+        "has 4000 x 4000 x 4000 voxels, which with 3 echo(es) need at least 2861.0 GiB of memory",
     ),
 }  # fmt: skip
 GAP = "gap"
@@ -211,18 +229,28 @@ def run_with_file_limit(folder: Path) -> Result:
 
 def run_with_killed_node(folder: Path) -> Result:
     """Run two participants and kill a node of the first with SIGKILL."""
-    raw = make_dataset(folder, ("killed", SOUND))
-    out = folder / "out"
+    return _disturbed(folder, "killed", lambda _, node: os.kill(node, signal.SIGKILL))
+
+
+def run_stopped(folder: Path, number: int) -> Result:
+    """Send a signal to the command and all its processes, as a terminal does for Ctrl-C."""
+    return _disturbed(folder, "stopped", lambda command, _: os.killpg(command, number))
+
+
+def _disturbed(folder: Path, label: str, disturb: Callable[[int, int], None]) -> Result:
+    """Run two participants; ``disturb`` gets the command and a node of the first."""
+    raw = make_dataset(folder, (label, SOUND))
     with subprocess.Popen(
-        command(raw, out), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        cwd="/", env=environment(),
+        command(raw, folder / "out"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd="/", env=environment(), start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's & ignores it
     ) as process:  # fmt: skip
         target = None
         while target is None and process.poll() is None:
-            target = _process_in("sub_killed_wf")
+            target = _process_in(f"sub_{label}_wf")
             time.sleep(0.002)
         if target is not None:
-            os.kill(target, signal.SIGKILL)
+            disturb(process.pid, target)
         output, _ = process.communicate(timeout=600)
     return Result(process.returncode, output)
 
@@ -238,6 +266,9 @@ def enlarge(folder: Path, times: int) -> None:
         large = nib.Nifti1Image(values, affine, image.header.copy())
         large.header.set_slope_inter(image.dataobj.slope, image.dataobj.inter)
         nib.save(large, path)
+
+
+TOO_LITTLE_MEMORY = int(1.6 * 2**30)
 
 
 def run_in_a_cgroup(folder: Path, limit_bytes: int) -> Result:
@@ -361,9 +392,19 @@ RUNS = (
     ("full disk, work folder", "files limited to 256 KiB (RLIMIT_FSIZE)", run_with_file_limit),
     ("killed worker", "SIGKILL to the process of one node", run_with_killed_node),
     (
+        "stopped by the user",
+        "Ctrl-C (SIGINT to the process group) while nodes work",
+        lambda folder: run_stopped(folder, signal.SIGINT),
+    ),
+    (
+        "stopped by the system",
+        "SIGTERM to the process group while nodes work",
+        lambda folder: run_stopped(folder, signal.SIGTERM),
+    ),
+    (
         "too little memory",
-        "a cgroup of 1 GiB, one of two participants of 210 x 250 x 190 voxels",
-        lambda folder: run_in_a_cgroup(folder, 2**30),
+        "a cgroup of 1.6 GiB, one of two participants of 210 x 250 x 190 voxels",
+        lambda folder: run_in_a_cgroup(folder, TOO_LITTLE_MEMORY),
     ),
     ("GPU that is not there", "`--device cuda` without a GPU", run_without_gpu),
 )

@@ -93,11 +93,15 @@ def test_outputs_can_be_read_by_others_and_home_is_not_needed(tmp_path):
 
 
 def test_what_a_user_and_a_job_bring_along(tmp_path):
-    """Settings of nipype for other work, a deep TMPDIR, odd threads, and a log on a full disk."""
+    """Settings of nipype for other work, a deep TMPDIR, odd threads, and a log on a full disk.
+
+    nipype itself cannot be imported with these settings, as the log folder is missing.
+    """
     raw = faults.make_dataset(tmp_path, ("01",))
     (tmp_path / "nipype.cfg").write_text(
         "[execution]\nstop_on_unknown_version = true\nremove_node_directories = true\n"
         "crashfile_format = pklz\nuse_relative_paths = true\n[monitoring]\nenabled = true\n"
+        "[logging]\nlog_to_file = true\nlog_directory = /nowhere\n"
     )
     deep = tmp_path / ("x" * 100)
     deep.mkdir()
@@ -109,7 +113,7 @@ def test_what_a_user_and_a_job_bring_along(tmp_path):
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             faults.command(raw, out), stdout=full, stderr=subprocess.PIPE, text=True, check=False,
-            cwd="/", env=faults.environment() | odd, timeout=600,
+            cwd=tmp_path, env=faults.environment() | odd, timeout=600,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (out / MAP).is_file()

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -58,13 +59,25 @@ def test_a_broken_participant_gets_one_line_and_no_output(broken, label):
 
 def test_the_sound_participants_are_mapped(broken):
     out, result = broken
-    _check_last_line(result, "1 of 3 run(s) failed, 8 left out")
+    _check_last_line(result, "1 of 3 run(s) failed, 9 left out")
     for label in (faults.SOUND, faults.GAP):
         assert f"done sub-{label}" in result.lines
         assert (out / f"sub-{label}/anat/sub-{label}_Chimap.nii.gz").is_file()
     assert f"note on sub-{faults.GAP}: Echo 2 is not there in any part" in result.lines
     assert "Echo 2 is not there" in (out / f"sub-{faults.GAP}.html").read_text()
     _check_everything_is_whole(out)
+
+
+def test_what_does_not_fit_is_listed_before_anything_runs(tmp_path):
+    raw = faults.make_dataset(tmp_path, ("huge", faults.SOUND))
+    fault = faults.PARTICIPANTS["huge"]
+    fault.provoke(raw / "sub-huge" / "anat")
+    result = faults.execute(faults.command(raw, tmp_path / "out", "--dry-run"))
+    assert result.exit_code == 0, result.output
+    skipped, would_run = result.lines
+    assert skipped.startswith("skipped sub-huge_MEGRE: ")
+    assert fault.words in skipped
+    assert would_run == f"would run sub-{faults.SOUND}: 3 echo(es), 3 T"
 
 
 def test_crash_files_are_text(broken):
@@ -126,10 +139,23 @@ def test_killed_node(tmp_path):
     _check_only_one_was_killed(result, "killed", tmp_path / "out")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped(tmp_path, number):
+    result = faults.run_stopped(tmp_path, number)
+    assert result.exit_code == 128 + number, result.output
+    assert result.lines == [
+        f"Error: stopped by {number.name}; what was finished stays, and the same command goes on "
+        "from there"
+    ]
+    _check_everything_is_whole(tmp_path / "out")
+    again = faults.execute(faults.command(tmp_path / "raw", tmp_path / "out"))
+    assert again.exit_code == 0, again.output
+
+
 def test_memory_that_a_cgroup_limits(tmp_path):
     """One participant is too large for it; the command and the others live on."""
     try:
-        result = faults.run_in_a_cgroup(tmp_path, 2**30)
+        result = faults.run_in_a_cgroup(tmp_path, faults.TOO_LITTLE_MEMORY)
     except PermissionError as error:
         pytest.skip(str(error))
     _check_only_one_was_killed(result, "large", tmp_path / "out")

@@ -52,7 +52,7 @@ def cohort(slurm, tmp_path_factory):
     assert "4 participants, for each 1 core(s)" in made.lines[-1]
     faults.PARTICIPANTS["truncated"].provoke(raw / "sub-bad" / "anat")
     faults.enlarge(raw / "sub-large" / "anat", 4)
-    submitted = _bash(slurm, script, "submit", "--mem=1200")
+    submitted = _bash(slurm, script, "submit", "--mem=1400")
     assert submitted.exit_code == 0, submitted.output
     slurm_node.wait_for_jobs(slurm)
     audited = _bash(slurm, script, "audit")
@@ -201,12 +201,15 @@ def _plugin(folder, options):
 
 
 def test_nodes_as_jobs_of_slurm(slurm, tmp_path):
-    """nipype's own plugin, with what it insists on missing from the environment."""
+    """nipype's own plugin, without what it insists on, and with settings that it fails on."""
     raw = faults.make_dataset(tmp_path, ("01",))
+    settings = "[logging]\nlog_to_file = true\nlog_directory = /nowhere\n"
+    (tmp_path / "nipype.cfg").write_text(settings)
     plugin = _plugin(tmp_path, "--mem=1500")
     command = faults.command(raw, tmp_path / "out", "--nipype-plugin-file", plugin)
-    bare = ["env", "-u", "LOGNAME", f"SLURM_CONF={slurm['SLURM_CONF']}", *command]
-    result = faults.execute(bare)
+    start = ["env", "--chdir", str(tmp_path), "--unset=LOGNAME"]
+    there = [f"SLURM_CONF={slurm['SLURM_CONF']}", f"NIPYPE_CONFIG_DIR={tmp_path}"]
+    result = faults.execute([*start, *there, *command])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out/sub-01/anat/sub-01_Chimap.nii.gz").is_file()
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from bids.layout import BIDSLayout, BIDSLayoutIndexer
@@ -132,11 +134,23 @@ def _make_database(bids_dir: Path, database: Path, indexer: BIDSLayoutIndexer) -
 def _opened(database_dir: Path) -> BIDSLayout | None:
     """Return the layout of a database, or None if it cannot be read."""
     try:
+        if not _holds_only_tables(database_dir / _DATABASE):
+            return None
         layout = BIDSLayout(validate=False, database_path=database_dir)
         layout.get(subject="", return_type="filename")
-    except (SQLAlchemyError, AttributeError, ValueError, TypeError, OSError):
+    except (sqlite3.Error, SQLAlchemyError, AttributeError, ValueError, TypeError, OSError):
         return None
     return layout
+
+
+def _holds_only_tables(database: Path) -> bool:
+    """Return whether all that a database holds is stored: a view in it may never end."""
+    with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as opened:
+        other = opened.execute(
+            "SELECT 1 FROM sqlite_master "
+            "WHERE sql NOT LIKE 'CREATE TABLE %' AND sql NOT LIKE 'CREATE INDEX %'"
+        )
+        return other.fetchone() is None
 
 
 def _impassable(bids_dir: Path, labels: Sequence[str]) -> list[re.Pattern[str]]:

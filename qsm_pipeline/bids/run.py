@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -143,3 +144,9 @@ class Collection:
     runs: tuple[GreRun, ...]
     skipped: tuple[Skipped, ...] = ()
     left_out: tuple[Skipped, ...] = ()
+
+    def without(self, skipped: Sequence[Skipped]) -> Collection:
+        """Return the collection with some runs skipped, named by prefix and suffix."""
+        names = {each.what for each in skipped}
+        kept = tuple(run for run in self.runs if f"{run.prefix}_{run.suffix}" not in names)
+        return Collection(kept, (*self.skipped, *skipped), self.left_out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -155,8 +156,9 @@ def main(context: click.Context, **arguments: Any) -> None:
 
     Derivatives, one HTML page per participant and logs go to OUT_DIR. The level group merges what
     is there into tables and group.html. Exit status: 0 if every participant succeeded, 1 if one
-    failed, was left out or is missing, 2 if nothing was run.
+    failed, was left out or is missing, 2 if nothing was run, 130 or 143 if it was stopped.
     """
+    signal.signal(signal.SIGTERM, _stop)
     limit_threads(1)  # of this process, which computes nothing; the nodes get their own
     group = arguments["level"] == "group"
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(arguments["verbose"], 2)]
@@ -168,6 +170,8 @@ def main(context: click.Context, **arguments: Any) -> None:
     try:
         check_current_folder()
         make_caches_writable()
+        import qsm_pipeline.nipype_defaults  # noqa: F401, before anything that imports nipype
+
         if group:
             from qsm_pipeline.workflows.group import run_group as run
         else:
@@ -182,7 +186,20 @@ def main(context: click.Context, **arguments: Any) -> None:
     except QSMPipelineError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(EXIT_USAGE)
+    except KeyboardInterrupt as stopped:
+        number = signal.Signals(*stopped.args or (signal.SIGINT,))
+        click.echo(
+            f"Error: stopped by {number.name}; what was finished stays, and the same command goes "
+            "on from there",
+            err=True,
+        )
+        sys.exit(128 + number)
     sys.exit(EXIT_FAILED if failed else 0)
+
+
+def _stop(number: int, _: Any) -> None:
+    """End as with Ctrl-C, so that no process is left behind."""
+    raise KeyboardInterrupt(number)
 
 
 def _tell(line: str) -> None:

@@ -16,7 +16,8 @@ def cluster_plugin(
     """Return one of nipype's cluster plugins that survives a job that leaves no result.
 
     nipype itself stops the whole workflow then, with an error of its own while it writes the
-    crash file, and says nothing of what Slurm wrote about the job.
+    crash file, and says nothing of what Slurm wrote about the job. Its jobs would read the
+    ``nipype.cfg`` of HOME and of the current folder, which are for other work.
 
     Parameters
     ----------
@@ -29,6 +30,12 @@ def cluster_plugin(
     """
 
     class Plugin(getattr(plugins, f"{name}Plugin")):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            # the command follows on the next line
+            elsewhere = f"cd {work_dir} && env NIPYPE_CONFIG_DIR={work_dir} \\"
+            self._template = f"{self._template.rstrip()}\n{elsewhere}"
+
         def _get_result(self, taskid: int) -> dict[str, Any] | None:
             result = super()._get_result(taskid)
             if result is not None and isinstance(result["traceback"], str):

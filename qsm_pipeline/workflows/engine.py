@@ -19,7 +19,7 @@ from qsm_pipeline.locks import NameLocks
 from qsm_pipeline.resources import Resources, limit_threads, use_short_temporary_folder
 from qsm_pipeline.workflows.cluster_plugin import cluster_plugin
 from qsm_pipeline.workflows.failures import Failure, read_crash_file
-from qsm_pipeline.workflows.plugin import ProcessPerNodePlugin, forget_nipype_settings
+from qsm_pipeline.workflows.plugin import ProcessPerNodePlugin
 from qsm_pipeline.workflows.record import node_seconds
 
 LOGGER = logging.getLogger(__name__)
@@ -85,13 +85,13 @@ def run_workflow(
     limit_threads(resources.omp_nthreads)
     use_short_temporary_folder()
     work_dir = Path(workflow.base_dir)
-    on_cluster = (plugin or {}).get("plugin", "MultiProc") not in LOCAL_PLUGINS
-    if on_cluster and re.search(r"[^\w/.,+=@-]", str(work_dir)):
+    elsewhere = on_cluster(plugin)
+    if elsewhere and re.search(r"[^\w/.,+=@-]", str(work_dir)):
         raise ConfigError(
             f"the work folder {work_dir} has a space or a special character in its path, which "
             f"nipype's plugin {plugin['plugin']} gives to a shell; choose another with --work-dir"
         )
-    _configure(workflow, crash_dir, stop_on_first_crash, poll_s=5 if on_cluster else 0.2)
+    _configure(workflow, crash_dir, stop_on_first_crash, poll_s=5 if elsewhere else 0.2)
     before = set(crash_dir.glob("crash-*"))
     seconds: dict[str, float] = {}
 
@@ -137,6 +137,11 @@ def check_plugin(plugin: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
     return plugin
 
 
+def on_cluster(plugin: Mapping[str, Any] | None) -> bool:
+    """Return whether a plugin runs its nodes on other machines."""
+    return (plugin or {}).get("plugin", "MultiProc") not in LOCAL_PLUGINS
+
+
 def _configure(
     workflow: Workflow, crash_dir: Path, stop_on_first_crash: bool, poll_s: float
 ) -> None:
@@ -152,7 +157,6 @@ def _configure(
     }
     own = {**settings, "crashdump_dir": str(crash_dir)}  # nipype's parser takes no % in a path
     workflow.config["execution"] = {**workflow.config.get("execution", {}), **own}
-    forget_nipype_settings()
     nipype_config.update_config({"execution": settings, "monitoring": {"enabled": "false"}})
 
 

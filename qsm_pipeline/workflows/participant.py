@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import shutil
 import time
@@ -29,8 +30,9 @@ from qsm_pipeline.workflows.checks import (
     skip_too_few_echoes,
     validate_bids,
 )
-from qsm_pipeline.workflows.engine import check_plugin, run_workflow
+from qsm_pipeline.workflows.engine import check_plugin, on_cluster, run_workflow
 from qsm_pipeline.workflows.ledger import Ledger
+from qsm_pipeline.workflows.memory import too_large
 from qsm_pipeline.workflows.pages import write_pages
 from qsm_pipeline.workflows.plugin import quiet_nipype
 from qsm_pipeline.workflows.progress import Progress
@@ -121,6 +123,7 @@ def run_participants(
     check_methods(methods)
     resources = Resources.resolve(nprocs, omp_nthreads, mem_gb, device)
     plugin = _plugin(nipype_plugin_file)
+    memory_gb = math.inf if on_cluster(plugin) else resources.mem_gb
     if not (skip_bids_validation or dry_run or reports_only):
         validate_bids(bids_dir, echo)
     found = collect(
@@ -129,6 +132,8 @@ def run_participants(
     )  # fmt: skip
     found = skip_too_few_echoes(found, methods)
     check_regions(found.runs, methods)
+    if dry_run:
+        found = found.without(too_large(found.runs, memory_gb))
     summary = Summary(found, echo)
     summary.list_found(dry_run=dry_run)
     if dry_run:
@@ -145,6 +150,8 @@ def run_participants(
             ledger = Ledger(out_dir, methods)
             runs = ledger.open_runs(summary.found.runs)
             summary.note_finished(runs)
+            summary.skip(too_large(runs, memory_gb))
+            runs = [run for run in runs if run in summary.found.runs]
             if runs:
                 workflow = init_participants_wf(
                     runs=runs, out_dir=out_dir, work_dir=work_dir, resources=resources, **methods

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from nipype import config as nipype_config
 from nipype.pipeline.engine import Node
 from nipype.pipeline.plugins import MultiProcPlugin
 from nipype.pipeline.plugins.multiproc import run_node
@@ -26,7 +25,7 @@ from qsm_pipeline.resources import die_first
 from qsm_pipeline.workflows.failures import Failure, failure_of
 
 LOGGER = logging.getLogger(__name__)
-_PRELOADED = ["qsm_pipeline.workflows.run"]
+_PRELOADED = ["qsm_pipeline.workflows.node_server"]
 
 
 @dataclass(frozen=True)
@@ -149,12 +148,6 @@ def quiet_nipype(level: int) -> None:
         logger.setLevel(level if level < logging.WARNING else logging.CRITICAL)
 
 
-def forget_nipype_settings() -> None:
-    """Leave aside the ``nipype.cfg`` that a user may have in HOME or here for other work."""
-    nipype_config.set_default_config()
-    nipype_config.disable_resource_monitor()
-
-
 def _work(
     pipe: Connection,
     node: Node,
@@ -171,7 +164,6 @@ def _work(
     """
     end_with(lifeline)
     die_first()
-    forget_nipype_settings()
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
     quiet_nipype(level)
     torch.set_num_threads(max(1, node.n_procs))

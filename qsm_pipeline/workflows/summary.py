@@ -58,6 +58,12 @@ class Summary:
         others = tuple(s for s in self.found.skipped if s.subject not in subjects)
         self.found = Collection(runs, (*others, *left_out))
 
+    def skip(self, skipped: Sequence[Skipped]) -> None:
+        """Leave out runs; the pages of their participants say why."""
+        for each in skipped:
+            self._echo(f"skipped {each.what}: {each.reason}")
+        self.found = self.found.without(skipped)
+
     def note_finished(self, unfinished: Sequence[GreRun]) -> None:
         """Take in which runs are still to be done; the others were finished before."""
         for run in self.found.runs:

@@ -1,6 +1,8 @@
 import multiprocessing
 import os
 import signal
+import sqlite3
+from contextlib import closing
 
 import pytest
 from bids_trees import add_megre, make_dataset
@@ -107,6 +109,19 @@ def test_broken_database(root, tmp_path, spoil):
     database.write_bytes(whole[: len(whole) // 2] if spoil is None else spoil)
     with pytest.raises(BIDSInputError, match="is not a whole database of pybids; delete it"):
         index(root, None, database.parent)
+
+
+def test_database_with_an_endless_view(root, tmp_path):
+    """It would be read for ever."""
+    index(root, None, tmp_path / "db")
+    with closing(sqlite3.connect(tmp_path / "db" / "layout_index.sqlite")) as database:
+        database.execute("ALTER TABLE tags RENAME TO once")
+        database.execute(
+            "CREATE VIEW tags AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x FROM n) "
+            "SELECT once.* FROM n, once"
+        )
+    with pytest.raises(BIDSInputError, match="is not a whole database of pybids; delete it"):
+        index(root, None, tmp_path / "db")
 
 
 def test_database_of_another_data_set(root, tmp_path):
