@@ -7,11 +7,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from qsm_pipeline.bids.run import Collection, GreRun, Skipped
+from qsm_pipeline.bids.run import GreRun, Skipped
 from qsm_pipeline.exceptions import ConfigError, OutputError, printable
 from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
@@ -141,27 +140,20 @@ def check_regions(runs: Sequence[GreRun], methods: Mapping[str, Any]) -> None:
         require_simpleitk()
 
 
-def skip_too_few_echoes(found: Collection, methods: Mapping[str, Any]) -> Collection:
-    """Skip the runs of one echo if a method needs two, before anything is computed."""
-    needs = [
-        option
-        for option, wanted in (
-            ("--reference csf", methods["reference"] == "csf"),
-            ("--field-fit nonlinear", methods["field_fit"] == "nonlinear"),
-        )
-        if wanted
+def too_few_echoes(runs: Sequence[GreRun], methods: Mapping[str, Any]) -> list[Skipped]:
+    """Return the runs of one echo if a method needs two, before anything is computed."""
+    if methods["reference"] == "csf":
+        option = "--reference csf"
+    elif methods["field_fit"] == "nonlinear":
+        option = "--field-fit nonlinear"
+    else:
+        return []
+    reason = f"one echo found, but {option} needs at least two; leave the option out"
+    return [
+        Skipped(f"{run.prefix}_{run.suffix}", reason, run.subject)
+        for run in runs
+        if len(run.echo_times_s) == 1
     ]
-    short = [run for run in found.runs if len(run.echo_times_s) == 1] if needs else []
-    skipped = [
-        Skipped(
-            run.prefix,
-            f"one echo found, but {needs[0]} needs at least two; leave the option out",
-            run.subject,
-        )
-        for run in short
-    ]
-    runs = tuple(run for run in found.runs if run not in short)
-    return replace(found, runs=runs, skipped=(*found.skipped, *skipped))
 
 
 def validate_bids(bids_dir: Path, echo: Callable[[str], None]) -> None:

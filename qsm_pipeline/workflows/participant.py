@@ -27,7 +27,7 @@ from qsm_pipeline.workflows.checks import (
     check_folders,
     check_methods,
     check_regions,
-    skip_too_few_echoes,
+    too_few_echoes,
     validate_bids,
 )
 from qsm_pipeline.workflows.engine import check_plugin, on_cluster, run_workflow
@@ -130,7 +130,7 @@ def run_participants(
         bids_dir, participant_label, session_label, bids_filter_file, bids_database_dir,
         mask_pattern, derivatives,
     )  # fmt: skip
-    found = skip_too_few_echoes(found, methods)
+    found = found.without(too_few_echoes(found.runs, methods))
     check_regions(found.runs, methods)
     if dry_run:
         found = found.without(too_large(found.runs, memory_gb))

@@ -23,7 +23,7 @@ from qsm_pipeline.workflows.checks import (
     check_folders,
     check_methods,
     check_regions,
-    skip_too_few_echoes,
+    too_few_echoes,
     validate_bids,
 )
 from qsm_pipeline.workflows.memory import run_memory_gb, volume_size_gb
@@ -101,7 +101,7 @@ def write_slurm_array(
         settings["bids_filter_file"], index_dir, settings["mask_pattern"],
         settings["derivatives"],
     )  # fmt: skip
-    found = skip_too_few_echoes(found, methods)
+    found = found.without(too_few_echoes(found.runs, methods))
     check_regions(found.runs, methods)
     for skipped in found.skipped:
         fate = "will fail as it is" if _is_line(skipped.subject) else "gets no task"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from qsm_pipeline.bids.run import Collection, GreRun
+from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.bids.segmentations import Segmentation
 from qsm_pipeline.exceptions import ConfigError
-from qsm_pipeline.workflows.checks import check_methods, check_regions, skip_too_few_echoes
+from qsm_pipeline.workflows.checks import check_methods, check_regions, too_few_echoes
 from qsm_pipeline.workflows.run import METHOD_DEFAULTS
 
 ATLAS = {"atlas": Path("a.nii.gz"), "atlas_template": Path("t.nii.gz")}
@@ -60,11 +60,10 @@ def test_labels_of_the_run_do_not(runs, methods):
 )
 def test_one_echo_is_skipped_where_two_are_needed(methods, option):
     one, two = _run(), replace(_run(), entities={"sub": "02"}, echo_times_s=(0.01, 0.02))
-    found = skip_too_few_echoes(Collection((one, two)), METHOD_DEFAULTS | methods)
-    assert found.runs == (two,)
-    assert [skipped.what for skipped in found.skipped] == ["sub-01"]
-    assert option in found.skipped[0].reason
+    (skipped,) = too_few_echoes((one, two), METHOD_DEFAULTS | methods)
+    assert skipped.what == "sub-01_MEGRE"
+    assert option in skipped.reason
 
 
 def test_one_echo_is_enough_by_default():
-    assert skip_too_few_echoes(Collection((_run(),)), METHOD_DEFAULTS).runs == (_run(),)
+    assert not too_few_echoes((_run(),), METHOD_DEFAULTS)
