@@ -203,8 +203,9 @@ class Generator(nn.Module):
         level = max(float(noise[number]), 0.01) ** self.config.tv_exponent
         params = TvParams(
             regularisation=self.config.tv_weight * level,
-            gradient_step=1.0,
-            data_step=0.1,
+            gradient_step=0.5,
+            data_step=0.07,
+            relaxation=1.6,
             tolerance=1e-9,
             max_iterations=self.config.tv_iterations,
             margin_mm=self.config.margin_mm,

@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool3d, pad
+from torch.nn.functional import pad
 
 from qsm_pipeline.numerics.fourier import frequencies, rfft3
 from qsm_pipeline.numerics.grid import Grid
@@ -58,13 +58,12 @@ def field_noise_ppm(field_ppm: Tensor, mask: Tensor, grid: Grid) -> float:
 
 def _taper(mask: Tensor, width: int = 4) -> Tensor:
     """Return a window that falls smoothly to zero at the edge of the mask."""
-    window = mask[None, None]
     size = 2 * width + 1
-    for axis in range(3):
-        kernel, widths = [1, 1, 1], [0] * 6
-        kernel[axis] = size
-        widths[4 - 2 * axis] = widths[5 - 2 * axis] = width
-        # padded beforehand, because pooling refuses a slab thinner than its kernel
-        window = avg_pool3d(pad(window, widths), kernel, stride=1)
-    window = (2 * window[0, 0] - 1).clamp(min=0) * mask
+    window = mask
+    for axis, n in enumerate(mask.shape):
+        widths = [0] * 6
+        widths[4 - 2 * axis], widths[5 - 2 * axis] = width + 1, width
+        total = pad(window, widths).cumsum(axis)  # of whole numbers, so exact
+        window = total.narrow(axis, size, n) - total.narrow(axis, 0, n)
+    window = (2 * window / size**3 - 1).clamp(min=0) * mask
     return torch.sin(0.5 * math.pi * window).square()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool3d, pad
+from torch.nn.functional import pad
 
 from qsm_pipeline.cycleqsm.generator import ERROR_SOURCES, Generator, Prepared
 
@@ -88,6 +88,13 @@ def calibrate(maps: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     return logarithm.detach().exp().float()
 
 
-def _box_mean(x: Tensor) -> Tensor:
-    """Return the mean of 5 x 5 x 5 voxels, zeros outside; pooling itself refuses thin slabs."""
-    return avg_pool3d(pad(x, (2,) * 6), 5, stride=1)
+def _box_mean(x: Tensor, width: int = 5) -> Tensor:
+    """Return the mean of ``width``^3 voxels, zeros outside, one axis after the other."""
+    for axis in (-3, -2, -1):
+        widths = [0] * 6
+        widths[-2 * axis - 2 : -2 * axis] = [width // 2] * 2
+        padded, size = pad(x, widths), x.shape[axis]
+        x = padded.narrow(axis, 0, size).clone()
+        for shift in range(1, width):
+            x += padded.narrow(axis, shift, size)
+    return x / width**3

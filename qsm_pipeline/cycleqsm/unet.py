@@ -37,8 +37,9 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         gain = 1 + self.gain(condition)[:, :, None, None, None]
-        x = nn.functional.leaky_relu(self.convolutions[0](x), 0.1) * gain.to(x.dtype)
-        return nn.functional.leaky_relu(self.convolutions[1](x), 0.1)
+        x = nn.functional.leaky_relu(self.convolutions[0](x), 0.1, inplace=True)
+        x = self.convolutions[1](x * gain.to(x.dtype))
+        return nn.functional.leaky_relu(x, 0.1, inplace=True)
 
 
 class SpaceToDepthUNet(nn.Module):
@@ -86,7 +87,9 @@ class SpaceToDepthUNet(nn.Module):
         """Return one channel from ``x`` (B, C, X, Y, Z) and ``condition`` (B, K)."""
         shape = x.shape[-3:]
         widths = [w for n in reversed(shape) for w in (0, -n % self.stride)]
-        x = space_to_depth(nn.functional.pad(x, widths))
+        if torch.is_autocast_enabled(x.device.type):  # half as much to move about
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        x = space_to_depth(nn.functional.pad(x, widths) if any(widths) else x)
         if x.device.type == "cpu" or x.device.type == "cuda":
             x = x.contiguous(memory_format=torch.channels_last_3d)
         skips = []

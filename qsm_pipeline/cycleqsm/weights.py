@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from qsm_pipeline.cycleqsm.generator import Generator, GeneratorConfig
 
-SHIPPED = "cycleqsm-4"
-SHA256 = {"cycleqsm-4": "98e042930c33415d7b4da87b915027156588c0ed304f05fcf7b23d18fac17cc6"}
+SHIPPED = "cycleqsm-5"
+SHA256 = {"cycleqsm-5": "dba224ad06cef73f9d513986b2bc088f0b41bb943bea365ed90d87cc34f52fbf"}
 """Hashes of the generators in the package."""
 
 

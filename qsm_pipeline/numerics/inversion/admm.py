@@ -32,6 +32,8 @@ class AdmmParams:
         the field, so that sources outside may explain what it has left.
     gradient_step, data_step : float
         ADMM penalties, the first relative to the regularisation.
+    relaxation : float
+        Over-relaxation of ADMM, from 1 (none) to less than 2.
     tolerance : float
         Relative change of the map at which to stop.
     max_iterations : int
@@ -46,6 +48,7 @@ class AdmmParams:
     outside: float = 0.01
     gradient_step: float = 100.0
     data_step: float = 0.05
+    relaxation: float = 1.0
     tolerance: float = 1e-3
     max_iterations: int = 30
     margin_mm: float = 16.0
@@ -54,6 +57,8 @@ class AdmmParams:
         for name in ("regularisation", "gradient_step", "data_step", "tolerance"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"Expected {name} > 0, got {getattr(self, name)}")
+        if not 1 <= self.relaxation < 2:
+            raise ValueError(f"Expected 1 <= relaxation < 2, got {self.relaxation}")
         if not self.outside >= 0 or self.max_iterations < 1:
             raise ValueError(f"Expected outside >= 0 and max_iterations >= 1, got {self}")
 
@@ -106,15 +111,22 @@ class TotalVariationAdmm:
         self.chi_ppm = box.back(start)
         self.field_ppm = box.back(start.mul_(box.dipole))
         self._data_dual = torch.zeros_like(self.chi_ppm)
-        self._gradient = SplitGradient(self.chi_ppm, box.inverse_voxel, threshold)
+        self._gradient = SplitGradient(
+            self.chi_ppm, box.inverse_voxel, threshold, params.relaxation
+        )
+        self._data: Tensor | None = None
 
     def run(self, max_iterations: int) -> Tensor:
         """Go on until the map changes little; return it, padded shape."""
-        box, step = self._box, self._params.data_step
+        box, step, follow = self._box, self._params.data_step, self._params.relaxation
         for _ in range(max_iterations):
-            data = self.data.nearest(self.field_ppm + self._data_dual, step)
+            if follow != 1 and self._data is not None:
+                self.field_ppm.mul_(follow).add_(self._data, alpha=1 - follow)
             self._data_dual += self.field_ppm
+            data = self.data.nearest(self._data_dual, step)
             self._data_dual -= data
+            if follow != 1:
+                self._data = data.clone()
             spectrum = box.forward(self._gradient.pull(self.chi_ppm).mul_(self._rho))
             spectrum += box.forward(data.sub_(self._data_dual)).mul_(box.dipole).mul_(step)
             spectrum *= self._inverse

@@ -7,6 +7,7 @@ from grids import radius_mm
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.inversion import METHODS, InversionProblem
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
+from qsm_pipeline.numerics.inversion.tv import TvParams, tv
 from qsm_pipeline.numerics.operators import DipoleOperator
 from qsm_pipeline.numerics.reference import subtract_reference
 
@@ -100,6 +101,21 @@ def test_whole_turns_of_phase_do_not_matter_where_the_signal_is_fitted(name):
     out, clean = (_invert(name, f, mask, grid, rad_per_ppm=10.0) for f in (wrong, field))
     linear = _invert("tv", wrong, mask, grid) - _invert("tv", field, mask, grid)
     assert (out - clean)[mask].norm() < 0.2 * linear[mask].norm()
+
+
+@grids
+def test_over_relaxation_comes_sooner_to_the_same_map(grid):
+    chi, mask = _truth(grid)
+    problem = InversionProblem(DipoleOperator(grid)(chi) * mask, mask, grid)
+
+    def found(iterations, relaxation):
+        params = TvParams(max_iterations=iterations, relaxation=relaxation, tolerance=1e-9)
+        return tv(problem, params)
+
+    end = found(400, 1.0)
+    plain, relaxed = ((found(20, r) - end).norm() for r in (1.0, 1.6))
+    assert relaxed < 0.85 * plain
+    assert (found(400, 1.6) - end).norm() < 0.002 * end.norm()
 
 
 def test_medi_keeps_the_edges_that_the_magnitude_shows():
