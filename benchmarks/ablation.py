@@ -11,10 +11,17 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import torch
+from torch import nn
 
+from qsm_pipeline.cycleqsm import generator as generators
+from qsm_pipeline.cycleqsm import unet
 from qsm_pipeline.cycleqsm.config import TrainConfig
 from qsm_pipeline.cycleqsm.generator import FieldBatch, Generator
 from qsm_pipeline.cycleqsm.noise import field_noise_ppm
@@ -47,6 +54,9 @@ ARMS: dict[str, dict[str, dict[str, object]]] = {
     "wgan-gp": {"loss": {"adversarial_kind": "wgan-gp"}},
     "field cycle x5": {"loss": {"field_cycle": 1.0}},
     "float32": {"optim": {"precision": "fp32"}},
+    "full resolution": {},
+    "no data steps": {},
+    "data step last": {},
 }
 ROW = "| {:16} | {:>6} |" + " {:>4.1f} / {:.3f} / {:.2f} |" * 4
 
@@ -65,17 +75,63 @@ def main() -> None:
     report("tv converged", "", [scores(_converged(case), case) for case in cases.values()])
     for name in args.arms:
         config = configure(ARMS[name], args.seed)
-        generator, steps = train(config, args.brains, args.budget_s)
-        if name in ("reference", "start tv"):
-            starts = [scores(_start(generator, case), case) for case in cases.values()]
-            report(f"{config.generator.start} alone", "", starts)
-        report(name, steps, [validate(generator, case)[1] for case in cases.values()])
+        with changed(name):
+            generator, steps = train(config, args.brains, args.budget_s)
+            if name in ("reference", "start tv"):
+                starts = [scores(_start(generator, case), case) for case in cases.values()]
+                report(f"{config.generator.start} alone", "", starts)
+            report(name, steps, [validate(generator, case)[1] for case in cases.values()])
 
 
 def configure(changes: dict[str, dict[str, object]], seed: int) -> TrainConfig:
     """Return the settings of an arm."""
     sections = {name: SMALL.get(name, {}) | changes.get(name, {}) for name in {*SMALL, *changes}}
     return TrainConfig.from_dict({"seed": seed} | sections)
+
+
+@contextmanager
+def changed(arm: str) -> Iterator[None]:
+    """Change what no setting does: the stem of the networks, and the steps between them."""
+    if arm == "full resolution":
+        with (
+            patch.object(generators, "SpaceToDepthUNet", FullResolutionUNet),
+            patch.object(unet, "space_to_depth", lambda x: x),
+            patch.object(unet, "depth_to_space", lambda x: x),
+        ):
+            yield
+    elif arm == "no data steps":
+        with patch.object(Generator, "disagreement", _no_disagreement):
+            yield
+    elif arm == "data step last":
+        with patch.object(Generator, "forward", _with_data_step(Generator.forward)):
+            yield
+    else:
+        yield
+
+
+class FullResolutionUNet(unet.SpaceToDepthUNet):
+    """The same U-Net without its stem, whose levels are then twice as fine."""
+
+    def __init__(self, inputs: int, widths: Sequence[int], condition: int) -> None:
+        super().__init__(inputs, widths, condition)
+        first = nn.Conv3d(inputs, widths[0], 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(first.weight, a=0.1)
+        self.encoders[0].convolutions[0] = first
+        self.head = nn.Conv3d(widths[0], 1, 3, padding=1, bias=False)
+        nn.init.normal_(self.head.weight, std=1e-3)
+
+
+def _no_disagreement(_: Generator, p: Any, chi: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.zeros_like(p.field), torch.zeros_like(chi)
+
+
+def _with_data_step(forward: Any) -> Any:
+    def run(self: Generator, prepared: Any, *rest: Any, **named: Any) -> torch.Tensor:
+        chi = forward(self, prepared, *rest, **named) / prepared.scale_ppm
+        _, correction = self.disagreement(prepared, chi)
+        return (chi + correction) * prepared.scale_ppm
+
+    return run
 
 
 def train(config: TrainConfig, brains: Path, budget_s: float) -> tuple[Generator, int]:
