@@ -70,3 +70,21 @@ def frequencies(
     ky = torch.fft.fftfreq(shape[1], voxel_size_mm[1], dtype=dtype, device=device)
     kz = torch.fft.rfftfreq(shape[2], voxel_size_mm[2], dtype=dtype, device=device)
     return kx[:, None, None], ky[None, :, None], kz[None, None, :]
+
+
+def offsets_mm(
+    shape: Sequence[int],
+    voxel_size_mm: Sequence[float],
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float64,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the offsets from the first voxel of a periodic grid, shaped to broadcast over it.
+
+    They have the order in which a kernel is transformed: zero first, the negative ones last.
+    """
+    x, y, z = (
+        torch.fft.fftfreq(n, 1 / n, dtype=dtype, device=device) * voxel
+        for n, voxel in zip(shape, voxel_size_mm, strict=True)
+    )
+    return x[:, None, None], y[None, :, None], z[None, None, :]

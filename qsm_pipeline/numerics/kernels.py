@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.fourier import frequencies, rfft3
+from qsm_pipeline.numerics.fourier import frequencies, offsets_mm, rfft3
 from qsm_pipeline.numerics.grid import Grid
 
 
@@ -96,12 +96,9 @@ def smv_kernel(
     equal. Shaped as :func:`dipole_kernel`.
     """
     shape = tuple(shape or grid.shape)
-    squares = []
-    for axis, (n, voxel) in enumerate(zip(shape, grid.voxel_size_mm, strict=True)):
-        distance = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64, device=device) * voxel
-        squares.append(distance.square().reshape([-1 if a == axis else 1 for a in range(3)]))
-    squared = sum(squares)
-    inside = squared <= radius_mm**2 * (1 + 1e-9)  # type: ignore[operator]
+    squares = [x.square() for x in offsets_mm(shape, grid.voxel_size_mm, device=device)]
+    squared = squares[0] + squares[1] + squares[2]
+    inside = squared <= radius_mm**2 * (1 + 1e-9)
     unequal = torch.stack([(s - squared / 3)[inside] for s in squares[:2]]) / radius_mm**2
     excess = torch.linalg.pinv(unequal @ unequal.T, hermitian=True) @ unequal.sum(1)
     weights = 1 - excess @ unequal

@@ -37,8 +37,7 @@ class Summary:
         """Print what cannot be run and, if nothing is to be, all that was found."""
         for unwanted in self.found.left_out if dry_run else ():
             self._echo(f"left out {unwanted.what}: {unwanted.reason}")
-        for skipped in self.found.skipped:
-            self._echo(f"skipped {skipped.what}: {skipped.reason}")
+        self._tell(self.found.skipped)
         for run in self.found.runs:
             if dry_run:
                 self._echo(
@@ -52,17 +51,19 @@ class Summary:
     def leave_out(self, subjects: Mapping[str, str]) -> None:
         """Leave out participants, each for one reason; they get no page."""
         left_out = [Skipped(f"sub-{label}", reason) for label, reason in subjects.items()]
-        for skipped in left_out:
-            self._echo(f"skipped {skipped.what}: {skipped.reason}")
+        self._tell(left_out)
         runs = tuple(run for run in self.found.runs if run.subject not in subjects)
         others = tuple(s for s in self.found.skipped if s.subject not in subjects)
         self.found = Collection(runs, (*others, *left_out))
 
     def skip(self, skipped: Sequence[Skipped]) -> None:
         """Leave out runs; the pages of their participants say why."""
+        self._tell(skipped)
+        self.found = self.found.without(skipped)
+
+    def _tell(self, skipped: Sequence[Skipped]) -> None:
         for each in skipped:
             self._echo(f"skipped {each.what}: {each.reason}")
-        self.found = self.found.without(skipped)
 
     def note_finished(self, unfinished: Sequence[GreRun]) -> None:
         """Take in which runs are still to be done; the others were finished before."""

@@ -10,7 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.fourier import crop_to, fast_shape, irfft3, pad_to, rfft3
+from qsm_pipeline.numerics.fourier import (
+    crop_to,
+    fast_shape,
+    irfft3,
+    offsets_mm,
+    pad_to,
+    rfft3,
+)
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.operators import DipoleOperator
 from qsm_pipeline.numerics.simulate.anatomy import Pose
@@ -107,12 +114,9 @@ def field_of_dipoles(chi_ppm: Tensor, grid: Grid) -> Tensor:
         Field in ppm.
     """
     shape = fast_shape(grid.shape, tuple(round(_PAD_MM / v) for v in grid.voxel_size_mm))
-    squared = along = torch.zeros((), dtype=torch.float64, device=chi_ppm.device)
-    geometry = zip(shape, grid.voxel_size_mm, grid.b0_dir, strict=True)
-    for axis, (n, voxel, direction) in enumerate(geometry):
-        distance = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64, device=chi_ppm.device) * voxel
-        distance = distance.reshape([-1 if a == axis else 1 for a in range(3)])
-        squared, along = squared + distance.square(), along + direction * distance
+    x, y, z = offsets_mm(shape, grid.voxel_size_mm, device=chi_ppm.device)
+    squared = x.square() + y.square() + z.square()
+    along = grid.b0_dir[0] * x + grid.b0_dir[1] * y + grid.b0_dir[2] * z
     squared[0, 0, 0] = 1.0
     kernel = (3 * along.square() / squared - 1) / (4 * math.pi * squared**1.5)
     kernel *= math.prod(grid.voxel_size_mm)
