@@ -18,13 +18,15 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from qsm_pipeline.cycleqsm import generator as generators
 from qsm_pipeline.cycleqsm import unet
 from qsm_pipeline.cycleqsm.config import TrainConfig
-from qsm_pipeline.cycleqsm.generator import FieldBatch, Generator
+from qsm_pipeline.cycleqsm.data_step import DataStep
+from qsm_pipeline.cycleqsm.generator import FieldBatch, Generator, Prepared
 from qsm_pipeline.cycleqsm.noise import field_noise_ppm
+from qsm_pipeline.cycleqsm.physics import BatchDipole
 from qsm_pipeline.cycleqsm.state import TrainState
 from qsm_pipeline.cycleqsm.train_step import train_step
 from qsm_pipeline.numerics.inversion import InversionProblem
@@ -56,6 +58,7 @@ ARMS: dict[str, dict[str, dict[str, object]]] = {
     "float32": {"optim": {"precision": "fp32"}},
     "full resolution": {},
     "no data steps": {},
+    "plain data steps": {},
     "data step last": {},
 }
 ROW = "| {:16} | {:>6} |" + " {:>4.1f} / {:.3f} / {:.2f} |" * 4
@@ -100,7 +103,10 @@ def changed(arm: str) -> Iterator[None]:
         ):
             yield
     elif arm == "no data steps":
-        with patch.object(Generator, "disagreement", _no_disagreement):
+        with patch.object(Prepared, "residual", lambda _, chi: torch.zeros_like(chi)):
+            yield
+    elif arm == "plain data steps":
+        with patch.object(DataStep, "forward", _plain):
             yield
     elif arm == "data step last":
         with patch.object(Generator, "forward", _with_data_step(Generator.forward)):
@@ -121,15 +127,17 @@ class FullResolutionUNet(unet.SpaceToDepthUNet):
         nn.init.normal_(self.head.weight, std=1e-3)
 
 
-def _no_disagreement(_: Generator, p: Any, chi: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.zeros_like(p.field), torch.zeros_like(chi)
+def _plain(_: DataStep, residual: Tensor, noise: Tensor, dipole: BatchDipole) -> Tensor:
+    """Half of the inverse, with one regularisation for all frequencies."""
+    return 0.5 * dipole.tikhonov(residual, 0.02 + noise.square())
 
 
 def _with_data_step(forward: Any) -> Any:
-    def run(self: Generator, prepared: Any, *rest: Any, **named: Any) -> torch.Tensor:
+    def run(self: Generator, prepared: Prepared, *rest: Any, **named: Any) -> Tensor:
         chi = forward(self, prepared, *rest, **named) / prepared.scale_ppm
-        _, correction = self.disagreement(prepared, chi)
-        return (chi + correction) * prepared.scale_ppm
+        data_step = self.passes()[-1].data_step
+        correction = data_step(prepared.residual(chi), prepared.noise, prepared.dipole)
+        return (chi + correction * prepared.mask) * prepared.scale_ppm
 
     return run
 
@@ -153,7 +161,7 @@ def report(name: str, steps: int | str, found: list[dict[str, float]]) -> None:
     print(ROW.format(name, steps, *values), flush=True)
 
 
-def _start(generator: Generator, case: Case) -> torch.Tensor:
+def _start(generator: Generator, case: Case) -> Tensor:
     batch = FieldBatch(
         case.field_ppm[None, None], case.mask[None, None], case.mask[None, None].float(),
         (case.grid,),
@@ -162,7 +170,7 @@ def _start(generator: Generator, case: Case) -> torch.Tensor:
     return (prepared.start * prepared.scale_ppm)[0, 0]
 
 
-def _converged(case: Case) -> torch.Tensor:
+def _converged(case: Case) -> Tensor:
     noise_ppm = field_noise_ppm(case.field_ppm, case.mask, case.grid)
     return tv(InversionProblem(case.field_ppm, case.mask, case.grid, noise_ppm=noise_ppm))
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from qsm_pipeline.cycleqsm.noise import field_noise_ppm
+from qsm_pipeline.cycleqsm.data_step import DataStep
+from qsm_pipeline.cycleqsm.noise import LEAST_NOISE, field_noise_ppm
 from qsm_pipeline.cycleqsm.physics import BatchDipole
 from qsm_pipeline.cycleqsm.unet import SpaceToDepthUNet
 from qsm_pipeline.numerics.grid import Grid
@@ -47,8 +49,6 @@ class GeneratorConfig:
         magnitude is steepest.
     tikhonov : float
         Regularisation of the closed-form start.
-    data_step : float
-        Smallest regularisation of the data steps; noisy data raise it.
     margin_mm : float
         Zero padding of the convolutions.
     """
@@ -63,7 +63,6 @@ class GeneratorConfig:
     edge_fraction: float = 0.3
     edge_weight: float = 0.3
     tikhonov: float = 0.02
-    data_step: float = 0.02
     margin_mm: float = 16.0
 
     def __post_init__(self) -> None:
@@ -99,6 +98,13 @@ class FieldBatch:
     magnitude: Tensor | None = None
 
 
+class Pass(NamedTuple):
+    """One time through the generator: a data step, then a network."""
+
+    data_step: DataStep
+    network: SpaceToDepthUNet
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A batch in the generator's own units, with what is computed once per sample.
@@ -128,6 +134,10 @@ class Prepared:
     geometry: Tensor
     dipole: BatchDipole
 
+    def residual(self, chi: Tensor) -> Tensor:
+        """Return what a map over ``scale_ppm`` leaves unexplained of the field."""
+        return self.weights.square() * (self.field - self.dipole.field(chi))
+
 
 def describe_geometry(grids: Sequence[Grid], device: torch.device | str | None = None) -> Tensor:
     """Return logarithms of the voxel sizes in mm and the products of B0's components, (B, 9)."""
@@ -142,9 +152,9 @@ def describe_geometry(grids: Sequence[Grid], device: torch.device | str | None =
 class Generator(nn.Module):
     """Alternate between what the field says and what a network knows of susceptibility.
 
-    Each stage compares the field with that of the current map, inverts the difference in closed
-    form, and lets a U-Net correct the sum. The output scales exactly with the field, because the
-    networks see everything divided by the field's standard deviation.
+    Each pass compares the field with that of the current map, adds the difference inverted in
+    closed form, and lets a U-Net correct the sum. The output scales exactly with the field, as
+    everything is divided by the field's standard deviation first.
 
     Parameters
     ----------
@@ -162,6 +172,8 @@ class Generator(nn.Module):
                 for _ in range(self.config.stages)
             ]
         )
+        count = self.config.stages + self.config.last_passes - 1
+        self.data_steps = nn.ModuleList([DataStep() for _ in range(count)])
         self.register_buffer("error_gains", torch.ones(ERROR_SOURCES))
 
     @torch.no_grad()
@@ -200,7 +212,7 @@ class Generator(nn.Module):
             field[number, 0], batch.mask[number, 0], batch.grids[number],
             weights=batch.weights[number, 0], magnitude=magnitude,
         )  # fmt: skip
-        level = max(float(noise[number]), 0.01) ** self.config.tv_exponent
+        level = max(float(noise[number]), LEAST_NOISE) ** self.config.tv_exponent
         params = TvParams(
             regularisation=self.config.tv_weight * level,
             gradient_step=0.5,
@@ -215,21 +227,16 @@ class Generator(nn.Module):
         )
         return tv(problem, params)
 
-    def disagreement(self, p: Prepared, chi: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the field says against a map: the residual, and its closed-form inverse."""
-        residual = p.weights.square() * (p.field - p.dipole.field(chi))
-        step = self.config.data_step + p.noise.square()
-        return residual, p.dipole.tikhonov(residual, step) * p.mask
-
-    def passes(self) -> list[SpaceToDepthUNet]:
-        """Return the networks in the order in which they are applied."""
-        return [*self.networks, *[self.networks[-1]] * (self.config.last_passes - 1)]
+    def passes(self) -> list[Pass]:
+        """Return what is applied, in this order."""
+        networks = [*self.networks, *[self.networks[-1]] * (self.config.last_passes - 1)]
+        return [Pass(*both) for both in zip(self.data_steps, networks, strict=True)]
 
     def forward(
         self,
         prepared: Prepared,
         evaluate: Evaluate | None = None,
-        passes: Sequence[SpaceToDepthUNet] | None = None,
+        passes: Sequence[Pass] | None = None,
     ) -> Tensor:
         """Return susceptibility in ppm, shape (B, 1, X, Y, Z), zero outside the mask.
 
@@ -239,13 +246,13 @@ class Generator(nn.Module):
         p = prepared
         evaluate = evaluate or (lambda network, *inputs: network(*inputs))
         x = p.start
-        for network in self.passes() if passes is None else passes:
+        for data_step, network in self.passes() if passes is None else passes:
             if self.config.start == "none":
-                x = x + evaluate(network, torch.cat([p.field, p.mask], 1), p.geometry).float()
+                channels = [p.field, p.mask]
             else:
-                residual, correction = self.disagreement(p, x)
+                residual = p.residual(x)
+                correction = data_step(residual, p.noise, p.dipole) * p.mask
                 channels = [x, correction, p.field, residual, p.noise * p.mask]
-                change = evaluate(network, torch.cat(channels, 1), p.geometry).float()
-                x = x + 0.5 * correction + change
-            x = x * p.mask
+                x = x + correction
+            x = (x + evaluate(network, torch.cat(channels, 1), p.geometry).float()) * p.mask
         return x * p.scale_ppm

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from qsm_pipeline.cycleqsm.generator import Evaluate, FieldBatch, Generator, Prepared
+from qsm_pipeline.cycleqsm.generator import Evaluate, FieldBatch, Generator, Pass, Prepared
 from qsm_pipeline.cycleqsm.long_waves import long_wave_correction
 from qsm_pipeline.cycleqsm.tiles import in_tiles
 from qsm_pipeline.cycleqsm.uncertainty import error_sources, expected_error_ppm
@@ -151,7 +151,7 @@ def _inverted(p: Prepared) -> Prepared:
 def _run(
     generator: Generator,
     prepared: Prepared,
-    passes: Sequence[SpaceToDepthUNet],
+    passes: Sequence[Pass],
     memory_gb: float | None,
 ) -> Tensor:
     device = prepared.field.device
@@ -176,7 +176,7 @@ def _tiled(network: SpaceToDepthUNet, x: Tensor, geometry: Tensor) -> Tensor:
 def _apply(
     generator: Generator,
     prepared: Prepared,
-    passes: Sequence[SpaceToDepthUNet],
+    passes: Sequence[Pass],
     evaluate: Evaluate | None,
 ) -> Tensor:
     device = prepared.field.device

@@ -16,6 +16,8 @@ CONE = 0.06
 """Where ``|D|`` is smaller, the field is noise."""
 SMALLEST_FREQUENCY = 0.5
 """As a fraction of the Nyquist frequency; below it the edge of the mask leaks into the cone."""
+LEAST_NOISE = 0.02
+"""Over a field's standard deviation: no field is believed to be less noisy."""
 
 
 def field_noise_ppm(field_ppm: Tensor, mask: Tensor, grid: Grid) -> float:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.fourier import crop_to, fast_shape, irfft3, pad_to, rfft3
+from qsm_pipeline.numerics.fourier import (
+    crop_to,
+    fast_shape,
+    frequencies,
+    irfft3,
+    pad_to,
+    rfft3,
+)
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.kernels import dipole_kernel
 
@@ -51,8 +59,26 @@ class BatchDipole:
             finest = [min(grid.voxel_size_mm[axis] for grid in grids) for axis in range(3)]
             margin = [math.ceil(margin_mm / voxel) for voxel in finest]
         self.fft_shape = tuple(fft_shape or fast_shape(self.shape, margin))
+        self._grids = tuple(grids)
         kernels = [dipole_kernel(grid, self.fft_shape, device=device) for grid in grids]
         self.kernel = torch.stack(kernels)[:, None]
+
+    @cached_property
+    def frequency(self) -> Tensor:
+        """Lengths of the frequencies in 1/mm, shape (B, 1, X, Y, Z); never quite 0."""
+        lengths = []
+        for grid in self._grids:
+            k = frequencies(
+                self.fft_shape, grid.voxel_size_mm, device=self.kernel.device, dtype=torch.float32
+            )
+            lengths.append(sum((axis.square() for axis in k), torch.tensor(1e-8)).sqrt())
+        return torch.stack(lengths)[:, None]
+
+    @cached_property
+    def voxel_edge_mm(self) -> Tensor:
+        """Edges of cubes as large as the voxels, shape (B, 1, 1, 1, 1)."""
+        edges = [math.prod(grid.voxel_size_mm) ** (1 / 3) for grid in self._grids]
+        return torch.tensor(edges, device=self.kernel.device)[:, None, None, None, None]
 
     def field(self, chi_ppm: Tensor) -> Tensor:
         """Return the field in ppm of susceptibility in ppm, both of shape (B, 1, X, Y, Z)."""

@@ -16,6 +16,7 @@ _FLOOR = 1e-4
 """Smallest expected variance, relative to the map's mean squared error."""
 
 
+@torch.no_grad()
 def error_sources(
     generator: Generator, prepared: Prepared, chi_ppm: Tensor, passes: Sequence[Tensor]
 ) -> Tensor:
@@ -40,7 +41,8 @@ def error_sources(
     """
     p = prepared
     difference = (passes[0] - passes[1]) / 2
-    unexplained = generator.disagreement(p, chi_ppm / p.scale_ppm)[1] * p.scale_ppm
+    data_step = generator.passes()[-1].data_step
+    unexplained = data_step(p.residual(chi_ppm / p.scale_ppm), p.noise, p.dipole) * p.scale_ppm
     inside = _box_mean(p.mask).clamp(min=1e-3)
     mean, difference, unexplained, square = (
         _box_mean(x * p.mask) / inside

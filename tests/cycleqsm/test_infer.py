@@ -33,6 +33,11 @@ def _measured(grid):
     return DipoleOperator(grid)(chi) * mask, mask
 
 
+def _ball(grid):
+    axes = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in grid.shape), indexing="ij")
+    return sum(a.square() for a in axes) < 0.3
+
+
 @pytest.fixture(autouse=True)
 def _single_precision(monkeypatch):
     monkeypatch.setattr(infer, "fast_precision", lambda device: None)
@@ -102,9 +107,10 @@ def test_any_slice_orientation_gives_the_same_map():
     assert (other - axial.permute(order)).norm() < 1e-3 * axial.norm()
 
 
-def test_every_pass_explains_more_of_the_field():
-    grid = GRIDS["oblique"]
-    field, mask = _measured(grid)
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
+def test_every_pass_explains_more_of_the_field(grid):
+    _, mask = _measured(grid)
+    field = DipoleOperator(grid)(0.1 * _ball(grid)) * mask
     batch = FieldBatch(field[None, None], mask[None, None], mask[None, None].float(), (grid,))
     left = []
     for last_passes in (1, 2, 4):
@@ -114,15 +120,14 @@ def test_every_pass_explains_more_of_the_field():
         prepared = generator.prepare(batch)
         with torch.no_grad():
             chi = generator(prepared) / prepared.scale_ppm
-            left.append(float(generator.disagreement(prepared, chi)[0].norm()))
+            left.append(float(prepared.residual(chi).norm()))
     assert left[0] > 1.05 * left[1] > 1.05 * left[2]
 
 
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
 def test_edges_of_the_magnitude_sharpen_the_start(grid):
     _, mask = _measured(grid)
-    axes = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in grid.shape), indexing="ij")
-    source = sum(a.square() for a in axes) < 0.3
+    source = _ball(grid)
     noise = 0.01 * torch.randn(grid.shape, generator=torch.Generator().manual_seed(2))
     field = (DipoleOperator(grid)(0.1 * source) + noise) * mask
     magnitude = 1000 - 300.0 * source
