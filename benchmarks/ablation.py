@@ -127,7 +127,7 @@ class FullResolutionUNet(unet.SpaceToDepthUNet):
         nn.init.normal_(self.head.weight, std=1e-3)
 
 
-def _plain(_: DataStep, residual: Tensor, noise: Tensor, dipole: BatchDipole) -> Tensor:
+def _plain(_: DataStep, residual: Tensor, noise: Tensor, dipole: BatchDipole, __: Any) -> Tensor:
     """Half of the inverse, with one regularisation for all frequencies."""
     return 0.5 * dipole.tikhonov(residual, 0.02 + noise.square())
 
@@ -136,8 +136,7 @@ def _with_data_step(forward: Any) -> Any:
     def run(self: Generator, prepared: Prepared, *rest: Any, **named: Any) -> Tensor:
         chi = forward(self, prepared, *rest, **named) / prepared.scale_ppm
         data_step = self.passes()[-1].data_step
-        correction = data_step(prepared.residual(chi), prepared.noise, prepared.dipole)
-        return (chi + correction * prepared.mask) * prepared.scale_ppm
+        return (chi + prepared.correction(data_step, prepared.residual(chi))) * prepared.scale_ppm
 
     return run
 

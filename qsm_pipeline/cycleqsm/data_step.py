@@ -28,7 +28,9 @@ class DataStep(nn.Module):
         self.frequency_power = nn.Parameter(torch.tensor(4.0))
         self.voxel_power = nn.Parameter(torch.tensor(0.75))
 
-    def forward(self, residual: Tensor, noise: Tensor, dipole: BatchDipole) -> Tensor:
+    def forward(
+        self, residual: Tensor, noise: Tensor, dipole: BatchDipole, lowest_frequency: Tensor
+    ) -> Tensor:
         """Return what should be added to a map.
 
         Parameters
@@ -39,6 +41,8 @@ class DataStep(nn.Module):
             Noise of the field over its standard deviation, taken to be at least `LEAST_NOISE`.
         dipole : BatchDipole
             The forward model.
+        lowest_frequency : torch.Tensor, shape (B, 1, 1, 1, 1)
+            In 1/mm; half of the residual is followed there, and ever less below.
 
         Returns
         -------
@@ -48,4 +52,6 @@ class DataStep(nn.Module):
         level = (self.log_level + self.noise_power * noise.clamp(min=LEAST_NOISE).log()).exp()
         edge = (self.log_frequency - self.voxel_power * dipole.voxel_edge_mm.log()).exp()
         regularisation = level * (1 + (dipole.frequency / edge) ** self.frequency_power)
-        return dipole.tikhonov(residual, regularisation)
+        squared = dipole.frequency.square()
+        followed = squared / (squared + lowest_frequency.square())
+        return dipole.tikhonov(residual, regularisation, followed)

@@ -23,6 +23,8 @@ ERROR_SOURCES = 3
 """What an expected error is made of; see `qsm_pipeline.cycleqsm.uncertainty`."""
 GEOMETRY = 9
 """Numbers that describe the geometry of a sample to the network."""
+BACKGROUND_FREQUENCY = 0.05
+"""In 1/mm: below it background removal leaves more of the background than there is to correct."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,9 @@ class FieldBatch:
         Geometry of each sample.
     magnitude : torch.Tensor, shape (B, 1, X, Y, Z), optional
         Magnitude image in any unit, whose edges the ``tv`` start may keep.
+    residual_background : tuple of bool, optional
+        Of which samples background removal made the field: the data steps leave its long
+        wavelengths alone, where what is left of the background is strongest.
     """
 
     field_ppm: Tensor
@@ -96,6 +101,7 @@ class FieldBatch:
     weights: Tensor
     grids: tuple[Grid, ...]
     magnitude: Tensor | None = None
+    residual_background: tuple[bool, ...] = ()
 
 
 class Pass(NamedTuple):
@@ -119,6 +125,8 @@ class Prepared:
         Noise of the field over its standard deviation.
     scale_ppm : torch.Tensor, shape (B, 1, 1, 1, 1)
         Standard deviation of the field in the mask.
+    lowest_frequency : torch.Tensor, shape (B, 1, 1, 1, 1)
+        In 1/mm, what the data steps follow.
     geometry : torch.Tensor, shape (B, GEOMETRY)
         See :func:`describe_geometry`.
     dipole : BatchDipole
@@ -131,12 +139,17 @@ class Prepared:
     weights: Tensor
     noise: Tensor
     scale_ppm: Tensor
+    lowest_frequency: Tensor
     geometry: Tensor
     dipole: BatchDipole
 
     def residual(self, chi: Tensor) -> Tensor:
         """Return what a map over ``scale_ppm`` leaves unexplained of the field."""
         return self.weights.square() * (self.field - self.dipole.field(chi))
+
+    def correction(self, data_step: DataStep, residual: Tensor) -> Tensor:
+        """Return what a data step makes of a residual, zero outside the mask."""
+        return data_step(residual, self.noise, self.dipole, self.lowest_frequency) * self.mask
 
 
 def describe_geometry(grids: Sequence[Grid], device: torch.device | str | None = None) -> Tensor:
@@ -203,8 +216,12 @@ class Generator(nn.Module):
             start = torch.stack(
                 [self._tv(field, batch, n, noise)[None] for n in range(len(field))]
             )
+        lowest = torch.zeros_like(noise)
+        if batch.residual_background:
+            measured = torch.tensor(batch.residual_background, device=field.device)
+            lowest = BACKGROUND_FREQUENCY * measured[:, None, None, None, None]
         geometry = describe_geometry(batch.grids, field.device)
-        return Prepared(field, start, mask, batch.weights, noise, scale, geometry, dipole)
+        return Prepared(field, start, mask, batch.weights, noise, scale, lowest, geometry, dipole)
 
     def _tv(self, field: Tensor, batch: FieldBatch, number: int, noise: Tensor) -> Tensor:
         magnitude = None if batch.magnitude is None else batch.magnitude[number, 0]
@@ -251,7 +268,7 @@ class Generator(nn.Module):
                 channels = [p.field, p.mask]
             else:
                 residual = p.residual(x)
-                correction = data_step(residual, p.noise, p.dipole) * p.mask
+                correction = p.correction(data_step, residual)
                 channels = [x, correction, p.field, residual, p.noise * p.mask]
                 x = x + correction
             x = (x + evaluate(network, torch.cat(channels, 1), p.geometry).float()) * p.mask

@@ -107,7 +107,10 @@ def reconstruct(
 
     reliable = mask.to(field_ppm) if weights is None else weights * mask
     edges = None if magnitude is None else turn(magnitude.float())
-    batch = FieldBatch(turn(field_ppm.float()), turn(mask), turn(reliable), (turned,), edges)
+    batch = FieldBatch(
+        turn(field_ppm.float()), turn(mask), turn(reliable), (turned,), edges,
+        (residual_background,),
+    )  # fmt: skip
     prepared = generator.prepare(batch)
     *first, last = generator.passes()
     if first:

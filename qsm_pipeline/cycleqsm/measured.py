@@ -124,9 +124,8 @@ def draw_measured(
     b0 = tuple(-b if axis in flips else b for axis, b in enumerate(grid.b0_dir))
     grid = Grid(grid.shape, grid.voxel_size_mm, b0)
     mask, field, weights = (x.flip(flips) for x in (mask, field, weights))
-    return Block(torch.zeros_like(field), mask, grid), MeasuredField(
-        field * (weights > 0), weights
-    )
+    measured = MeasuredField(field * (weights > 0), weights, residual_background=True)
+    return Block(torch.zeros_like(field), mask, grid), measured
 
 
 def measured_subject(chi_ppm: Tensor, mask: Tensor, grid: Grid) -> Subject:

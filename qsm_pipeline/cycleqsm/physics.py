@@ -84,9 +84,12 @@ class BatchDipole:
         """Return the field in ppm of susceptibility in ppm, both of shape (B, 1, X, Y, Z)."""
         return self._filter(chi_ppm, self.kernel)
 
-    def tikhonov(self, field_ppm: Tensor, regularisation: Tensor | float) -> Tensor:
-        r"""Return the closed-form inverse :math:`D/(D^2+\lambda)`, shape (B, 1, X, Y, Z)."""
-        return self._filter(field_ppm, self.kernel / (self.kernel.square() + regularisation))
+    def tikhonov(
+        self, field_ppm: Tensor, regularisation: Tensor | float, share: Tensor | float = 1.0
+    ) -> Tensor:
+        r"""Return a share of the closed-form inverse :math:`D/(D^2+\lambda)`, (B, 1, X, Y, Z)."""
+        inverse = share * self.kernel / (self.kernel.square() + regularisation)
+        return self._filter(field_ppm, inverse)
 
     def _filter(self, x: Tensor, response: Tensor) -> Tensor:
         # FFTs need single precision whatever the network runs in

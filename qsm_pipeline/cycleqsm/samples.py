@@ -204,10 +204,13 @@ class MeasuredField:
         Local field with noise, zero outside the mask.
     weights : torch.Tensor, shape (X, Y, Z)
         Reliability in [0, 1].
+    residual_background : bool
+        Sources outside the block are in the field too.
     """
 
     field_ppm: Tensor
     weights: Tensor
+    residual_background: bool = False
 
 
 def measure(block: Block, config: SampleConfig, generator: torch.Generator) -> MeasuredField:
@@ -219,7 +222,8 @@ def measure(block: Block, config: SampleConfig, generator: torch.Generator) -> M
     dipole = BatchDipole([block.grid])
     shape = block.grid.shape
     sources = block.chi_ppm
-    if uniform(0, 1) < config.background:
+    residual_background = uniform(0, 1) < config.background
+    if residual_background:
         outside = smooth_noise(shape, uniform(8, 30), generator) * ~block.mask
         leak = dipole.field(outside[None, None])[0, 0]
         local = dipole.field(sources[None, None])[0, 0]
@@ -236,4 +240,4 @@ def measure(block: Block, config: SampleConfig, generator: torch.Generator) -> M
     noise = math.exp(uniform(*[math.log(v) for v in config.noise_ppm]))
     noisy = torch.randn(shape, generator=generator) * noise / weights.clamp(min=0.1)
     weights = weights * block.mask
-    return MeasuredField((field + noisy) * (weights > 0), weights)
+    return MeasuredField((field + noisy) * (weights > 0), weights, residual_background)

@@ -60,6 +60,7 @@ def collate(
         stack([b.mask for b, _ in both]),
         stack([m.weights for _, m in both]),
         tuple(b.grid for b, _ in both),
+        residual_background=tuple(m.residual_background for _, m in both),
     )
     return TrainBatch(batch, stack([b.chi_ppm for b, _ in maps]))
 

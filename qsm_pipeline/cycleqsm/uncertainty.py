@@ -41,8 +41,8 @@ def error_sources(
     """
     p = prepared
     difference = (passes[0] - passes[1]) / 2
-    data_step = generator.passes()[-1].data_step
-    unexplained = data_step(p.residual(chi_ppm / p.scale_ppm), p.noise, p.dipole) * p.scale_ppm
+    residual = p.residual(chi_ppm / p.scale_ppm)
+    unexplained = p.correction(generator.passes()[-1].data_step, residual) * p.scale_ppm
     inside = _box_mean(p.mask).clamp(min=1e-3)
     mean, difference, unexplained, square = (
         _box_mean(x * p.mask) / inside

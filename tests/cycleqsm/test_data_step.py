@@ -15,14 +15,14 @@ def _noise(value):
     return torch.full((1, 1, 1, 1, 1), value)
 
 
-def _share_found(cycles, grid, noise, step=None):
+def _share_found(cycles, grid, noise, step=None, lowest=0.0):
     """Return how much of a wave across B0 the step finds in its field, sampled periodically."""
     dipole = BatchDipole([grid], fft_shape=grid.shape)
     position = torch.arange(grid.shape[0]) / grid.shape[0]
     wave = torch.cos(2 * torch.pi * cycles * position)[:, None, None].expand(grid.shape)
     wave = wave[None, None]
     with torch.no_grad():
-        found = (step or DataStep())(dipole.field(wave), _noise(noise), dipole)
+        found = (step or DataStep())(dipole.field(wave), _noise(noise), dipole, _noise(lowest))
     return float((found * wave).sum() / wave.square().sum())
 
 
@@ -38,6 +38,16 @@ def test_noise_makes_it_careful():
     shares = [_share_found(8, Grid((64, 8, 8), VOXELS), n) for n in (0.02, 0.1, 0.5)]
     assert shares[0] > 0.99 > shares[1] > shares[2]
     assert _share_found(8, Grid((64, 8, 8), VOXELS), 0.0) == shares[0]  # nothing is that clean
+
+
+def test_long_waves_are_left_alone_where_background_may_be_left():
+    grid = Grid((100, 8, 8), VOXELS)
+    shares = [
+        _share_found(cycles, grid, 0.02, lowest=lowest)
+        for cycles, lowest in ((1, 0.0), (1, 0.05), (5, 0.05), (20, 0.05))
+    ]
+    assert shares[0] > 0.99
+    assert shares[1:] == pytest.approx([0.038, 0.5, 0.94], abs=0.02)
 
 
 def test_large_voxels_are_as_noisy_as_many_small_ones():
@@ -59,11 +69,12 @@ def test_is_linear_in_the_residual_and_each_sample_has_its_own_geometry(grid):
     residual = torch.randn((2, 1, *grid.shape), generator=random)
     step = DataStep()
     noise = torch.tensor([0.1, 0.3])[:, None, None, None, None]
+    lowest = torch.tensor([0.0, 0.05])[:, None, None, None, None]
     with torch.no_grad():
-        both = step(residual, noise, BatchDipole([grid, other]))
+        both = step(residual, noise, BatchDipole([grid, other]), lowest)
         for number, one in enumerate((grid, other)):
             sample = slice(number, number + 1)
-            alone = step(3 * residual[sample], noise[sample], BatchDipole([one]))
+            alone = step(3 * residual[sample], noise[sample], BatchDipole([one]), lowest[sample])
             assert (alone - 3 * both[sample]).norm() < 1e-5 * alone.norm()
 
 
@@ -72,7 +83,7 @@ def test_every_number_is_learned():
     dipole = BatchDipole([grid])
     residual = torch.randn((1, 1, *grid.shape), generator=torch.Generator().manual_seed(0))
     step = DataStep()
-    step(residual, _noise(0.2), dipole).square().mean().backward()
+    step(residual, _noise(0.2), dipole, _noise(0.0)).square().mean().backward()
     gradients = [float(parameter.grad) for parameter in step.parameters()]
     assert len(gradients) == 5
     assert all(torch.isfinite(torch.tensor(gradients)))
