@@ -58,7 +58,7 @@ ARMS: dict[str, dict[str, dict[str, object]]] = {
     "float32": {"optim": {"precision": "fp32"}},
     "full resolution": {},
     "no data steps": {},
-    "plain data steps": {},
+    "plain data steps": {"generator": TV},
     "data step last": {},
 }
 ROW = "| {:16} | {:>6} |" + " {:>4.1f} / {:.3f} / {:.2f} |" * 4

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from qsm_pipeline.cycleqsm.generator import Generator, GeneratorConfig
 
-SHIPPED = "cycleqsm-5"
-SHA256 = {"cycleqsm-5": "dba224ad06cef73f9d513986b2bc088f0b41bb943bea365ed90d87cc34f52fbf"}
+SHIPPED = "cycleqsm-6"
+SHA256 = {"cycleqsm-6": "ceced6fe2c40e03a4209084ecb9ddf8d79c480efe1e2c84bb65e9f95856ccef1"}
 """Hashes of the generators in the package."""
 
 
