@@ -43,8 +43,9 @@ def export(generator: Generator, out: Path) -> list[Path]:
     -----
     What a program around the networks has to do itself (start, data steps, scaling) is the
     forward model and not a network: `qsm_pipeline.cycleqsm.generator.Generator.forward`. The
-    networks take ``channels`` (B, C, X, Y, Z), each axis a multiple of the network's stride, and
-    ``geometry`` (B, 9), see `qsm_pipeline.cycleqsm.generator.describe_geometry`.
+    numbers that the data steps have learned are in the JSON file. The networks take ``channels``
+    (B, C, X, Y, Z), each axis a multiple of the network's stride, and ``geometry`` (B, 9), see
+    `qsm_pipeline.cycleqsm.generator.describe_geometry`.
     """
     try:
         import onnx  # noqa: F401
@@ -69,6 +70,10 @@ def export(generator: Generator, out: Path) -> list[Path]:
             "Units": "standard deviations of the field in the mask",
             "Geometry": "log voxel size in mm (3), squared B0 direction (3), its products (3)",
             "Stride": generator.networks[0].stride,
+            "DataSteps": [
+                {name: float(value) for name, value in step.named_parameters()}
+                for step in generator.data_steps
+            ],
             "Generator": json.loads(json.dumps(asdict(generator.config))),
         },
     )

@@ -151,6 +151,9 @@ def test_onnx_gives_what_torch_gives(tmp_path):
     assert exporting.check(generator.networks[0], written[0]) < 1e-5
     described = json.loads((tmp_path / "generator.json").read_text())
     assert described["Stride"] == generator.networks[0].stride
+    for step, written_step in zip(generator.data_steps, described["DataSteps"], strict=True):
+        assert set(written_step) == {name for name, _ in step.named_parameters()}
+        assert written_step["noise_power"] == pytest.approx(float(step.noise_power))
     torch.nn.init.normal_(generator.networks[0].head.weight, std=0.1)
     with pytest.raises(Exception, match="differs from torch"):
         exporting.check(generator.networks[0], written[0])
