@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from qsm_pipeline.cycleqsm.generator import ERROR_SOURCES, Generator, Prepared
+from qsm_pipeline.cycleqsm.noise import LEAST_NOISE
 
 SAMPLES = 40_000
 """Voxels of each map that calibration looks at."""
@@ -37,7 +38,8 @@ def error_sources(
     -------
     torch.Tensor, shape (B, ERROR_SOURCES, X, Y, Z)
         What the passes disagree about; what the map leaves unexplained of the field, inverted; and
-        the variance of the map, since errors are largest where susceptibility changes.
+        the variance of the map times the relative noise of the field, since errors are largest
+        where susceptibility changes, and the share of it that is lost grows with the noise.
     """
     p = prepared
     difference = (passes[0] - passes[1]) / 2
@@ -48,7 +50,8 @@ def error_sources(
         _box_mean(x * p.mask) / inside
         for x in (chi_ppm, difference.square(), unexplained.square(), chi_ppm.square())
     )
-    return torch.cat([difference, unexplained, (square - mean.square()).clamp(min=0)], 1) * p.mask
+    lost = p.noise.clamp(min=LEAST_NOISE) * (square - mean.square()).clamp(min=0)
+    return torch.cat([difference, unexplained, lost], 1) * p.mask
 
 
 def expected_error_ppm(generator: Generator, sources: Tensor) -> Tensor:

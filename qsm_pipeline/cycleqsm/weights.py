@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from qsm_pipeline.cycleqsm.generator import Generator, GeneratorConfig
 
 SHIPPED = "cycleqsm-6"
-SHA256 = {"cycleqsm-6": "ceced6fe2c40e03a4209084ecb9ddf8d79c480efe1e2c84bb65e9f95856ccef1"}
+SHA256 = {"cycleqsm-6": "3bd9ac7793145649539a23e62cffc08342efb09f78c2722bd23f33a036325aab"}
 """Hashes of the generators in the package."""
 
 

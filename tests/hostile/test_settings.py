@@ -47,7 +47,7 @@ def _shipped():
 def _generator_files(folder):
     tensors, metadata = _shipped()
     data = weights.shipped_path().read_bytes()
-    first = next(iter(tensors))
+    first = next(name for name, tensor in tensors.items() if tensor.dim())
     (folder / "pickle.safetensors").write_bytes(pickle.dumps(_Bomb(folder / "pwned")))
     torch.save({"x": _Bomb(folder / "pwned")}, folder / "torch.safetensors")
     (folder / "half.safetensors").write_bytes(data[: len(data) // 2])
