@@ -126,7 +126,7 @@ class Prepared:
     scale_ppm : torch.Tensor, shape (B, 1, 1, 1, 1)
         Standard deviation of the field in the mask.
     lowest_frequency : torch.Tensor, shape (B, 1, 1, 1, 1)
-        In 1/mm, what the data steps follow.
+        In 1/mm; below it the data steps follow less than half of a residual.
     geometry : torch.Tensor, shape (B, GEOMETRY)
         See :func:`describe_geometry`.
     dipole : BatchDipole
