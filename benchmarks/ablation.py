@@ -33,7 +33,7 @@ from qsm_pipeline.numerics.inversion import InversionProblem
 from qsm_pipeline.numerics.inversion.tv import tv
 from qsm_pipeline.training.data import Batches, Sources, open_batches
 from qsm_pipeline.training.pool import VALIDATION, load_brain, make_pool
-from qsm_pipeline.training.validation import Case, make_cases, scores, validate
+from qsm_pipeline.training.validation import CASES, Case, make_cases, scores, validate
 
 STEPS = 1000
 """The learning rate runs through this many steps, whatever an arm takes in its time."""
@@ -60,8 +60,9 @@ ARMS: dict[str, dict[str, dict[str, object]]] = {
     "no data steps": {},
     "plain data steps": {"generator": TV},
     "data step last": {},
+    "magnitude": {"generator": TV | {"magnitude": True}},
 }
-ROW = "| {:16} | {:>6} |" + " {:>4.1f} / {:.3f} / {:.2f} |" * 4
+ROW = "| {:16} | {:>6} |" + " {:>4.1f} / {:.3f} / {:.2f} |" * len(CASES)
 
 
 def main() -> None:

@@ -34,7 +34,8 @@ def brain(seed, shape=(48, 56, 40)):
     mask = sum(a.square() for a in axes) < 0.85
     chi = 0.05 * torch.sigmoid(8 * (smooth_noise(shape, 12.0, generator) - 0.7))
     chi = chi + 0.02 * smooth_noise(shape, 6.0, generator)
-    return RandomBrain(chi * mask, mask)
+    signal = 1 - 6 * (chi - 0.025) + 0.05 * smooth_noise(shape, 6.0, generator)
+    return RandomBrain(chi * mask, mask, signal * mask)
 
 
 def write_pool(folder):

@@ -21,6 +21,8 @@ NUCLEI = {
     "dentate": (0.10, 0.05, ((15, -58, -34), (7, 5, 4))),
 }
 TISSUES = {"white matter": (-0.03, 0.015), "grey matter": (0.015, 0.015), "csf": (0.01, 0.02)}
+SIGNALS = {"white matter": (0.7, 1.1), "grey matter": (0.8, 1.2), "csf": (0.3, 1.6)}
+"""Smallest and largest magnitude of the tissues, in the order of `TISSUES`."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,14 @@ class RandomBrain:
         Susceptibility, zero outside the mask.
     mask : torch.Tensor, shape (X, Y, Z), bool
         Brain.
+    signal : torch.Tensor, shape (X, Y, Z), optional
+        Magnitude before susceptibility has shortened it, about 1, zero outside the mask. Its edges
+        are those of the tissues, but not its contrasts; unknown for measured maps.
     """
 
     chi_ppm: Tensor
     mask: Tensor
+    signal: Tensor | None = None
 
 
 def random_brain(templates: Templates, generator: torch.Generator) -> RandomBrain:
@@ -88,9 +94,8 @@ def random_brain(templates: Templates, generator: torch.Generator) -> RandomBrai
     in_csf = torch.sigmoid((0.35 - grey - white + sulci) * uniform(6, 20))
     in_grey = (1 - in_white) * (1 - in_csf)
     chi = torch.zeros(shape)
-    for part, (mean, spread) in zip(
-        (in_white * (1 - in_csf), in_grey, in_csf), TISSUES.values(), strict=True
-    ):
+    parts = (in_white * (1 - in_csf), in_grey, in_csf)
+    for part, (mean, spread) in zip(parts, TISSUES.values(), strict=True):
         level = mean + spread * float(torch.randn((), generator=generator))
         rough = uniform(0.001, 0.009) * power_noise(shape, uniform(1.0, 2.2), generator)
         chi += part * (level + rough)
@@ -98,6 +103,7 @@ def random_brain(templates: Templates, generator: torch.Generator) -> RandomBrai
     chi += uniform(-0.2, 0.2) * edges
     iron = uniform(0.3, 1.6)
     bumps = smooth_noise(shape, 25.0, generator)
+    nuclei = []
     for mean, spread, (centre, size) in NUCLEI.values():
         level = iron * (mean + spread * float(torch.randn((), generator=generator)))
         for side in (-1, 1):
@@ -108,12 +114,23 @@ def random_brain(templates: Templates, generator: torch.Generator) -> RandomBrai
             inside = torch.sigmoid((1 - squared.sqrt() + 0.15 * bumps) * max(size) * 1.5)
             rough = 1 + uniform(0, 0.3) * bumps
             chi = chi * (1 - inside) + inside * level * rough
+            nuclei.append(inside)
+    vessels = []
     for wavelength, radius in ((45.0, uniform(0.6, 1.4)), (28.0, uniform(0.3, 0.8))):
         vessel = tubes(shape, wavelength, radius, generator)
         keep = torch.sigmoid(8 * (smooth_noise(shape, 70.0, generator) + uniform(-1.0, 0.3)))
         vessel = vessel * keep
         chi = chi * (1 - vessel) + vessel * uniform(0.1, 0.4)
-    return RandomBrain(chi * mask, mask)
+        vessels.append(vessel)
+    # what follows is drawn last, so that a seed gives the same susceptibility with and without it
+    signal = uniform(-1.0, 1.0) * edges + uniform(0, 0.04) * power_noise(shape, 1.0, generator)
+    for part, (low, high) in zip(parts, SIGNALS.values(), strict=True):
+        signal += part * uniform(low, high)
+    for inside in nuclei:
+        signal = signal * (1 + inside * uniform(-0.2, 0.2))
+    for vessel in vessels:  # blood flows in, or is lost
+        signal = signal * (1 + vessel * uniform(-0.5, 0.5))
+    return RandomBrain(chi * mask, mask, signal.clamp(min=0.05) * mask)
 
 
 def _deform(

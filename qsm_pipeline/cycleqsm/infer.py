@@ -73,7 +73,7 @@ def reconstruct(
     weights : torch.Tensor, shape (X, Y, Z), optional
         Reliability of the field in [0, 1]; 0 where it is not known. The mask by default.
     magnitude : torch.Tensor, shape (X, Y, Z), optional
-        Magnitude image in any unit, for its edges.
+        Magnitude image in any unit.
     memory_gb : float, optional
         Memory for the networks, that of the GPU by default; beyond it they run in tiles.
     uncertainty : bool
@@ -106,10 +106,9 @@ def reconstruct(
         return box.cut(x).permute(order)[None, None].contiguous()
 
     reliable = mask.to(field_ppm) if weights is None else weights * mask
-    edges = None if magnitude is None else turn(magnitude.float())
     batch = FieldBatch(
-        turn(field_ppm.float()), turn(mask), turn(reliable), (turned,), edges,
-        (residual_background,),
+        turn(field_ppm.float()), turn(mask), turn(reliable), (turned,),
+        None if magnitude is None else turn(magnitude.float()), (residual_background,),
     )  # fmt: skip
     prepared = generator.prepare(batch)
     *first, last = generator.passes()
@@ -148,7 +147,8 @@ def _inverted(p: Prepared) -> Prepared:
     turned = {
         name: getattr(p, name).flip((-3, -2, -1)) for name in ("field", "start", "mask", "weights")
     }
-    return replace(p, **turned)
+    contrast = None if p.contrast is None else p.contrast.flip((-3, -2, -1))
+    return replace(p, **turned, contrast=contrast)
 
 
 def _run(

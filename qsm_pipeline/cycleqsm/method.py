@@ -25,7 +25,7 @@ class CycleQsmParams:
     memory_gb : float
         Memory for the networks on a CPU, beyond which they run in tiles.
     magnitude : bool
-        Keep the edges of the magnitude, where there is one.
+        Look at the magnitude too, where there is one and the generator was trained with it.
     uncertainty : bool
         Also estimate the error of the map, which takes the last network a second time.
     """

@@ -40,6 +40,8 @@ class SampleConfig:
         Probability of thin vessels with sharp walls, beside those of the brain.
     texture_ppm : float
         Largest standard deviation of a texture of its own, beside that of the brain.
+    magnitude : float
+        Probability that the magnitude is known, where the brain has one.
     """
 
     size: int = 48
@@ -51,6 +53,7 @@ class SampleConfig:
     lesions: float = 0.3
     vessels: float = 0.4
     texture_ppm: float = 0.012
+    magnitude: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,8 @@ class Subject:
 
     Parameters
     ----------
-    volumes : torch.Tensor, shape (1, 2, X, Y, Z)
-        Susceptibility in ppm and mask, at 1 mm.
+    volumes : torch.Tensor, shape (1, 2 or 3, X, Y, Z)
+        Susceptibility in ppm, mask and, if known, signal, at 1 mm.
     inside : torch.Tensor, shape (N, 3)
         Voxels of the brain, thinned out.
     """
@@ -72,7 +75,8 @@ class Subject:
     def of(cls, brain: RandomBrain) -> Subject:
         """Prepare a brain."""
         inside = brain.mask[::4, ::4, ::4].nonzero().float() * 4
-        return cls(torch.stack([brain.chi_ppm.float(), brain.mask.float()])[None], inside)
+        volumes = [brain.chi_ppm, brain.mask, *([] if brain.signal is None else [brain.signal])]
+        return cls(torch.stack([x.float() for x in volumes])[None], inside)
 
 
 @dataclass(frozen=True)
@@ -87,11 +91,14 @@ class Block:
         The object; nothing outside it has a field.
     grid : Grid
         Geometry.
+    signal : torch.Tensor, shape (X, Y, Z), optional
+        Magnitude before susceptibility has shortened it, about 1.
     """
 
     chi_ppm: Tensor
     mask: Tensor
     grid: Grid
+    signal: Tensor | None = None
 
 
 def draw_block(
@@ -139,8 +146,8 @@ def _try_block(
     offsets = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1)
     offsets = offsets * torch.tensor(voxel)
     points = offsets @ _rotation(config, generator).T + centre
-    relative = 2 * points / (torch.tensor(shape) - 1) - 1
-    chi, mask = grid_sample(subject.volumes, relative.flip(-1)[None], align_corners=True)[0]
+    relative = (2 * points / (torch.tensor(shape) - 1) - 1).flip(-1)[None]
+    chi, mask, *signal = grid_sample(subject.volumes, relative, align_corners=True)[0]
     mask = mask > 0.5
     if uniform(0, 1) < 0.7:  # an edge of its own, away from the brain's
         radii = torch.tensor([uniform(0.75, 1.1) for _ in range(3)])
@@ -156,7 +163,7 @@ def _try_block(
     if uniform(0, 1) < 0.7:  # from white, as measured maps have it, to smooth
         rough = power_noise(grid.shape, uniform(0, 1.8), generator)
         chi = chi + uniform(0, config.texture_ppm) * rough
-    return Block(chi * mask * uniform(0.5, 1.5), mask, grid)
+    return Block(chi * mask * uniform(0.5, 1.5), mask, grid, *signal)
 
 
 def _rotation(config: SampleConfig, generator: torch.Generator) -> Tensor:
@@ -206,11 +213,14 @@ class MeasuredField:
         Reliability in [0, 1].
     residual_background : bool
         Sources outside the block are in the field too.
+    magnitude : torch.Tensor, shape (X, Y, Z), optional
+        In any unit.
     """
 
     field_ppm: Tensor
     weights: Tensor
     residual_background: bool = False
+    magnitude: Tensor | None = None
 
 
 def measure(block: Block, config: SampleConfig, generator: torch.Generator) -> MeasuredField:
@@ -230,14 +240,21 @@ def measure(block: Block, config: SampleConfig, generator: torch.Generator) -> M
         ratio = local[block.mask].std() / leak[block.mask].std().clamp(min=1e-12)
         sources = sources + outside * uniform(0, 0.4) * ratio
     field = dipole.field(sources[None, None])[0, 0]
+    signal = torch.ones(shape) if block.signal is None else block.signal
+    decay = uniform(0, 8) * block.chi_ppm.abs()  # iron and blood shorten the signal
     weights = torch.ones(shape)
-    if uniform(0, 1) < 0.6:  # precision follows the signal, which iron and blood shorten
-        coil = 0.8 + 0.3 * smooth_noise(shape, 20.0, generator)
-        decay = uniform(0, 8) * block.chi_ppm.abs()
-        weights = (coil * torch.exp(-decay)).clamp(0.12, 1)
+    if uniform(0, 1) < 0.6:  # precision follows the signal
+        local = 0.8 + 0.3 * smooth_noise(shape, 20.0, generator)
+        weights = (signal * local * torch.exp(-decay)).clamp(0.12, 1)
+    magnitude = None
+    if block.signal is not None and uniform(0, 1) < config.magnitude:
+        coil = (1 + 0.3 * smooth_noise(shape, 100.0, generator)).clamp(min=0.1)
+        magnitude = signal * coil * torch.exp(-uniform(0, 1) * decay)  # of an earlier echo
+        magnitude = magnitude + uniform(0, 0.05) * torch.randn(shape, generator=generator)
     if uniform(0, 1) < 0.3:  # voxels whose phase could not be trusted
         weights = weights * (smooth_noise(shape, 12.0, generator) < uniform(1.5, 3))
     noise = math.exp(uniform(*[math.log(v) for v in config.noise_ppm]))
     noisy = torch.randn(shape, generator=generator) * noise / weights.clamp(min=0.1)
     weights = weights * block.mask
-    return MeasuredField((field + noisy) * (weights > 0), weights, residual_background)
+    field = (field + noisy) * (weights > 0)
+    return MeasuredField(field, weights, residual_background, magnitude)

@@ -55,11 +55,13 @@ def collate(
     def stack(volumes: Sequence[Tensor]) -> Tensor:
         return torch.stack(list(volumes))[:, None].to(device)
 
+    magnitudes = [0 * m.field_ppm if m.magnitude is None else m.magnitude for _, m in both]
     batch = FieldBatch(
         stack([m.field_ppm for _, m in both]),
         stack([b.mask for b, _ in both]),
         stack([m.weights for _, m in both]),
         tuple(b.grid for b, _ in both),
+        magnitude=stack(magnitudes),
         residual_background=tuple(m.residual_background for _, m in both),
     )
     return TrainBatch(batch, stack([b.chi_ppm for b, _ in maps]))

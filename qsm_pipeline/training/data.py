@@ -170,7 +170,8 @@ def stream(
 
 def _to(batch: TrainBatch, device: torch.device) -> TrainBatch:
     fields = batch.fields
-    moved = {name: getattr(fields, name).to(device) for name in ("field_ppm", "mask", "weights")}
+    names = ("field_ppm", "mask", "weights", "magnitude")
+    moved = {name: getattr(fields, name).to(device) for name in names}
     return replace(batch, fields=replace(fields, **moved), chi_ppm=batch.chi_ppm.to(device))
 
 

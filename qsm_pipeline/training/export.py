@@ -61,12 +61,17 @@ def export(generator: Generator, out: Path) -> list[Path]:
         _export(network, path)
         check(network, path)
         written.append(path)
-    channels = ["x", "correction", "field", "residual", "noise * mask"]
+    config = generator.config
+    channels = ["field", "mask"]
+    if config.start != "none":
+        channels = ["x", "correction", "field", "residual", "noise / weights"]
+    if config.magnitude:
+        channels.append("contrast of the magnitude")
     write_json(
         stem.with_name(stem.name + ".json"),
         {
             "Stages": [path.name for path in written],
-            "Channels": ["field", "mask"] if generator.config.start == "none" else channels,
+            "Channels": channels,
             "Units": "standard deviations of the field in the mask",
             "Geometry": "log voxel size in mm (3), squared B0 direction (3), its products (3)",
             "Stride": generator.networks[0].stride,
@@ -74,7 +79,7 @@ def export(generator: Generator, out: Path) -> list[Path]:
                 {name: float(value) for name, value in step.named_parameters()}
                 for step in generator.data_steps
             ],
-            "Generator": json.loads(json.dumps(asdict(generator.config))),
+            "Generator": json.loads(json.dumps(asdict(config))),
         },
     )
     return written

@@ -75,8 +75,10 @@ def make_pool(
 
 
 def save_brain(folder: Path, number: int, seed: int, brain: RandomBrain) -> None:
-    """Write one brain, its susceptibility in half precision."""
-    tensors = {"chi_ppm": brain.chi_ppm.half(), "mask": brain.mask}
+    """Write one brain, in half precision."""
+    assert brain.signal is not None
+    halves = {"chi_ppm": brain.chi_ppm.half(), "signal": brain.signal.half()}
+    tensors = {**halves, "mask": brain.mask}
     write_atomic(_path(folder, number, seed), save(tensors))
 
 
@@ -91,7 +93,8 @@ def load_brain(folder: Path, number: int, seed: int) -> RandomBrain:
     path = _path(folder, number, seed)
     try:
         tensors = load_file(path)
-        return RandomBrain(tensors["chi_ppm"].float(), tensors["mask"])
+        chi, signal = (tensors[name].float() for name in ("chi_ppm", "signal"))
+        return RandomBrain(chi, tensors["mask"], signal)
     except (OSError, KeyError, SafetensorError) as error:
         raise ConfigError(f"{path} is no brain of a pool ({error}); remove it") from error
 

@@ -132,10 +132,11 @@ class Summary:
             "page(s) not written": self._unwritten,
         }
         reasons = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
-        if reasons:
-            self._echo(f"exit status 1: {reasons}, see above; maps in {out_dir}")
-        else:
-            self._echo(f"maps in {out_dir}")
+        parts = [f"exit status 1: {reasons}, see above"] if reasons else []
+        if failed < len(self.found.runs):
+            parts.append(f"maps in {out_dir}")
+        if parts:
+            self._echo("; ".join(parts))
         return bool(reasons)
 
     def _fail(self, what: str, problem: Problem) -> None:

@@ -95,15 +95,17 @@ def test_scales_exactly_with_the_field_and_is_masked(start, grid):
 def test_any_slice_orientation_gives_the_same_map():
     grid = Grid((24, 30, 20), (1.0, 1.2, 1.5), (0.1, 0.3, 0.94))
     field, mask = _measured(grid)
-    generator = _generator()
-    axial = reconstruct(generator, field, mask, grid).chi_ppm
+    magnitude = 1000 - 300.0 * _ball(grid)
+    generator = _generator(magnitude=True)
+    axial = reconstruct(generator, field, mask, grid, magnitude=magnitude).chi_ppm
     order = (2, 0, 1)  # B0 along the first axis: a sagittal slab
     turned = Grid(
         tuple(grid.shape[a] for a in order),
         tuple(grid.voxel_size_mm[a] for a in order),
         tuple(grid.b0_dir[a] for a in order),
     )
-    other = reconstruct(generator, field.permute(order), mask.permute(order), turned).chi_ppm
+    field, mask, magnitude = (x.permute(order) for x in (field, mask, magnitude))
+    other = reconstruct(generator, field, mask, turned, magnitude=magnitude).chi_ppm
     assert (other - axial.permute(order)).norm() < 1e-3 * axial.norm()
 
 
@@ -144,6 +146,33 @@ def test_edges_of_the_magnitude_sharpen_the_start(grid):
     informed = error(magnitude[None, None])
     assert informed < 0.9 * error(None)
     assert informed == pytest.approx(error(7 * magnitude[None, None]), rel=1e-3)
+
+
+@pytest.mark.parametrize("start", ["none", "tikhonov", "tv"])
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
+def test_the_magnitude_counts_whatever_its_unit(start, grid, monkeypatch):
+    monkeypatch.setattr(infer, "TILE", 8)
+    field, mask = _measured(grid)
+    magnitude = 1000 - 300.0 * _ball(grid)
+
+    def made(generator, factor=1.0, magnitude=None, **options):
+        found = reconstruct(
+            generator, factor * field, mask, grid, magnitude=magnitude, uncertainty=True, **options
+        )
+        return found.chi_ppm / factor
+
+    generator = _generator(start, magnitude=True)
+    without, informed = made(generator), made(generator, magnitude=magnitude)
+    assert (informed - without).norm() > 1e-3 * without.norm()
+    assert torch.equal(made(generator, magnitude=0 * magnitude), without)
+    for same in (
+        made(generator, magnitude=7 * magnitude),
+        made(generator, 3.0, magnitude),
+        made(generator, magnitude=magnitude, memory_gb=1e-6),
+    ):
+        assert (same - informed).norm() < 1e-4 * informed.norm()
+    blind = _generator(start, edge_weight=1.0)
+    assert torch.equal(made(blind, magnitude=magnitude), made(blind))
 
 
 def test_the_expected_error_does_not_need_the_first_networks_again(monkeypatch):

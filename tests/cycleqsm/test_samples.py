@@ -1,9 +1,12 @@
 """Samples: seeded, whole objects, and blocks of measured fields that become such."""
 
+from dataclasses import replace
+
 import torch
 from small_training import brain
 
 from qsm_pipeline.cycleqsm import measured
+from qsm_pipeline.cycleqsm.magnitude import magnitude_contrast
 from qsm_pipeline.cycleqsm.measured import MeasuredVolume, draw_measured, measured_subject
 from qsm_pipeline.cycleqsm.physics import BatchDipole
 from qsm_pipeline.cycleqsm.samples import SampleConfig, Subject, draw_block, measure
@@ -66,6 +69,22 @@ def test_strong_sources_are_measured_less_well():
     assert max(ratios) < 1.15
 
 
+def test_the_magnitude_is_known_as_often_as_asked_and_shows_the_tissues():
+    def drawn(probability):
+        config = SampleConfig(size=24, lesions=0, vessels=0, texture_ppm=0, magnitude=probability)
+        return [_sample(seed, config) for seed in range(8)]
+
+    assert all(scan.magnitude is None for _, scan in drawn(0.0))
+    assert 0 < sum(scan.magnitude is None for _, scan in drawn(0.5)) < 8
+    correlations = []
+    for block, scan in drawn(1.0):
+        inside = block.mask
+        contrast = magnitude_contrast(scan.magnitude, inside.float(), block.grid)
+        both = torch.stack([contrast[inside], block.chi_ppm[inside]])
+        correlations.append(float(torch.corrcoef(both)[0, 1]))
+    assert sum(correlations) / 8 < -0.5  # the brains' signal falls with susceptibility
+
+
 def test_background_and_noise_are_added_where_asked():
     noisy = SampleConfig(size=24, noise_ppm=(0.004, 0.004), background=0.0)
     block, scan = _sample(0, noisy)
@@ -125,4 +144,7 @@ def test_measured_maps_become_subjects_at_one_millimetre():
         truth.chi_ppm, truth.mask, Grid((30, 24, 40), (1.0, 2.0, 0.5), (0.0, 0.0, 1.0))
     )
     assert subject.volumes.shape == (1, 2, 30, 48, 20)
-    draw_block([subject], CLEAN, torch.Generator().manual_seed(0))
+    block = draw_block([subject], CLEAN, torch.Generator().manual_seed(0))
+    assert block.signal is None
+    always = replace(CLEAN, magnitude=1.0)
+    assert measure(block, always, torch.Generator().manual_seed(0)).magnitude is None

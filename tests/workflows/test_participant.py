@@ -282,7 +282,7 @@ def test_stop_on_first_crash(finished, tmp_path):
     assert result.exit_code == 1
     assert "FAILED sub-01 in read:" in result.output
     assert "FAILED sub-02 was not run to its end after another failure" in result.output
-    assert result.output.splitlines()[-1].startswith("exit status 1: 2 of 2 run(s) failed")
+    assert result.output.splitlines()[-1] == "exit status 1: 2 of 2 run(s) failed, see above"
     assert _maps(tmp_path / "out") == []
 
 

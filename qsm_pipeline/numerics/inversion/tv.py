@@ -22,7 +22,8 @@ class TvParams(AdmmParams):
     edge_fraction : float
         The part of the mask with the steepest magnitude, where there is one.
     edge_weight : float
-        How much gradients cost there, 1 to take no notice of the magnitude.
+        How much gradients cost there of what they cost elsewhere, which is more the less this is:
+        on average they cost the same. 1 to take no notice of the magnitude.
     """
 
     edge_fraction: float = 0.3
@@ -62,5 +63,6 @@ def tv(problem: InversionProblem, params: TvParams | None = None) -> Tensor:
     edges = None
     if problem.magnitude is not None and params.edge_weight < 1:
         edges = edge_weights(box, problem.magnitude, params.edge_fraction, params.edge_weight)
+        edges /= edges[box.mask].mean()
     solver = TotalVariationAdmm(box, problem, params, data, edges)
     return box.unpad(solver.run(params.max_iterations))

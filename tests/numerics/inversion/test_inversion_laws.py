@@ -1,11 +1,14 @@
 """Laws of every inversion, and the reference."""
 
+import sys
+
 import pytest
 import torch
 from grids import radius_mm
 
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.inversion import METHODS, InversionProblem
+from qsm_pipeline.numerics.inversion.admm import TotalVariationAdmm
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
 from qsm_pipeline.numerics.inversion.tv import TvParams, tv
 from qsm_pipeline.numerics.operators import DipoleOperator
@@ -116,6 +119,24 @@ def test_over_relaxation_comes_sooner_to_the_same_map(grid):
     plain, relaxed = ((found(20, r) - end).norm() for r in (1.0, 1.6))
     assert relaxed < 0.85 * plain
     assert (found(400, 1.6) - end).norm() < 0.002 * end.norm()
+
+
+@grids
+def test_edges_of_the_magnitude_cost_less_and_everything_on_average_the_same(grid, monkeypatch):
+    chi, mask = _truth(grid)
+    costs = []
+
+    class Recorded(TotalVariationAdmm):
+        def __init__(self, box, problem, params, data, edges):
+            costs.append(edges[box.mask])
+            super().__init__(box, problem, params, data, edges)
+
+    monkeypatch.setattr(sys.modules[tv.__module__], "TotalVariationAdmm", Recorded)
+    problem = InversionProblem(DipoleOperator(grid)(chi) * mask, mask, grid, magnitude=1 - chi)
+    tv(problem, TvParams(edge_fraction=0.2, edge_weight=0.4, max_iterations=1))
+    assert costs[0].mean() == pytest.approx(1, abs=1e-5)
+    assert costs[0].min() == pytest.approx(0.4 * float(costs[0].max()))
+    assert (costs[0] < 1).float().mean() == pytest.approx(0.2, abs=0.02)
 
 
 def test_medi_keeps_the_edges_that_the_magnitude_shows():
