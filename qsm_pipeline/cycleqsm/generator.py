@@ -52,8 +52,8 @@ class GeneratorConfig:
     magnitude : bool
         The networks also see the magnitude, where one is given.
     edge_fraction, edge_weight : float
-        Where a magnitude is given: the part of the mask where it is steepest, and how much gradients
-        cost the ``tv`` start there of what they cost elsewhere.
+        Where a magnitude is given: the part of the mask where it is steepest, and how much
+        gradients cost the ``tv`` start there of what they cost elsewhere.
     tikhonov : float
         Regularisation of the closed-form start.
     margin_mm : float

@@ -25,7 +25,7 @@ from qsm_pipeline.training.data import Batches, Sources
 from qsm_pipeline.training.finetune import finetune
 from qsm_pipeline.training.loop import RunOptions, train
 from qsm_pipeline.training.pool import VALIDATION, load_brain, make_pool, numbers_in
-from qsm_pipeline.training.validation import make_cases
+from qsm_pipeline.training.validation import CASES, make_cases
 
 
 @pytest.fixture(scope="module")
@@ -131,10 +131,13 @@ def test_what_a_training_leaves(tmp_path, pool):
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["2", "4"]
     assert 0 < float(rows[0]["low noise nrmse"]) < float(rows[0]["high noise nrmse"])
-    assert len(list((tmp_path / "images").glob("*.png"))) == 8
+    assert len(list((tmp_path / "images").glob("*.png"))) == 2 * len(CASES)
     generator = load_generator(tmp_path / "generator.safetensors")
     for case in make_cases([brain(number) for number in VALIDATION], 2.0).values():
-        made = reconstruct(generator, case.field_ppm, case.mask, case.grid, uncertainty=True)
+        made = reconstruct(
+            generator, case.field_ppm, case.mask, case.grid, magnitude=case.magnitude,
+            uncertainty=True,
+        )  # fmt: skip
         error = (made.chi_ppm - case.chi_ppm)[case.mask]
         expected = made.uncertainty_ppm[case.mask].square().mean().sqrt()
         assert 0.7 < (error - error.mean()).square().mean().sqrt() / expected < 1.4
