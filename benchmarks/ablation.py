@@ -60,7 +60,6 @@ ARMS: dict[str, dict[str, dict[str, object]]] = {
     "no data steps": {},
     "plain data steps": {"generator": TV},
     "data step last": {},
-    "magnitude": {"generator": TV | {"magnitude": True}},
 }
 ROW = "| {:16} | {:>6} |" + " {:>4.1f} / {:.3f} / {:.2f} |" * len(CASES)
 

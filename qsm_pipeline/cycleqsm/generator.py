@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from qsm_pipeline.cycleqsm.data_step import DataStep
-from qsm_pipeline.cycleqsm.magnitude import magnitude_contrast
 from qsm_pipeline.cycleqsm.noise import LEAST_NOISE, field_noise_ppm
 from qsm_pipeline.cycleqsm.physics import BatchDipole
 from qsm_pipeline.cycleqsm.unet import SpaceToDepthUNet
@@ -49,8 +48,6 @@ class GeneratorConfig:
         Iterations of the ``tv`` start.
     tv_weight, tv_exponent : float
         Its weight over that power of the field's noise in standard deviations of the field.
-    magnitude : bool
-        The networks also see the magnitude, where one is given.
     edge_fraction, edge_weight : float
         Where a magnitude is given: the part of the mask where it is steepest, and how much
         gradients cost the ``tv`` start there of what they cost elsewhere.
@@ -67,7 +64,6 @@ class GeneratorConfig:
     tv_iterations: int = 10
     tv_weight: float = 0.05
     tv_exponent: float = 1.0
-    magnitude: bool = False
     edge_fraction: float = 0.3
     edge_weight: float = 0.6
     tikhonov: float = 0.02
@@ -96,7 +92,8 @@ class FieldBatch:
     grids : tuple of Grid
         Geometry of each sample.
     magnitude : torch.Tensor, shape (B, 1, X, Y, Z), optional
-        Magnitude image in any unit; all zero where there is none.
+        Magnitude image in any unit, whose edges the ``tv`` start keeps; all zero where there is
+        none.
     residual_background : tuple of bool, optional
         Of which samples background removal made the field: the data steps leave its long
         wavelengths alone, where what is left of the background is strongest.
@@ -137,8 +134,6 @@ class Prepared:
         See :func:`describe_geometry`.
     dipole : BatchDipole
         The forward model.
-    contrast : torch.Tensor, shape (B, 1, X, Y, Z), optional
-        Of the magnitude, for networks that see it.
     """
 
     field: Tensor
@@ -150,7 +145,6 @@ class Prepared:
     lowest_frequency: Tensor
     geometry: Tensor
     dipole: BatchDipole
-    contrast: Tensor | None = None
 
     def residual(self, chi: Tensor) -> Tensor:
         """Return what a map over ``scale_ppm`` leaves unexplained of the field."""
@@ -188,7 +182,6 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config or GeneratorConfig()
         channels = 2 if self.config.start == "none" else 5
-        channels += self.config.magnitude
         self.networks = nn.ModuleList(
             [
                 SpaceToDepthUNet(channels, self.config.widths, GEOMETRY)
@@ -230,18 +223,8 @@ class Generator(nn.Module):
         if batch.residual_background:
             measured = torch.tensor(batch.residual_background, device=field.device)
             lowest = BACKGROUND_FREQUENCY * measured[:, None, None, None, None]
-        contrast = self._contrast(batch, mask) if self.config.magnitude else None
         geometry = describe_geometry(batch.grids, field.device)
-        return Prepared(
-            field, start, mask, batch.weights, noise, scale, lowest, geometry, dipole, contrast
-        )
-
-    @staticmethod
-    def _contrast(batch: FieldBatch, mask: Tensor) -> Tensor:
-        if batch.magnitude is None:
-            return torch.zeros_like(mask)
-        samples = zip(batch.magnitude, mask, batch.grids, strict=True)
-        return torch.stack([magnitude_contrast(v[0], m[0], grid)[None] for v, m, grid in samples])
+        return Prepared(field, start, mask, batch.weights, noise, scale, lowest, geometry, dipole)
 
     def _tv(self, field: Tensor, batch: FieldBatch, number: int, noise: Tensor) -> Tensor:
         magnitude = None if batch.magnitude is None else batch.magnitude[number, 0]
@@ -283,15 +266,14 @@ class Generator(nn.Module):
         p = prepared
         evaluate = evaluate or (lambda network, *inputs: network(*inputs))
         x = p.start
-        seen = [] if p.contrast is None else [p.contrast]
         noise = p.noise * p.mask / p.weights.clamp(min=LEAST_WEIGHT)
         for data_step, network in self.passes() if passes is None else passes:
             if self.config.start == "none":
-                channels = [p.field, p.mask, *seen]
+                channels = [p.field, p.mask]
             else:
                 residual = p.residual(x)
                 correction = p.correction(data_step, residual)
-                channels = [x, correction, p.field, residual, noise, *seen]
+                channels = [x, correction, p.field, residual, noise]
                 x = x + correction
             x = (x + evaluate(network, torch.cat(channels, 1), p.geometry).float()) * p.mask
         return x * p.scale_ppm

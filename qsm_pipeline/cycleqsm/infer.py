@@ -73,7 +73,7 @@ def reconstruct(
     weights : torch.Tensor, shape (X, Y, Z), optional
         Reliability of the field in [0, 1]; 0 where it is not known. The mask by default.
     magnitude : torch.Tensor, shape (X, Y, Z), optional
-        Magnitude image in any unit.
+        Magnitude image in any unit, for its edges.
     memory_gb : float, optional
         Memory for the networks, that of the GPU by default; beyond it they run in tiles.
     uncertainty : bool
@@ -147,8 +147,7 @@ def _inverted(p: Prepared) -> Prepared:
     turned = {
         name: getattr(p, name).flip((-3, -2, -1)) for name in ("field", "start", "mask", "weights")
     }
-    contrast = None if p.contrast is None else p.contrast.flip((-3, -2, -1))
-    return replace(p, **turned, contrast=contrast)
+    return replace(p, **turned)
 
 
 def _run(

@@ -25,14 +25,14 @@ class CycleQsmParams:
     memory_gb : float
         Memory for the networks on a CPU, beyond which they run in tiles.
     magnitude : bool
-        Look at the magnitude too, where there is one and the generator was trained with it.
+        Keep the edges of the magnitude, where there is one.
     uncertainty : bool
         Also estimate the error of the map, which takes the last network a second time.
     """
 
     generator: str = ""
     memory_gb: float = 6.0
-    magnitude: bool = False
+    magnitude: bool = True
     uncertainty: bool = True
 
     def __post_init__(self) -> None:

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from qsm_pipeline.cycleqsm.generator import Generator, GeneratorConfig
 
-SHIPPED = "cycleqsm-6"
-SHA256 = {"cycleqsm-6": "3bd9ac7793145649539a23e62cffc08342efb09f78c2722bd23f33a036325aab"}
+SHIPPED = "cycleqsm-7"
+SHA256 = {"cycleqsm-7": "eb49105565b41e6b70fcd9b3b333cc39bafbed6dc4cc57965ae8b8d7116efb34"}
 """Hashes of the generators in the package."""
 
 

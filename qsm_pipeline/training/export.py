@@ -61,17 +61,12 @@ def export(generator: Generator, out: Path) -> list[Path]:
         _export(network, path)
         check(network, path)
         written.append(path)
-    config = generator.config
-    channels = ["field", "mask"]
-    if config.start != "none":
-        channels = ["x", "correction", "field", "residual", "noise / weights"]
-    if config.magnitude:
-        channels.append("contrast of the magnitude")
+    channels = ["x", "correction", "field", "residual", "noise / weights"]
     write_json(
         stem.with_name(stem.name + ".json"),
         {
             "Stages": [path.name for path in written],
-            "Channels": channels,
+            "Channels": ["field", "mask"] if generator.config.start == "none" else channels,
             "Units": "standard deviations of the field in the mask",
             "Geometry": "log voxel size in mm (3), squared B0 direction (3), its products (3)",
             "Stride": generator.networks[0].stride,
@@ -79,7 +74,7 @@ def export(generator: Generator, out: Path) -> list[Path]:
                 {name: float(value) for name, value in step.named_parameters()}
                 for step in generator.data_steps
             ],
-            "Generator": json.loads(json.dumps(asdict(config))),
+            "Generator": json.loads(json.dumps(asdict(generator.config))),
         },
     )
     return written

