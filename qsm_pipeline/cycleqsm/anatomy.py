@@ -22,7 +22,7 @@ NUCLEI = {
 }
 TISSUES = {"white matter": (-0.03, 0.015), "grey matter": (0.015, 0.015), "csf": (0.01, 0.02)}
 SIGNALS = {"white matter": (0.7, 1.1), "grey matter": (0.8, 1.2), "csf": (0.3, 1.6)}
-"""Smallest and largest magnitude of the tissues, in the order of `TISSUES`."""
+"""Smallest and largest magnitude of the tissues, relative, in the order of `TISSUES`."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class RandomBrain:
     mask : torch.Tensor, shape (X, Y, Z), bool
         Brain.
     signal : torch.Tensor, shape (X, Y, Z), optional
-        Magnitude before susceptibility has shortened it, about 1, zero outside the mask. Its edges
-        are those of the tissues, but not its contrasts; unknown for measured maps.
+        Magnitude before any decay, relative (about 1), zero outside the mask. It has the edges of
+        the tissues and contrasts of its own; unknown for measured maps.
     """
 
     chi_ppm: Tensor

@@ -24,7 +24,7 @@ ERROR_SOURCES = 3
 GEOMETRY = 9
 """Numbers that describe the geometry of a sample to the network."""
 LEAST_WEIGHT = 0.1
-"""Where a weight is below it, the networks take the noise for what it is there."""
+"""The networks see the noise divided by the weight of each voxel, or by this where it is less."""
 BACKGROUND_FREQUENCY = 0.05
 """In 1/mm: below it background removal leaves more of the background than there is to correct."""
 
@@ -125,7 +125,7 @@ class Prepared:
     mask, weights : torch.Tensor
         As in `FieldBatch`, the mask as numbers.
     noise : torch.Tensor, shape (B, 1, 1, 1, 1)
-        Noise of the field over its standard deviation, where the weight is 1.
+        Noise of the field over its standard deviation, on average where the weight exceeds 0.5.
     scale_ppm : torch.Tensor, shape (B, 1, 1, 1, 1)
         Standard deviation of the field in the mask.
     lowest_frequency : torch.Tensor, shape (B, 1, 1, 1, 1)

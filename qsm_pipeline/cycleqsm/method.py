@@ -46,8 +46,8 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
     """Invert a local field with a trained generator.
 
     Where background removal made the field, what sources outside the mask explain of it is
-    subtracted first, and weights are brought nearer to 1: the generator has been taught little of
-    such residues and of very uneven noise.
+    subtracted first, and weights are brought nearer to 1: the generator does worse with such
+    residues and with very uneven weights.
 
     Parameters
     ----------

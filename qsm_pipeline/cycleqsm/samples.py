@@ -92,7 +92,7 @@ class Block:
     grid : Grid
         Geometry.
     signal : torch.Tensor, shape (X, Y, Z), optional
-        Magnitude before susceptibility has shortened it, about 1.
+        Magnitude before any decay, relative (about 1).
     """
 
     chi_ppm: Tensor

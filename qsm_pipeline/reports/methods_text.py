@@ -185,7 +185,13 @@ def _field(one: Mapped, used: Mapping[str, Any]) -> str:
 
 
 def _inversion(used: Mapping[str, Any]) -> str:
-    text = _step(sentences.INVERSION, str(used.get("Inversion", "")), used, "InversionParameters")
+    name = str(used.get("Inversion", ""))
+    text = _step(sentences.INVERSION, name, used, "InversionParameters")
+    if name == "cycleqsm" and (used.get("InversionParameters") or {}).get("magnitude"):
+        text += (
+            " It starts from a few iterations of total variation, whose gradients cost less at "
+            "edges of the magnitude [@liu2012]."
+        )
     if "Generator" in used:
         text += f" Trained weights: {used['Generator']}."
     return text + " The dipole kernel is that of the continuous Fourier transform [@marques2005]."

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from qsm_pipeline.bids.derivatives import write_json
-from qsm_pipeline.cycleqsm.generator import GEOMETRY, Generator
+from qsm_pipeline.cycleqsm.generator import GEOMETRY, LEAST_WEIGHT, Generator
 from qsm_pipeline.cycleqsm.unet import SpaceToDepthUNet
 from qsm_pipeline.exceptions import ConfigError
 
@@ -61,7 +61,8 @@ def export(generator: Generator, out: Path) -> list[Path]:
         _export(network, path)
         check(network, path)
         written.append(path)
-    channels = ["x", "correction", "field", "residual", "noise / weights"]
+    noise = f"noise * mask / max(weights, {LEAST_WEIGHT:g})"
+    channels = ["x", "correction", "field", "residual", noise]
     write_json(
         stem.with_name(stem.name + ".json"),
         {

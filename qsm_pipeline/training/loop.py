@@ -202,7 +202,9 @@ def _open_state(
 def _cases(config: TrainConfig, sources: Sources, echo: Callable[[str], None]) -> dict[str, Case]:
     make_pool(sources.pool, VALIDATION, sources.pool_seed, echo)
     brains = [load_brain(sources.pool, n, sources.pool_seed) for n in VALIDATION]
-    return make_cases(brains, config.validation.voxel_mm)
+    cases = make_cases(brains, config.validation.voxel_mm)
+    uses_magnitude = config.generator.start == "tv"
+    return {name: c for name, c in cases.items() if uses_magnitude or c.magnitude is None}
 
 
 def _kept(out: Path) -> Path:

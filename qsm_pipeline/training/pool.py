@@ -75,7 +75,7 @@ def make_pool(
 
 
 def save_brain(folder: Path, number: int, seed: int, brain: RandomBrain) -> None:
-    """Write one brain, in half precision."""
+    """Write one brain with its signal, in half precision."""
     assert brain.signal is not None
     halves = {"chi_ppm": brain.chi_ppm.half(), "signal": brain.signal.half()}
     tensors = {**halves, "mask": brain.mask}
@@ -88,7 +88,7 @@ def load_brain(folder: Path, number: int, seed: int) -> RandomBrain:
     Raises
     ------
     ConfigError
-        If the file is damaged.
+        If the file is damaged or of an earlier version.
     """
     path = _path(folder, number, seed)
     try:
@@ -96,7 +96,10 @@ def load_brain(folder: Path, number: int, seed: int) -> RandomBrain:
         chi, signal = (tensors[name].float() for name in ("chi_ppm", "signal"))
         return RandomBrain(chi, tensors["mask"], signal)
     except (OSError, KeyError, SafetensorError) as error:
-        raise ConfigError(f"{path} is no brain of a pool ({error}); remove it") from error
+        raise ConfigError(
+            f"{path} is no brain of a pool, or of an earlier version ({error}); remove {folder}, "
+            "and its brains are made again"
+        ) from error
 
 
 def numbers_in(folder: Path, seed: int) -> list[int]:

@@ -27,7 +27,7 @@ CASES = {
     "anisotropic with magnitude": (1, (1, 1, 2), (0.0, 0.3, 0.95), 0.002, True),
 }
 DECAY_PER_PPM = 3.0
-"""Of the logarithm of the magnitude, where it is known."""
+"""In 1/ppm: how fast the logarithm of the magnitude falls with the size of the susceptibility."""
 
 
 @dataclass(frozen=True)

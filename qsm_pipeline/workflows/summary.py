@@ -95,7 +95,7 @@ class Summary:
     def note_missing_maps(self, out_dir: Path) -> None:
         """Take in which runs have no map in the output folder."""
         for run in self.found.runs:
-            chi = out_dir / output_path(run.entities, "chi")
+            chi = _map_of(run, out_dir)
             if not chi.is_file():
                 missing = Problem(f"has no susceptibility map: {chi} does not exist")
                 self._fail(run.prefix, missing)
@@ -133,7 +133,7 @@ class Summary:
         }
         reasons = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
         parts = [f"exit status 1: {reasons}, see above"] if reasons else []
-        if failed < len(self.found.runs):
+        if any(_map_of(run, out_dir).is_file() for run in self.found.runs):
             parts.append(f"maps in {out_dir}")
         if parts:
             self._echo("; ".join(parts))
@@ -143,6 +143,10 @@ class Summary:
         self._problems.setdefault(what, []).append(problem)
         crash_file = f" ({problem.crash_file})" if problem.crash_file else ""
         self._echo(f"FAILED {what} {problem}{crash_file}")
+
+
+def _map_of(run: GreRun, out_dir: Path) -> Path:
+    return out_dir / output_path(run.entities, "chi")
 
 
 def _telling(failures: Sequence[Failure]) -> list[Failure]:

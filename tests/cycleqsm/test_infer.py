@@ -149,6 +149,30 @@ def test_edges_of_the_magnitude_sharpen_the_start(grid):
     assert error(0 * magnitude[None, None]) == error(None)
 
 
+def test_the_networks_see_the_noise_of_each_voxel():
+    grid = GRIDS["anisotropic"]
+    field, mask = _measured(grid)
+    weights = torch.rand(grid.shape, generator=torch.Generator().manual_seed(3)) * mask
+    weights[mask & (weights < 0.2)] = 0
+    generator, seen = _generator(), []
+    prepared = generator.prepare(
+        FieldBatch(field[None, None], mask[None, None], weights[None, None], (grid,))
+    )
+
+    def evaluate(network, channels, geometry):
+        seen.append(channels[0, 4])
+        return network(channels, geometry)
+
+    with torch.no_grad():
+        generator(prepared, evaluate)
+    noise = float(prepared.noise)
+    known = weights > 0
+    for channel in seen:
+        assert torch.allclose(channel[known], noise / weights[known])
+        assert torch.allclose(channel[mask & ~known], torch.tensor(10 * noise))
+        assert not channel[~mask].any()
+
+
 def test_the_expected_error_does_not_need_the_first_networks_again(monkeypatch):
     grid = GRIDS["oblique"]
     field, mask = _measured(grid)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from small_training import SETTINGS, brain, config, write_pool
 
 from qsm_pipeline.cycleqsm.generator import Generator
@@ -131,6 +132,7 @@ def test_what_a_training_leaves(tmp_path, pool):
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["2", "4"]
     assert 0 < float(rows[0]["low noise nrmse"]) < float(rows[0]["high noise nrmse"])
+    assert rows[0]["high noise with magnitude nrmse"] != rows[0]["high noise nrmse"]
     assert len(list((tmp_path / "images").glob("*.png"))) == 2 * len(CASES)
     generator = load_generator(tmp_path / "generator.safetensors")
     for case in make_cases([brain(number) for number in VALIDATION], 2.0).values():
@@ -240,6 +242,16 @@ def test_pool_is_made_once_and_again_by_its_seed(tmp_path):
     told = []
     make_pool(tmp_path / "a", [0], 0, told.append)
     assert not told
+
+
+def test_a_brain_without_a_magnitude_is_of_an_earlier_version(tmp_path):
+    write_pool(tmp_path)
+    path = next(tmp_path.glob("*0002.safetensors"))
+    tensors = load_file(path)
+    del tensors["signal"]
+    save_file(tensors, path)
+    with pytest.raises(ConfigError, match=r"earlier version.*signal.*remove"):
+        load_brain(tmp_path, 2, 0)
 
 
 def test_a_damaged_brain_is_named(tmp_path):

@@ -22,8 +22,8 @@ class TvParams(AdmmParams):
     edge_fraction : float
         The part of the mask with the steepest magnitude, where there is one.
     edge_weight : float
-        How much gradients cost there of what they cost elsewhere, which is more the less this is:
-        on average they cost the same. 1 to take no notice of the magnitude.
+        Cost of gradients there over their cost elsewhere; the mean over the mask stays the same.
+        1 to take no notice of the magnitude.
     """
 
     edge_fraction: float = 0.3
