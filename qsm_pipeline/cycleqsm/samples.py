@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from qsm_pipeline.cycleqsm.anatomy import RandomBrain
+from qsm_pipeline.cycleqsm.generator import LEAST_WEIGHT
 from qsm_pipeline.cycleqsm.physics import BatchDipole
 from qsm_pipeline.cycleqsm.textures import power_noise, smooth_noise, tubes
 from qsm_pipeline.numerics.grid import Grid
@@ -254,7 +255,7 @@ def measure(block: Block, config: SampleConfig, generator: torch.Generator) -> M
     if uniform(0, 1) < 0.3:  # voxels whose phase could not be trusted
         weights = weights * (smooth_noise(shape, 12.0, generator) < uniform(1.5, 3))
     noise = math.exp(uniform(*[math.log(v) for v in config.noise_ppm]))
-    noisy = torch.randn(shape, generator=generator) * noise / weights.clamp(min=0.1)
+    noisy = torch.randn(shape, generator=generator) * noise / weights.clamp(min=LEAST_WEIGHT)
     weights = weights * block.mask
     field = (field + noisy) * (weights > 0)
     return MeasuredField(field, weights, residual_background, magnitude)
