@@ -167,8 +167,9 @@ OUTPUTS = {
     "chi": Output("Chimap", units="ppm", description="Magnetic susceptibility."),
     "uncertainty": Output(
         "Chimap", "uncertainty", units="ppm",
-        description="Uncertainty of the susceptibility, from two passes of the network and from "
-        "what the field does not confirm; not calibrated, as a rule less than the error.",
+        description="Expected error of the susceptibility, one standard deviation, from two "
+        "passes of the network, what the field does not confirm and how much the map varies; "
+        "calibrated on simulated brains.",
     ),
     "brain_mask": Output(
         "mask", "brain", mask_type="Brain", description="Brain before any erosion."

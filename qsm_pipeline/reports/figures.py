@@ -166,7 +166,8 @@ FIGURES: dict[str, Figure] = {
     ),
     "uncertainty": _map(
         "Uncertainty of the susceptibility",
-        "Where not to trust the map. Not calibrated: as a rule less than the error.",
+        "Where not to trust the map: its expected error, one standard deviation. It was "
+        "calibrated on simulated brains and tells little of a single voxel.",
         "uncertainty", Scale("ppm", (0.0, 0.01), cmap="magma"),
     ),
     "r2star": _map(
