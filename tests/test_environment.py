@@ -1,6 +1,8 @@
 """The whole command where a cluster or a container takes things away."""
 
+import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 import faults
 import pytest
 
+HUGE_PAGES = "glibc.malloc.hugetlb"
 MAP = "sub-01/anat/sub-01_Chimap.nii.gz"
 
 
@@ -120,13 +123,35 @@ def test_what_a_user_and_a_job_bring_along(tmp_path):
     assert (out / "sub-01.html").is_file()
 
 
+def _huge_pages_on_request():
+    library, version = platform.libc_ver()
+    kernel = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    recent = library == "glibc" and tuple(map(int, version.split("."))) >= (2, 35)
+    return recent and kernel.is_file() and "[madvise]" in kernel.read_text()
+
+
+def _process_of_a_node(folder, **environment):
+    script = Path(__file__).with_name("node_process.py")
+    result = subprocess.run(
+        [sys.executable, str(script), str(folder)], capture_output=True, text=True, check=True,
+        env=faults.environment() | environment,
+    )  # fmt: skip
+    return json.loads(result.stdout.splitlines()[-1])
+
+
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads in /proc")
 def test_threads_of_a_node(tmp_path):
     """Without a limit each library would start a thread for each core of the machine."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    script = Path(__file__).with_name("node_threads.py")
-    result = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=True,
-        env=faults.environment() | dict.fromkeys(names, "7"),
-    )  # fmt: skip
-    assert result.stdout.splitlines()[-1] == "[1, '1', '1', '1']"
+    found = _process_of_a_node(tmp_path, **dict.fromkeys(names, "7"))
+    assert found["threads"] == 1
+    assert found["limits"] == ["1", "1", "1"]
+
+
+@pytest.mark.skipif(not _huge_pages_on_request(), reason="needs glibc and huge pages on request")
+def test_memory_of_a_node(tmp_path):
+    """It comes in huge pages, unless the user has told glibc not to."""
+    for name, tunables, expected in (("default", "", True), ("off", f"{HUGE_PAGES}=0", False)):
+        (tmp_path / name).mkdir()
+        found = _process_of_a_node(tmp_path / name, GLIBC_TUNABLES=tunables)
+        assert (found["huge_mib"] > 0.8 * found["filled_mib"]) is expected, (name, found)

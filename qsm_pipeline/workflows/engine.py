@@ -16,7 +16,12 @@ from nipype.pipeline.engine import Node, Workflow
 
 from qsm_pipeline.exceptions import ConfigError
 from qsm_pipeline.locks import NameLocks
-from qsm_pipeline.resources import Resources, limit_threads, use_short_temporary_folder
+from qsm_pipeline.resources import (
+    Resources,
+    limit_threads,
+    use_huge_pages,
+    use_short_temporary_folder,
+)
 from qsm_pipeline.workflows.cluster_plugin import cluster_plugin
 from qsm_pipeline.workflows.failures import Failure, read_crash_file
 from qsm_pipeline.workflows.plugin import ProcessPerNodePlugin
@@ -83,6 +88,7 @@ def run_workflow(
     """
     os.environ.setdefault("LOGNAME", "qsm-pipeline")  # nipype's cluster plugins insist on it
     limit_threads(resources.omp_nthreads)
+    use_huge_pages()
     use_short_temporary_folder()
     work_dir = Path(workflow.base_dir)
     elsewhere = on_cluster(plugin)
