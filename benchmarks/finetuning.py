@@ -22,6 +22,7 @@ import torch
 from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.cycleqsm.config import TrainConfig
 from qsm_pipeline.cycleqsm.generator import Generator
+from qsm_pipeline.cycleqsm.infer import reconstruct
 from qsm_pipeline.cycleqsm.physics import BatchDipole
 from qsm_pipeline.cycleqsm.textures import smooth_noise
 from qsm_pipeline.cycleqsm.weights import load_generator
@@ -30,7 +31,7 @@ from qsm_pipeline.training.data import Sources
 from qsm_pipeline.training.finetune import finetune
 from qsm_pipeline.training.loop import RunOptions
 from qsm_pipeline.training.pool import load_brain, make_pool
-from qsm_pipeline.training.validation import Case, validate
+from qsm_pipeline.training.validation import Case, scores
 
 TILT = math.radians(20)
 VOXEL_MM = (0.8, 0.8, 2.0)
@@ -100,7 +101,8 @@ def write(case: Case, root: Path, subject: str) -> None:
 
 
 def report(name: str, brain: int, generator: Generator, case: Case) -> None:
-    found = validate(generator, case)[1]
+    made = reconstruct(generator, case.field_ppm, case.mask, case.grid, residual_background=True)
+    found = scores(made.chi_ppm, case)
     print(
         f"| {name} | {brain + 1} | {found['nrmse']:.1f} | {found['xsim']:.3f} "
         f"| {found['slope']:.2f} |",

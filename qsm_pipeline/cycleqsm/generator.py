@@ -23,6 +23,8 @@ ERROR_SOURCES = 3
 """What an expected error is made of; see `qsm_pipeline.cycleqsm.uncertainty`."""
 GEOMETRY = 9
 """Numbers that describe the geometry of a sample to the network."""
+UNKNOWN_NOISE = 0.1
+"""Of a field, over its standard deviation, where the mask is too small or thin to tell."""
 LEAST_WEIGHT = 0.1
 """The networks see the noise divided by the weight of each voxel, or by this where it is less."""
 BACKGROUND_FREQUENCY = 0.05
@@ -125,7 +127,8 @@ class Prepared:
     mask, weights : torch.Tensor
         As in `FieldBatch`, the mask as numbers.
     noise : torch.Tensor, shape (B, 1, 1, 1, 1)
-        Noise of the field over its standard deviation, on average where the weight exceeds 0.5.
+        Noise of the field over its standard deviation, on average where the weight exceeds half of
+        the largest.
     scale_ppm : torch.Tensor, shape (B, 1, 1, 1, 1)
         Standard deviation of the field in the mask.
     lowest_frequency : torch.Tensor, shape (B, 1, 1, 1, 1)
@@ -196,20 +199,19 @@ class Generator(nn.Module):
     def prepare(self, batch: FieldBatch) -> Prepared:
         """Scale a batch and compute its closed-form or TV start; nothing here is trained."""
         mask = batch.mask.to(batch.field_ppm)
-        field = batch.field_ppm * mask
+        field = torch.where(batch.mask & (batch.weights > 0), batch.field_ppm, 0.0)
         count = mask.sum((-3, -2, -1), keepdim=True).clamp(min=1)
         mean = field.sum((-3, -2, -1), keepdim=True) / count
         variance = ((field - mean) * mask).square().sum((-3, -2, -1), keepdim=True) / count
         scale = variance.sqrt()
         scale = torch.where(scale > 0, scale, 1.0)
         field = field / scale
-        noise = torch.tensor(
-            [
-                field_noise_ppm(f[0] * (w[0] > 0), w[0] > 0.5, grid)
-                for f, w, grid in zip(field, batch.weights, batch.grids, strict=True)
-            ],
-            device=field.device,
-        )[:, None, None, None, None]
+        found = [
+            field_noise_ppm(f[0], w[0] > 0.5 * w.max(), grid)
+            for f, w, grid in zip(field, batch.weights, batch.grids, strict=True)
+        ]
+        levels = [UNKNOWN_NOISE if level is None else level for level in found]
+        noise = torch.tensor(levels, device=field.device)[:, None, None, None, None]
         margin = self.config.margin_mm
         dipole = BatchDipole(batch.grids, margin_mm=margin, device=field.device)
         start = torch.zeros_like(field)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
@@ -105,7 +106,7 @@ def reconstruct(
     def turn(x: Tensor) -> Tensor:
         return box.cut(x).permute(order)[None, None].contiguous()
 
-    reliable = mask.to(field_ppm) if weights is None else weights * mask
+    reliable = mask.float() if weights is None else weights.float() * mask
     batch = FieldBatch(
         turn(field_ppm.float()), turn(mask), turn(reliable), (turned,),
         None if magnitude is None else turn(magnitude.float()), (residual_background,),
@@ -158,17 +159,18 @@ def _run(
 ) -> Tensor:
     device = prepared.field.device
     if memory_gb is None and device.type == "cuda":
-        memory_gb = torch.cuda.mem_get_info(device)[0] / 2**30
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        memory_gb = (torch.cuda.mem_get_info(device)[0] + cached) / 2**30
     needed = BYTES_PER_VOXEL * prepared.field.numel() / 2**30
     if memory_gb is not None and needed > memory_gb:
         LOGGER.warning("The networks need %.1f GiB of %.1f: using tiles", needed, memory_gb)
         return _apply(generator, prepared, passes, _tiled)
-    try:
+    with suppress(torch.OutOfMemoryError):
         return _apply(generator, prepared, passes, None)
-    except torch.OutOfMemoryError:
-        LOGGER.warning("The GPU's memory is not enough for the whole volume: using tiles")
-        torch.cuda.empty_cache()
-        return _apply(generator, prepared, passes, _tiled)
+    # only here, with the error gone, is the memory of what failed free
+    LOGGER.warning("The GPU's memory is not enough for the whole volume: using tiles")
+    torch.cuda.empty_cache()
+    return _apply(generator, prepared, passes, _tiled)
 
 
 def _tiled(network: SpaceToDepthUNet, x: Tensor, geometry: Tensor) -> Tensor:
@@ -190,7 +192,8 @@ def _apply(
 def fast_precision(device: torch.device) -> torch.dtype | None:
     """Return the 16-bit type that a device computes faster with, if any."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        native = torch.cuda.get_device_capability(device) >= (8, 0)  # older ones emulate bfloat16
+        return torch.bfloat16 if native else torch.float16
     probes: list[Callable[[], bool]] = [
         getattr(torch.cpu, name, lambda: False)
         for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

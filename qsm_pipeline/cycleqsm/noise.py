@@ -20,7 +20,7 @@ LEAST_NOISE = 0.02
 """Over a field's standard deviation: no field is believed to be less noisy."""
 
 
-def field_noise_ppm(field_ppm: Tensor, mask: Tensor, grid: Grid) -> float:
+def field_noise_ppm(field_ppm: Tensor, mask: Tensor, grid: Grid) -> float | None:
     """Estimate the standard deviation of white noise in a local field.
 
     Parameters
@@ -34,8 +34,8 @@ def field_noise_ppm(field_ppm: Tensor, mask: Tensor, grid: Grid) -> float:
 
     Returns
     -------
-    float
-        In ppm; proportional to the field. 0 for a mask too small to tell.
+    float, optional
+        In ppm; proportional to the field. None where the mask is too small or thin to tell.
 
     Notes
     -----
@@ -45,7 +45,7 @@ def field_noise_ppm(field_ppm: Tensor, mask: Tensor, grid: Grid) -> float:
     window = _taper(mask.to(field_ppm))
     energy = float(window.square().sum())
     if energy < 64:
-        return 0.0
+        return None
     spectrum = rfft3(field_ppm * window)
     axes = frequencies(grid.shape, grid.voxel_size_mm, device=field_ppm.device)
     relative = [2 * k.abs() * v for k, v in zip(axes, grid.voxel_size_mm, strict=True)]
@@ -54,7 +54,7 @@ def field_noise_ppm(field_ppm: Tensor, mask: Tensor, grid: Grid) -> float:
     cone = (kernel.abs() < CONE) & (radius > SMALLEST_FREQUENCY)
     power = (spectrum.real.square() + spectrum.imag.square())[cone]
     if not power.numel():
-        return 0.0
+        return None
     return math.sqrt(float(power.median()) / math.log(2) / energy)  # power is exponential
 
 

@@ -10,6 +10,11 @@ from torch import Tensor
 SPATIAL = (-3, -2, -1)
 
 
+def widest_float(device: torch.device | str | None) -> torch.dtype:
+    """Return double precision, or single where a device (Apple's) has no double."""
+    return torch.float32 if torch.device(device or "cpu").type == "mps" else torch.float64
+
+
 def fast_size(n: int) -> int:
     """Return the smallest even size of at least ``n`` whose prime factors are 2, 3, 5 and 7."""
     size = n + n % 2
@@ -59,13 +64,14 @@ def frequencies(
     voxel_size_mm: Sequence[float],
     *,
     device: torch.device | str | None = None,
-    dtype: torch.dtype = torch.float64,
+    dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the frequencies in 1/mm of the half spectrum, shaped to broadcast over it.
 
     The Nyquist frequency of an even axis is negative on the first two axes and positive on the
-    last, as in ``torch.fft``.
+    last, as in ``torch.fft``. They are as precise as the device can be by default.
     """
+    dtype = dtype or widest_float(device)
     kx = torch.fft.fftfreq(shape[0], voxel_size_mm[0], dtype=dtype, device=device)
     ky = torch.fft.fftfreq(shape[1], voxel_size_mm[1], dtype=dtype, device=device)
     kz = torch.fft.rfftfreq(shape[2], voxel_size_mm[2], dtype=dtype, device=device)
@@ -77,12 +83,13 @@ def offsets_mm(
     voxel_size_mm: Sequence[float],
     *,
     device: torch.device | str | None = None,
-    dtype: torch.dtype = torch.float64,
+    dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the offsets from the first voxel of a periodic grid, shaped to broadcast over it.
 
     They have the order in which a kernel is transformed: zero first, the negative ones last.
     """
+    dtype = dtype or widest_float(device)
     x, y, z = (
         torch.fft.fftfreq(n, 1 / n, dtype=dtype, device=device) * voxel
         for n, voxel in zip(shape, voxel_size_mm, strict=True)

@@ -49,7 +49,7 @@ def dipole_kernel(
     axes = frequencies(shape, grid.voxel_size_mm, device=device)
     signed = []
     for k, n, voxel in zip(axes, shape, grid.voxel_size_mm, strict=True):
-        nyquist = (k.abs() - 0.5 / voxel).abs() < 1e-9 if n % 2 == 0 else torch.zeros_like(k) > 0
+        nyquist = (2 * k.abs() * voxel > 1 - 1e-6) & (n % 2 == 0)
         signed.append(torch.where(nyquist, 0.0, k))
     b = grid.b0_dir
     squared = sum(k * k for k in axes)
@@ -102,6 +102,6 @@ def smv_kernel(
     unequal = torch.stack([(s - squared / 3)[inside] for s in squares[:2]]) / radius_mm**2
     excess = torch.linalg.pinv(unequal @ unequal.T, hermitian=True) @ unequal.sum(1)
     weights = 1 - excess @ unequal
-    ball = torch.zeros(shape, dtype=torch.float64, device=device)
+    ball = torch.zeros(shape, dtype=weights.dtype, device=device)
     ball[inside] = weights / weights.sum()
     return rfft3(ball).real.to(dtype)

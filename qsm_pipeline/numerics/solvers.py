@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.fourier import widest_float
+
 
 def conjugate_gradient(
     operator: Callable[[Tensor], Tensor],
@@ -45,13 +47,13 @@ def conjugate_gradient(
     rounded to single, the directions lose their conjugacy and the result depends on the scale of
     the data and on the number of threads.
     """
-    single = rhs.dtype
+    single, wide = rhs.dtype, widest_float(rhs.device)
 
     def apply(function: Callable[[Tensor], Tensor], vector: Tensor) -> Tensor:
-        return function(vector.to(single)).double()
+        return function(vector.to(single)).to(wide)
 
-    x = torch.zeros_like(rhs).double() if start is None else start.double()
-    residual = rhs.double() if start is None else rhs - apply(operator, x)
+    x = torch.zeros_like(rhs, dtype=wide) if start is None else start.to(wide)
+    residual = rhs.to(wide) if start is None else rhs - apply(operator, x)
     bound = tolerance * float(torch.linalg.vector_norm(rhs))
     direction = torch.zeros_like(residual)
     previous = 1.0

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
+from qsm_pipeline.numerics.bounding_box import BoundingBox
 from qsm_pipeline.numerics.grid import Grid
 
 MAX_RELATIVE_RESIDUAL = 0.3
@@ -90,7 +91,7 @@ def rim_weight(mask: Tensor, grid: Grid) -> Tensor:
     """Return a ramp from the mask's surface, near 0, to 1 at a depth of :data:`RIM_MM`.
 
     Near the surface the local field cannot be told from the background, whichever way it was
-    removed.
+    removed. Where the mask is thin along an axis the ramp is shorter, so that its middle counts.
 
     Parameters
     ----------
@@ -105,8 +106,9 @@ def rim_weight(mask: Tensor, grid: Grid) -> Tensor:
         Weights in [0, 1]; zero outside the mask.
     """
     share = mask.to(torch.float32)[None, None]
+    extent = BoundingBox.of(mask, grid).inner.shape if mask.any() else mask.shape
     for axis, voxel in enumerate(grid.voxel_size_mm):
-        reach = round(RIM_MM / voxel)
+        reach = min(round(RIM_MM / voxel), extent[axis] // 4)
         along = [reach if a == axis else 0 for a in range(3)]
         share = avg_pool3d(share, [2 * r + 1 for r in along], stride=1, padding=along)
     return (2 * share[0, 0] - 1).clamp(0, 1) * mask

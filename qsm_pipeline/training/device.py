@@ -34,7 +34,7 @@ def processes(device: str) -> Iterator[torch.device]:
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device of a name, the best there is for ``auto``.
+    """Return the device of a name; a CUDA one or the CPU for ``auto``.
 
     Raises
     ------
@@ -42,9 +42,7 @@ def find_device(name: str) -> torch.device:
         If there is no such device.
     """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -35,7 +35,8 @@ def predict(
     Parameters
     ----------
     field, mask, out : pathlib.Path
-        NIfTI files; ``out`` ends in ``.nii.gz``.
+        NIfTI files; ``out`` ends in ``.nii.gz``. Where the field is 0 or no number it is not
+        known.
     uncertainty : pathlib.Path, optional
         Also write the expected error there; the map is then the mean of two passes.
     magnitude : pathlib.Path, optional
@@ -74,7 +75,7 @@ def predict(
     if magnitude is not None:
         edges = torch.from_numpy(read_volume(magnitude, volume).values).to(place)
     made = reconstruct(
-        generator, values, inside.to(place), volume.grid, magnitude=edges,
+        generator, values, inside.to(place), volume.grid, (values != 0).float(), edges,
         uncertainty=uncertainty is not None, residual_background=residual_background,
     )  # fmt: skip
     metadata: dict[str, Any] = {
@@ -97,5 +98,5 @@ def predict(
 
 
 def _write(path: Path, values: torch.Tensor, header: Nifti1Header, metadata: dict) -> None:
-    write_json(path.with_name(path.name.removesuffix(".nii.gz") + ".json"), metadata)
     write_image(path, values.cpu().numpy(), header)
+    write_json(path.with_name(path.name.removesuffix(".nii.gz") + ".json"), metadata)

@@ -107,6 +107,14 @@ def check_methods(methods: Mapping[str, Any]) -> None:
         )
 
 
+def with_absolute_paths(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters of a method whose files are found from the folders of nodes too."""
+    found = dict(params)
+    if found.get("generator"):
+        found["generator"] = str(Path(found["generator"]).absolute())
+    return found
+
+
 def _check_types(params: type, values: Mapping[str, Any]) -> None:
     """Refuse values that would fail in the nodes of each participant, or that mean nothing."""
     types = get_type_hints(params)

@@ -29,6 +29,7 @@ from qsm_pipeline.workflows.checks import (
     check_regions,
     too_few_echoes,
     validate_bids,
+    with_absolute_paths,
 )
 from qsm_pipeline.workflows.engine import check_plugin, on_cluster, run_workflow
 from qsm_pipeline.workflows.ledger import Ledger
@@ -121,6 +122,7 @@ def run_participants(
     check_folders(bids_dir, output=out_dir, work=work_dir)
     methods = {**METHOD_DEFAULTS, **methods}
     check_methods(methods)
+    methods["inversion_params"] = with_absolute_paths(methods["inversion_params"] or {})
     resources = Resources.resolve(nprocs, omp_nthreads, mem_gb, device)
     plugin = _plugin(nipype_plugin_file)
     memory_gb = math.inf if on_cluster(plugin) else resources.mem_gb

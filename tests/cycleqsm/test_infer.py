@@ -1,17 +1,26 @@
 """The generator on whole volumes: tiles, scale, orientation, files."""
 
 import hashlib
+import weakref
 
 import pytest
 import torch
 from grids import GRIDS
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from qsm_pipeline.cycleqsm import infer, weights
-from qsm_pipeline.cycleqsm.generator import FieldBatch, Generator, GeneratorConfig
-from qsm_pipeline.cycleqsm.infer import reconstruct
+from qsm_pipeline.cycleqsm.generator import (
+    UNKNOWN_NOISE,
+    FieldBatch,
+    Generator,
+    GeneratorConfig,
+)
+from qsm_pipeline.cycleqsm.infer import fast_precision, reconstruct
 from qsm_pipeline.cycleqsm.tiles import in_tiles
 from qsm_pipeline.cycleqsm.unet import SpaceToDepthUNet
 from qsm_pipeline.cycleqsm.weights import load_generator, save_generator
+from qsm_pipeline.numerics import fourier, solvers
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.operators import DipoleOperator
 
@@ -229,3 +238,92 @@ def test_weights_survive_the_file_and_nothing_else_is_taken(tmp_path, monkeypatc
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     with pytest.raises(ValueError, match="SHA-256"):
         load_generator()
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
+@pytest.mark.parametrize("wrong", [5.0, float("nan")])
+def test_a_field_that_is_not_known_does_not_matter(grid, wrong):
+    field, mask = _measured(grid)
+    known = mask & ~_ball(grid)
+    spoilt = torch.where(known, field, wrong)
+    found, expected = (
+        reconstruct(_generator(), f, mask, grid, known.float(), uncertainty=True)
+        for f in (spoilt, field * known)
+    )
+    assert torch.equal(found.chi_ppm, expected.chi_ppm)
+    assert torch.equal(found.uncertainty_ppm, expected.uncertainty_ppm)
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
+def test_only_the_relative_size_of_weights_tells_where_noise_is_measured(grid):
+    field, mask = _measured(grid)
+    noise = [
+        _generator().prepare(FieldBatch(
+            field[None, None], mask[None, None], scale * mask[None, None], (grid,)
+        )).noise
+        for scale in (1.0, 0.4)
+    ]  # fmt: skip
+    assert torch.equal(*noise)
+
+
+def test_noise_that_cannot_be_measured_is_not_taken_to_be_none():
+    grid = Grid((40, 40, 3))
+    field, mask = torch.randn(grid.shape), torch.ones(grid.shape, dtype=torch.bool)
+    batch = FieldBatch(field[None, None], mask[None, None], mask[None, None].float(), (grid,))
+    assert float(_generator().prepare(batch).noise) == pytest.approx(UNKNOWN_NOISE)
+
+
+def test_what_failed_for_lack_of_memory_is_gone_before_tiles_are_tried(monkeypatch):
+    grid = Grid((40, 36, 44))
+    field, mask = _measured(grid)
+    expected = reconstruct(_generator(), field, mask, grid, memory_gb=1e-6).chi_ppm
+    failed, apply = [], infer._apply
+
+    def short_of_memory(generator, prepared, passes, evaluate):
+        if evaluate is None:
+            large = torch.zeros(9)
+            failed.append(weakref.ref(large))
+            raise torch.OutOfMemoryError
+        assert failed[-1]() is None
+        return apply(generator, prepared, passes, evaluate)
+
+    monkeypatch.setattr(infer, "_apply", short_of_memory)
+    assert torch.equal(reconstruct(_generator(), field, mask, grid).chi_ppm, expected)
+    assert failed
+
+
+@pytest.mark.parametrize(("capability", "dtype"), [((7, 0), "float16"), ((8, 0), "bfloat16")])
+def test_a_gpu_that_emulates_bfloat16_gets_the_other_type(monkeypatch, capability, dtype):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert fast_precision(torch.device("cuda")) is getattr(torch, dtype)
+
+
+class _NoDouble(TorchDispatchMode):
+    """A device without double precision, as Apple's GPUs are."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **kwargs or {})
+        wide = (torch.float64, torch.complex128)
+        assert not any(torch.is_tensor(x) and x.dtype in wide for x in tree_leaves(out)), func
+        return out
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
+@pytest.mark.parametrize("residual_background", [False, True])
+def test_no_double_precision_where_a_device_has_none(grid, monkeypatch, residual_background):
+    field, mask = _measured(grid)
+    options = {"uncertainty": True, "residual_background": residual_background}
+    magnitude = 1 + field
+    expected = reconstruct(_generator(), field, mask, grid, None, magnitude, **options)
+    for module in (fourier, solvers):
+        monkeypatch.setattr(module, "widest_float", lambda device: torch.float32)
+    generator = _generator()
+    with _NoDouble():
+        found = reconstruct(generator, field, mask, grid, None, magnitude, **options)
+    difference = (found.chi_ppm - expected.chi_ppm).norm()
+    assert difference < 1e-3 * expected.chi_ppm.norm()
+
+
+def test_only_apple_has_no_double_precision():
+    assert fourier.widest_float("mps") is torch.float32
+    assert {fourier.widest_float(d) for d in ("cpu", "cuda", None)} == {torch.float64}

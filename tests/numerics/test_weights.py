@@ -1,5 +1,6 @@
 """Which parts of the field are believed."""
 
+import pytest
 import torch
 
 from qsm_pipeline.numerics.field_fit import weighted_field_fit
@@ -52,3 +53,14 @@ def test_weights_fall_in_steep_field_and_at_the_rim():
     assert (along.diff() >= 0).all()
     assert along[0] < 0.2
     assert along[-1] == 1
+
+
+@pytest.mark.parametrize(("slices", "voxel_mm"), [(8, 1.0), (4, 2.0), (16, 0.5), (2, 1.0)])
+def test_the_middle_of_a_thin_mask_counts(slices, voxel_mm):
+    grid = Grid((30, 28, slices), (1.0, 1.0, voxel_mm))
+    weights = rim_weight(torch.ones(grid.shape, dtype=torch.bool), grid)
+    assert weights[15, 14, slices // 2] == 1
+    thick = Grid((30, 28, slices + 20), (1.0, 1.0, voxel_mm))
+    mask = torch.zeros(thick.shape, dtype=torch.bool)
+    mask[..., 10 : 10 + slices] = True
+    assert torch.allclose(rim_weight(mask, thick)[..., 10 : 10 + slices], weights)

@@ -8,7 +8,12 @@ import pytest
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.bids.segmentations import Segmentation
 from qsm_pipeline.exceptions import ConfigError
-from qsm_pipeline.workflows.checks import check_methods, check_regions, too_few_echoes
+from qsm_pipeline.workflows.checks import (
+    check_methods,
+    check_regions,
+    too_few_echoes,
+    with_absolute_paths,
+)
 from qsm_pipeline.workflows.run import METHOD_DEFAULTS
 
 ATLAS = {"atlas": Path("a.nii.gz"), "atlas_template": Path("t.nii.gz")}
@@ -67,3 +72,12 @@ def test_one_echo_is_skipped_where_two_are_needed(methods, option):
 
 def test_one_echo_is_enough_by_default():
     assert not too_few_echoes((_run(),), METHOD_DEFAULTS)
+
+
+def test_nodes_find_a_generator_that_was_given_relative_to_the_current_folder(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    params = with_absolute_paths({"generator": "site.safetensors", "memory_gb": 3.0})
+    assert params == {"generator": str(tmp_path / "site.safetensors"), "memory_gb": 3.0}
+    assert with_absolute_paths({"generator": ""}) == {"generator": ""}

@@ -19,6 +19,8 @@ class TikhonovParams:
     regularisation : float
         Weight of the penalty for a field noise of 0.001 ppm; it grows in proportion to the
         noise where that is known.
+    noise_floor_ppm : float
+        No field is believed to be less noisy.
     penalty : str
         ``identity`` for the norm of the susceptibility, ``gradient`` for that of its gradient.
     margin_mm : float
@@ -27,11 +29,12 @@ class TikhonovParams:
 
     regularisation: float = 0.004
     penalty: str = "identity"
+    noise_floor_ppm: float = 5e-4
     margin_mm: float = 16.0
 
     def __post_init__(self) -> None:
-        if not self.regularisation > 0:
-            raise ValueError(f"Expected a positive regularisation, got {self.regularisation}")
+        if not (self.regularisation > 0 and self.noise_floor_ppm > 0):
+            raise ValueError(f"Expected a positive regularisation and noise floor, got {self}")
         if self.penalty not in ("identity", "gradient"):
             raise ValueError(f"Expected penalty identity or gradient, got {self.penalty!r}")
 
@@ -58,7 +61,8 @@ def tikhonov(problem: InversionProblem, params: TikhonovParams | None = None) ->
     params = params or TikhonovParams()
     box = SpectralBox(problem, params.margin_mm)
     penalty = box.laplacian() if params.penalty == "gradient" else 1.0
-    noise = 1.0 if not problem.noise_ppm else problem.noise_ppm / 1e-3
+    noise_ppm = problem.noise_ppm or 1e-3
+    noise = max(noise_ppm, params.noise_floor_ppm) / 1e-3
     denominator = box.dipole.square() + params.regularisation * noise * penalty
     denominator[0, 0, 0] = 1  # the mean is not measured
     inverse = box.dipole / denominator

@@ -210,3 +210,12 @@ def test_reference():
         subtract_reference(chi, mask, grid, "csf", torch.full(grid.shape, 30.0))
     with pytest.raises(ValueError, match="brain, csf, none"):
         subtract_reference(chi, mask, grid, "moon")
+
+
+def test_a_field_almost_without_noise_is_still_regularised():
+    grid = GRIDS["oblique"]
+    chi, mask = _truth(grid)
+    field = DipoleOperator(grid)(chi) * mask
+    for name in set(METHODS) - {"ilsqr", "rts", "tkd"}:  # those do not ask for the noise
+        tiny, little = (_invert(name, field, mask, grid, noise_ppm=n) for n in (1e-7, 5e-4))
+        assert torch.allclose(tiny, little), name
