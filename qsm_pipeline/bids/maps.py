@@ -154,14 +154,15 @@ def find_local_fields(derivatives: Path) -> list[tuple[Path, Path]]:
 
 
 def find_maps(derivatives: Path) -> list[Path]:
-    """Find the susceptibility maps of a derivatives folder.
+    """Find the susceptibility maps of a derivatives folder; those with ``desc`` are other things.
 
     Raises
     ------
     BIDSInputError
         If there is none, or one is not in ppm.
     """
-    found = sorted(derivatives.rglob("*_Chimap.nii*"))
+    named = sorted(derivatives.rglob("*_Chimap.nii*"))
+    found = [path for path in named if "desc" not in parse_name(path.name).entities]
     if not found:
         raise BIDSInputError(f"{derivatives} holds no map: expected *_Chimap.nii.gz")
     for path in found:

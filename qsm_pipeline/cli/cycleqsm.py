@@ -70,9 +70,10 @@ def _training_options(command: Callable[..., None]) -> Callable[..., None]:
 @_told
 def prepare(data_dir: Path, brains: int, seed: int) -> None:
     """Make the pool of random brains in DATA_DIR; those that exist are kept."""
-    from qsm_pipeline.training.pool import VALIDATION, make_pool
+    from qsm_pipeline.training.pool import VALIDATION, make_brains, make_pool
 
-    make_pool(data_dir, (*range(brains), *VALIDATION), seed, click.echo)
+    make_brains(data_dir, brains, seed, click.echo)
+    make_pool(data_dir, VALIDATION, seed, click.echo)
 
 
 @main.command()

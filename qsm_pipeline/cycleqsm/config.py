@@ -8,11 +8,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from qsm_pipeline.cycleqsm.generator import GeneratorConfig
 from qsm_pipeline.cycleqsm.losses import ADVERSARIAL
 from qsm_pipeline.cycleqsm.samples import SampleConfig
 
 PRESETS = ("default", "paper", "finetune")
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}
+"""The 16-bit type of the networks, if any."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,14 @@ class OptimConfig:
     history: int = 50
     precision: str = "bf16"
 
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"Expected {', '.join(PRECISIONS)}, got {self.precision!r}")
+        least = {"steps": 1, "maps": 1, "accumulate": 1, "fields": 0, "history": 0}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise ValueError(f"Expected {name} >= {value}, got {getattr(self, name)}")
+
 
 @dataclass(frozen=True)
 class ValidationConfig:
@@ -108,6 +120,8 @@ class ValidationConfig:
     keep: str = "best"
 
     def __post_init__(self) -> None:
+        if self.every < 1 or not self.voxel_mm > 0:
+            raise ValueError(f"Expected every >= 1 and voxel_mm > 0, got {self}")
         if self.keep not in ("best", "last"):
             raise ValueError(f"Expected keep = best or last, got {self.keep!r}")
 
@@ -153,16 +167,13 @@ class TrainConfig:
         for name, value in values.items():
             if name not in known:
                 raise ValueError(f"Unknown key {name!r}; known: {', '.join(sorted(known))}")
-            if isinstance(value, dict):
-                section = getattr(config, name)
-                keys = {f.name for f in fields(section)}
-                wrong = sorted(set(value) - keys)
-                if wrong:
-                    raise ValueError(
-                        f"Unknown key {name}.{wrong[0]}; known: {', '.join(sorted(keys))}"
-                    )
-                frozen = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
-                value = replace(section, **frozen)
+            before = getattr(config, name)
+            if isinstance(before, int):
+                value = _like(before, value, name)
+            elif isinstance(value, dict):
+                value = _section(before, value, name)
+            else:
+                raise ValueError(f"{name} is {value!r}, expected a table")
             config = replace(config, **{name: value})
         return config
 
@@ -186,3 +197,25 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return nested dictionaries of plain values."""
         return asdict(self)
+
+
+def _section(before: Any, values: dict[str, Any], name: str) -> Any:
+    """Return a section with other values."""
+    known = {f.name for f in fields(before)}
+    for key in values:
+        if key not in known:
+            raise ValueError(f"Unknown key {name}.{key}; known: {', '.join(sorted(known))}")
+    changes = {key: _like(getattr(before, key), v, f"{name}.{key}") for key, v in values.items()}
+    return replace(before, **changes)
+
+
+def _like(before: Any, value: Any, name: str) -> Any:
+    """Return a value if it is of the kind of the one before it."""
+    if isinstance(before, tuple):
+        if not isinstance(value, list | tuple) or not value:
+            raise ValueError(f"{name} is {value!r}, expected a list such as {list(before)}")
+        return tuple(_like(before[0], part, name) for part in value)
+    wanted = (int, float) if isinstance(before, float) else type(before)
+    if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(before, bool):
+        raise ValueError(f"{name} is {value!r}, expected something such as {before!r}")
+    return value

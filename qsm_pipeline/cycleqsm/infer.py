@@ -12,6 +12,7 @@ from torch import Tensor
 
 from qsm_pipeline.cycleqsm.generator import Evaluate, FieldBatch, Generator, Pass, Prepared
 from qsm_pipeline.cycleqsm.long_waves import long_wave_correction
+from qsm_pipeline.cycleqsm.orientation import b0_last, permuted
 from qsm_pipeline.cycleqsm.tiles import in_tiles
 from qsm_pipeline.cycleqsm.uncertainty import error_sources, expected_error_ppm
 from qsm_pipeline.cycleqsm.unet import SpaceToDepthUNet
@@ -96,12 +97,8 @@ def reconstruct(
         If the mask is empty.
     """
     box = BoundingBox.of(mask, grid)
-    order = _order(box.inner)
-    turned = Grid(
-        tuple(box.inner.shape[a] for a in order),
-        tuple(box.inner.voxel_size_mm[a] for a in order),
-        tuple(box.inner.b0_dir[a] for a in order),
-    )
+    order = b0_last(box.inner)
+    turned = permuted(box.inner, order)
 
     def turn(x: Tensor) -> Tensor:
         return box.cut(x).permute(order)[None, None].contiguous()
@@ -135,12 +132,6 @@ def reconstruct(
     expected = restore(expected_error_ppm(generator, sources)[0, 0])
     parts = torch.stack([restore(x) for x in sources[0]]) if keep_error_sources else None
     return Reconstruction(restore(chi[0, 0]), expected, parts)
-
-
-def _order(grid: Grid) -> list[int]:
-    """Return the axes with the one nearest to B0 last, as in training."""
-    last = max(range(3), key=lambda axis: abs(grid.b0_dir[axis]))
-    return [axis for axis in range(3) if axis != last] + [last]
 
 
 def _inverted(p: Prepared) -> Prepared:

@@ -10,12 +10,16 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from qsm_pipeline.cycleqsm.anatomy import RandomBrain
+from qsm_pipeline.cycleqsm.orientation import b0_last, permuted
 from qsm_pipeline.cycleqsm.physics import BatchDipole
 from qsm_pipeline.cycleqsm.samples import Block, MeasuredField, SampleConfig, Subject
+from qsm_pipeline.numerics.bounding_box import BoundingBox
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.tikhonov import tikhonov
 
+CENTRES = 10_000
+"""Voxels of a volume that blocks are centred on, about."""
 BORDER = 2
 """Voxels inside the faces of a block whose field does not count in the field cycle."""
 
@@ -34,6 +38,8 @@ class MeasuredVolume:
         Closed-form estimate of the susceptibility.
     unexplained_ppm : torch.Tensor, shape (X, Y, Z)
         The field less that of the estimate.
+    inside : torch.Tensor, shape (N, 3)
+        Some voxels of the mask, all over it.
     grid : Grid
         Geometry.
     """
@@ -42,6 +48,7 @@ class MeasuredVolume:
     mask: Tensor
     chi_ppm: Tensor
     unexplained_ppm: Tensor
+    inside: Tensor
     grid: Grid
 
     @classmethod
@@ -56,15 +63,22 @@ class MeasuredVolume:
             Where it is valid.
         grid : Grid
             Geometry.
+
+        Raises
+        ------
+        ValueError
+            If the mask is empty.
         """
-        last = max(range(3), key=lambda axis: abs(grid.b0_dir[axis]))
-        order = [axis for axis in range(3) if axis != last] + [last]
-        grid = _permuted(grid, order)
-        mask = mask.permute(order).contiguous()
-        field = field_ppm.permute(order).float() * mask
+        box = BoundingBox.of(mask, grid)
+        order = b0_last(grid)
+        grid = permuted(box.inner, order)
+        mask = box.cut(mask).permute(order).contiguous()
+        field = box.cut(field_ppm).permute(order).float() * mask
         chi = tikhonov(InversionProblem(field, mask, grid)) * mask
         explained = BatchDipole([grid]).field(chi[None, None])[0, 0]
-        return cls(field, mask, chi, (field - explained) * mask, grid)
+        inside = mask.nonzero()
+        inside = inside[:: max(1, len(inside) // CENTRES)].clone()
+        return cls(field, mask, chi, (field - explained) * mask, inside, grid)
 
 
 def draw_measured(
@@ -98,18 +112,12 @@ def draw_measured(
     """
     volume = volumes[int(torch.randint(len(volumes), (), generator=generator))]
     shape, size = volume.mask.shape, config.size
-    for _ in range(20):
-        starts = [
-            int(torch.randint(min(0, n - size), max(0, n - size) + 1, (), generator=generator))
-            for n in shape
-        ]
-        mask = _cut(volume.mask, starts, size)
-        if mask.float().mean() > 0.15:
-            break
-    else:
-        raise ValueError(
-            f"No block of {size} voxels with enough mask was found in a volume of {tuple(shape)}"
-        )
+    centre = volume.inside[int(torch.randint(len(volume.inside), (), generator=generator))]
+    starts = [
+        min(max(int(c) - size // 2, min(0, n - size)), max(0, n - size))
+        for c, n in zip(centre, shape, strict=True)
+    ]
+    mask = _cut(volume.mask, starts, size)
     grid = Grid((size,) * 3, volume.grid.voxel_size_mm, volume.grid.b0_dir)
     inside = _cut(volume.chi_ppm, starts, size)
     own = BatchDipole([grid]).field(inside[None, None])[0, 0]
@@ -129,7 +137,7 @@ def draw_measured(
 
 
 def measured_subject(chi_ppm: Tensor, mask: Tensor, grid: Grid) -> Subject:
-    """Make a subject of a measured map, at 1 mm as `draw_block` expects.
+    """Make a subject of a measured map: at 1 mm, with B0 near the last axis.
 
     Parameters
     ----------
@@ -140,15 +148,14 @@ def measured_subject(chi_ppm: Tensor, mask: Tensor, grid: Grid) -> Subject:
     grid : Grid
         Geometry.
     """
+    order = b0_last(grid)
+    grid = permuted(grid, order)
     size = [max(1, round(n * v)) for n, v in zip(grid.shape, grid.voxel_size_mm, strict=True)]
-    stack = torch.stack([chi_ppm.float() * mask, mask.float()])[None]
+    stack = torch.stack([(chi_ppm.float() * mask).permute(order), mask.float().permute(order)])[
+        None
+    ]
     chi, inside = interpolate(stack, size=size, mode="trilinear")[0]
     return Subject.of(RandomBrain(chi * (inside > 0.5), inside > 0.5))
-
-
-def _permuted(grid: Grid, order: Sequence[int]) -> Grid:
-    parts = (grid.shape, grid.voxel_size_mm, grid.b0_dir)
-    return Grid(*(tuple(part[axis] for axis in order) for part in parts))
 
 
 def _cut(x: Tensor, starts: Sequence[int], size: int) -> Tensor:

@@ -15,7 +15,7 @@ from qsm_pipeline.cycleqsm.config import TrainConfig
 from qsm_pipeline.cycleqsm.discriminator import PatchDiscriminator
 from qsm_pipeline.cycleqsm.generator import Generator
 from qsm_pipeline.cycleqsm.history import ImageHistory
-from qsm_pipeline.cycleqsm.parallel import gather_objects, rank
+from qsm_pipeline.cycleqsm.parallel import gather_objects, rank, world_size
 
 
 class TrainState:
@@ -32,7 +32,7 @@ class TrainState:
     def __init__(self, config: TrainConfig, device: torch.device | str = "cpu") -> None:
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
-            self.generator: nn.Module = Generator(config.generator).to(device)
+            self.generator = Generator(config.generator).to(device)
             self.discriminator: nn.Module = PatchDiscriminator().to(device)
         optim = config.optim
         self.config = config
@@ -77,7 +77,10 @@ class TrainState:
             "step": self.step,
             "best_score": self.best_score,
             "processes": gather_objects(
-                {"history": self.history.samples, "random": self.random.get_state()}
+                {
+                    "history": [sample.cpu() for sample in self.history.samples],
+                    "random": self.random.get_state(),
+                }
             ),
         }
 
@@ -90,8 +93,11 @@ class TrainState:
             If it is of a training with other settings; only the number of steps may differ.
         """
         _compare(state["config"], self.config.to_dict())
-        if rank() >= len(state["processes"]):
-            raise ValueError(f"it is of {len(state['processes'])} processes; start as many")
+        if world_size() != len(state["processes"]):
+            raise ValueError(
+                f"it is of {len(state['processes'])} process(es), but this training has "
+                f"{world_size()}; start as many"
+            )
         self.generator.load_state_dict(state["generator"])
         self.discriminator.load_state_dict(state["discriminator"])
         self.average.load_state_dict(state["average"])
@@ -99,7 +105,7 @@ class TrainState:
         self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
         self.scaler.load_state_dict(state["scaler"])
         own = state["processes"][rank()]
-        self.history.samples = list(own["history"])
+        self.history.samples = [sample.to(self.device) for sample in own["history"]]
         self.random.set_state(own["random"].cpu())
         self.step = state["step"]
         self.best_score = state["best_score"]
@@ -124,7 +130,7 @@ class TrainState:
             state = torch.load(path, map_location=self.device, weights_only=True)
             self.load_state_dict(state)
         except Exception as error:
-            reason = str(error).splitlines()[0]
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ValueError(f"{path} is no checkpoint of this training: {reason}") from error
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qsm_pipeline.cycleqsm.config import PRECISIONS
 from qsm_pipeline.cycleqsm.generator import FieldBatch, Prepared
 from qsm_pipeline.cycleqsm.losses import (
     ADVERSARIAL,
@@ -24,8 +25,6 @@ from qsm_pipeline.cycleqsm.parallel import average_gradients
 from qsm_pipeline.cycleqsm.physics import BatchDipole
 from qsm_pipeline.cycleqsm.samples import Block, MeasuredField
 from qsm_pipeline.cycleqsm.state import TrainState
-
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def _generator_loss(
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     weights = state.config.loss
     generator = state.generator
-    prepared: Prepared = getattr(generator, "module", generator).prepare(batch.fields)
+    prepared: Prepared = generator.prepare(batch.fields)
     with autocast(state.device, state.config.optim.precision):
         chi = generator(prepared)
     count = len(batch.chi_ppm)

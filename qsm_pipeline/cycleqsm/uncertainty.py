@@ -79,12 +79,14 @@ def calibrate(maps: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     for sources, error in maps:
         chosen = torch.randperm(len(error), generator=random)[:SAMPLES]
         squared = error[chosen].double().square()
-        scaled.append((sources[chosen].double() / squared.mean(), squared / squared.mean()))
+        mean = squared.mean()
+        if mean > 0:
+            scaled.append((sources[chosen].double() / mean, squared / mean))
     logarithm = torch.zeros(ERROR_SOURCES, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.Adam([logarithm], 0.1)
     for _ in range(200):
         optimiser.zero_grad()
-        loss = torch.zeros((), dtype=torch.float64)
+        loss = 0 * logarithm.sum()
         for sources, squared in scaled:
             variance = (sources * logarithm.exp()).sum(1) + _FLOOR
             loss = loss + (variance.log() + squared / variance).mean()

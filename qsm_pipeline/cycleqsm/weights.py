@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from qsm_pipeline.cycleqsm.generator import Generator, GeneratorConfig
 
@@ -29,7 +29,8 @@ def save_generator(generator: Generator, path: Path) -> None:
     """Write a generator with its architecture, never a half one under its final name."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in generator.state_dict().items()}
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"generator": json.dumps(asdict(generator.config))})
+    metadata = {"generator": json.dumps(asdict(generator.config))}
+    partial.write_bytes(save(tensors, metadata))  # save_file would let nobody else read it
     os.replace(partial, path)
 
 

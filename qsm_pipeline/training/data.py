@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -23,8 +25,13 @@ from qsm_pipeline.cycleqsm.measured import MeasuredVolume, draw_measured, measur
 from qsm_pipeline.cycleqsm.parallel import rank
 from qsm_pipeline.cycleqsm.samples import Block, MeasuredField, Subject, draw_block, measure
 from qsm_pipeline.cycleqsm.train_step import TrainBatch, collate
-from qsm_pipeline.exceptions import ConfigError
-from qsm_pipeline.training.pool import load_brain, make_pool, numbers_in
+from qsm_pipeline.exceptions import BIDSInputError, ConfigError
+from qsm_pipeline.training.pool import brains_begun, load_brain, make_brains, numbers_in
+
+LEAST_VOXELS = 1000
+"""A mask with fewer is no brain."""
+LEAST_MM = 30.0
+"""Extent along each axis that blocks need of a map."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class Sources:
     pool : pathlib.Path
         Folder of random brains.
     brains : int
-        Brains to make if the folder holds fewer.
+        Brains to make if the folder holds none. What was begun there before is completed.
     pool_seed : int
         Seed of the pool.
     fields : pathlib.Path, optional
@@ -112,8 +119,9 @@ def open_batches(
     seed = sources.pool_seed
     numbers: list[int] = []
     if sources.maps is None or sources.fields is None:
-        if not numbers_in(sources.pool, seed) and rank() == 0:
-            make_pool(sources.pool, range(sources.brains), seed, progress)
+        begun = brains_begun(sources.pool, seed)
+        if rank() == 0 and (begun or not numbers_in(sources.pool, seed)):
+            make_brains(sources.pool, begun or sources.brains, seed, progress)
         wait_for_others()
         numbers = numbers_in(sources.pool, seed)
 
@@ -130,11 +138,22 @@ def open_batches(
 
 
 def read_fields(derivatives: Path) -> list[MeasuredVolume]:
-    """Read every local field of a derivatives folder in ppm."""
+    """Read every local field of a derivatives folder in ppm.
+
+    Raises
+    ------
+    BIDSInputError
+        If there is none, or one cannot be used.
+    """
     volumes = []
     for path, mask_path in find_local_fields(derivatives):
         volume = read_volume(path)
         mask = read_mask(mask_path, volume) & (volume.values != 0)
+        if mask.sum() < LEAST_VOXELS:
+            raise BIDSInputError(
+                f"{path} has {mask.sum()} voxels with a field in the mask, expected at least "
+                f"{LEAST_VOXELS}; leave it out"
+            )
         field = volume.values * ppm_per_unit(path, sidecar_beside(path))
         volumes.append(
             MeasuredVolume.of(torch.from_numpy(field), torch.from_numpy(mask), volume.grid)
@@ -143,11 +162,24 @@ def read_fields(derivatives: Path) -> list[MeasuredVolume]:
 
 
 def read_subjects(derivatives: Path) -> list[Subject]:
-    """Read every susceptibility map of a derivatives folder; it is valid where it is not zero."""
+    """Read every susceptibility map of a derivatives folder; it is valid where it is not zero.
+
+    Raises
+    ------
+    BIDSInputError
+        If there is none, or one cannot be used.
+    """
     subjects = []
     for path in find_maps(derivatives):
         volume = read_volume(path)
         chi = torch.from_numpy(volume.values)
+        spans = [np.ptp(axis) + 1 if len(axis) else 0 for axis in volume.values.nonzero()]
+        extents_mm = [n * v for n, v in zip(spans, volume.grid.voxel_size_mm, strict=True)]
+        if min(extents_mm) < LEAST_MM:
+            raise BIDSInputError(
+                f"{path} is not zero over {min(extents_mm):.0f} mm of one axis, expected at least "
+                f"{LEAST_MM:.0f} mm; leave it out"
+            )
         subjects.append(measured_subject(chi, chi != 0, volume.grid))
     return subjects
 
@@ -163,9 +195,16 @@ def stream(
         num_workers=workers,
         collate_fn=None,
         prefetch_factor=2 if workers else None,
+        worker_init_fn=_leave_signals_to_the_parent,
     )
     for step in loader:
         yield [_to(batch, device) for batch in step]
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """Survive a signal to the whole job, at which the parent still has a checkpoint to write."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _to(batch: TrainBatch, device: torch.device) -> TrainBatch:

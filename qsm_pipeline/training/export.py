@@ -58,8 +58,10 @@ def export(generator: Generator, out: Path) -> list[Path]:
     for number, network in enumerate(generator.networks, 1):
         assert isinstance(network, SpaceToDepthUNet)
         path = stem.with_name(f"{stem.name}_stage-{number}.onnx")
-        _export(network, path)
-        check(network, path)
+        partial = path.with_suffix(".partial")
+        _export(network, partial)
+        check(network, partial)
+        partial.replace(path)
         written.append(path)
     noise = f"noise * mask / max(weights, {LEAST_WEIGHT:g})"
     channels = ["x", "correction", "field", "residual", noise]
@@ -107,9 +109,7 @@ def _export(network: SpaceToDepthUNet, path: Path) -> None:
         dynamo=True,
         verbose=False,
     )
-    partial = path.with_suffix(".partial")
-    program.save(partial, external_data=False)
-    partial.replace(path)
+    program.save(path, external_data=False)
 
 
 def check(network: SpaceToDepthUNet, path: Path) -> float:

@@ -56,13 +56,18 @@ class Logs:
         if path.is_file():
             with path.open(newline="") as file:
                 reader = csv.DictReader(file)
-                rows = [row for row in reader if int(row["step"]) <= self.step]
+                rows = [row for row in reader if self._is_kept(row)]
                 columns = list(reader.fieldnames or columns)
         with path.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(rows)
         return columns
+
+    def _is_kept(self, row: Mapping[str, str]) -> bool:
+        """Return whether a row is whole, which the last may not be after a power cut, and due."""
+        number = row["step"] or ""
+        return number.isdecimal() and int(number) <= self.step
 
     def image(self, name: str, step: int, rows: Mapping[str, Tensor]) -> None:
         """Save three planes of each volume as ``images/<name>_<step>.png``."""

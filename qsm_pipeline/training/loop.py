@@ -88,7 +88,7 @@ def train(
     ------
     ConfigError
         If the folder holds a training and ``resume`` is not set, or the other way round, or its
-        checkpoint does not fit.
+        checkpoint or ``start`` does not fit.
     """
     with processes(options.device) as device:
         state = _open_state(config, options, device, start)
@@ -192,7 +192,17 @@ def _open_state(
             state.load(checkpoint)
         except ValueError as error:
             raise ConfigError(str(error)) from error
+        if state.step > config.optim.steps:
+            raise ConfigError(
+                f"{checkpoint} is of step {state.step}, beyond the {config.optim.steps} steps of "
+                "the training; give more --steps"
+            )
     elif start is not None:
+        if start.config != config.generator:
+            raise ConfigError(
+                f"The generator to begin with has another architecture ({start.config}) than the "
+                f"preset asks for ({config.generator})"
+            )
         networks: tuple[nn.Module, ...] = (state.generator, state.average.module)
         for network in networks:
             network.load_state_dict(start.state_dict())

@@ -10,7 +10,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from qsm_pipeline.bids.derivatives import write_atomic
+from qsm_pipeline.bids.derivatives import write_atomic, write_json
+from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.cycleqsm.anatomy import RandomBrain, Templates, random_brain
 from qsm_pipeline.exceptions import ConfigError
 
@@ -74,6 +75,20 @@ def make_pool(
         save_brain(folder, number, seed, brain)
 
 
+def make_brains(
+    folder: Path, count: int, seed: int, progress: Callable[[str], None] = lambda text: None
+) -> None:
+    """Make brains to train on, and note first how many: what is interrupted can be completed."""
+    write_json(_note(folder, seed), {"Brains": count})
+    make_pool(folder, range(count), seed, progress)
+
+
+def brains_begun(folder: Path, seed: int) -> int:
+    """Return how many brains to train on were to be made in a folder, 0 if nobody noted it."""
+    note = _note(folder, seed)
+    return int(read_json_object(note).get("Brains", 0)) if note.is_file() else 0
+
+
 def save_brain(folder: Path, number: int, seed: int, brain: RandomBrain) -> None:
     """Write one brain with its signal, in half precision."""
     assert brain.signal is not None
@@ -106,6 +121,10 @@ def numbers_in(folder: Path, seed: int) -> list[int]:
     """Return the numbers of the training brains in a folder."""
     found = (int(p.stem.split("-")[-1]) for p in folder.glob(f"seed-{seed}_brain-*.safetensors"))
     return sorted(n for n in found if n not in VALIDATION)
+
+
+def _note(folder: Path, seed: int) -> Path:
+    return folder / f"seed-{seed}.json"
 
 
 def _path(folder: Path, number: int, seed: int) -> Path:

@@ -5,7 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from qsm_pipeline.cycleqsm.generator import FieldBatch, Generator, GeneratorConfig
+from qsm_pipeline.cycleqsm.generator import (
+    ERROR_SOURCES,
+    FieldBatch,
+    Generator,
+    GeneratorConfig,
+)
 from qsm_pipeline.cycleqsm.uncertainty import calibrate, error_sources, expected_error_ppm
 from qsm_pipeline.numerics.grid import Grid
 
@@ -53,3 +58,9 @@ def test_what_a_field_does_not_support_is_expected_to_be_wrong():
     generator.error_gains[:] = torch.tensor([0.0, 4.0, 0.0])
     expected = expected_error_ppm(generator, sources)
     assert expected[0, 0] == pytest.approx(2 * sources[0, 1].sqrt())
+
+
+def test_a_map_without_error_tells_nothing():
+    sources, error = torch.rand(100, ERROR_SOURCES), torch.rand(100)
+    gains = calibrate([(sources, error), (sources, 0 * error)])
+    assert torch.equal(gains, calibrate([(sources, error)]))

@@ -15,6 +15,7 @@ from qsm_pipeline.cli.cycleqsm import main
 from qsm_pipeline.cycleqsm.generator import Generator
 from qsm_pipeline.cycleqsm.weights import load_generator, save_generator
 from qsm_pipeline.exceptions import BIDSInputError
+from qsm_pipeline.numerics.bounding_box import BoundingBox
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.operators import DipoleOperator
 from qsm_pipeline.numerics.units import hz_per_ppm
@@ -169,6 +170,7 @@ def _derivatives(folder, subjects=("01", "02")):
               field * hz_per_ppm(2.89), Units="Hz", FieldStrengthUsed=2.89)  # fmt: skip
         _save(base / "anat" / f"{name}_desc-qsm_mask.nii.gz", truth.mask)
         _save(base / "anat" / f"{name}_Chimap.nii.gz", truth.chi_ppm, Units="ppm")
+        _save(base / "anat" / f"{name}_desc-uncertainty_Chimap.nii.gz", truth.mask, Units="ppm")
     return folder
 
 
@@ -176,11 +178,25 @@ def test_derivatives_are_read_in_ppm(tmp_path):
     derivatives = _derivatives(tmp_path)
     assert len(find_local_fields(derivatives)) == len(find_maps(derivatives)) == 2
     truth = brain(0, (40, 36, 34))
-    expected = DipoleOperator(Grid((40, 36, 34)))(truth.chi_ppm) * truth.mask
+    grid = Grid((40, 36, 34))
+    expected = DipoleOperator(grid)(truth.chi_ppm) * truth.mask
+    expected = BoundingBox.of(truth.mask, grid).cut(expected)
     first = read_fields(derivatives)[0]
     assert (first.field_ppm - expected).norm() < 1e-5 * expected.norm()
     subject = read_subjects(derivatives)[0]
     assert (subject.volumes[0, 0] - truth.chi_ppm).norm() < 1e-4 * truth.chi_ppm.norm()
+    thin = torch.zeros(40, 36, 34)
+    thin[..., :20] = 0.1
+    second = tmp_path / "sub-02"
+    _save(second / "anat" / "sub-02_Chimap.nii.gz", thin, Units="ppm")
+    with pytest.raises(BIDSInputError, match=r"sub-02_Chimap.*20 mm.*expected.*30 mm"):
+        read_subjects(derivatives)
+    field = second / "fmap" / "sub-02_acq-qsmGre_desc-local_fieldmap.nii.gz"
+    thin[..., 1:] = 0
+    thin[4:] = 0
+    _save(field, thin, Units="ppm")
+    with pytest.raises(BIDSInputError, match=r"sub-02.*\d+ voxels.*expected at least 1000"):
+        read_fields(derivatives)
     with pytest.raises(BIDSInputError, match="no local field"):
         find_local_fields(tmp_path / "sub-01" / "anat")
     (tmp_path / "sub-01" / "anat" / "sub-01_Chimap.json").write_text('{"Units": "ppb"}')
@@ -210,7 +226,14 @@ def test_a_site_adapts_the_generator_to_its_fields(tmp_path):
     result = _run("finetune", *common, "--weights", tmp_path / "generator.safetensors",
                   "--preset", preset, "--out", tmp_path / "site")  # fmt: skip
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "site" / "generator.safetensors").is_file()
+    adapted = load_generator(tmp_path / "site" / "generator.safetensors")
+    given = load_generator(tmp_path / "generator.safetensors")
+    pairs = list(zip(given.parameters(), adapted.parameters(), strict=True))
+    assert any(not torch.equal(before, after) for before, after in pairs)
+    assert all((before - after).abs().max() < 0.01 for before, after in pairs)
+    row = (tmp_path / "site" / "training.csv").read_text().splitlines()
+    losses = dict(zip(row[0].split(","), map(float, row[1].split(",")), strict=True))
+    assert losses["field_cycle"] > 0
 
 
 def test_a_training_begins_with_given_weights(tmp_path):
@@ -218,7 +241,8 @@ def test_a_training_begins_with_given_weights(tmp_path):
     old = _generator(tmp_path)
     weights, preset = tmp_path / "generator.safetensors", tmp_path / "still.toml"
     preset.write_text(
-        "[generator]\nwidths = [4, 8]\nstages = 1\ntv_iterations = 2\n[sample]\nsize = 24\n"
+        "seed = 1\n[generator]\nwidths = [4, 8]\nstages = 1\ntv_iterations = 2\n"
+        "[sample]\nsize = 24\n"
         "[optim]\nprecision = 'fp32'\nlearning_rate = 1e-9\n[validation]\nvoxel_mm = 3.0\n"
     )
     common = ("--data", tmp_path / "pool", "--steps", 1, "--device", "cpu")

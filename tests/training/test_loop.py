@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_training import SETTINGS, brain, config, write_pool
 
+from qsm_pipeline.cycleqsm.config import TrainConfig
 from qsm_pipeline.cycleqsm.generator import Generator
 from qsm_pipeline.cycleqsm.infer import reconstruct
 from qsm_pipeline.cycleqsm.samples import Subject
@@ -22,10 +24,19 @@ from qsm_pipeline.cycleqsm.train_step import train_step
 from qsm_pipeline.cycleqsm.weights import load_generator, save_generator
 from qsm_pipeline.exceptions import ConfigError
 from qsm_pipeline.training import loop
-from qsm_pipeline.training.data import Batches, Sources
+from qsm_pipeline.training import pool as pools
+from qsm_pipeline.training.data import Batches, Sources, open_batches
 from qsm_pipeline.training.finetune import finetune
+from qsm_pipeline.training.logs import Logs
 from qsm_pipeline.training.loop import RunOptions, train
-from qsm_pipeline.training.pool import VALIDATION, load_brain, make_pool, numbers_in
+from qsm_pipeline.training.pool import (
+    VALIDATION,
+    load_brain,
+    make_brains,
+    make_pool,
+    numbers_in,
+    save_brain,
+)
 from qsm_pipeline.training.validation import CASES, make_cases
 
 
@@ -230,6 +241,134 @@ def test_two_processes_train_one_generator_on_different_samples(tmp_path, pool):
     state = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)
     assert len(state["processes"]) == 2
     assert (tmp_path / "out" / "generator.safetensors").is_file()
+
+
+_INTERRUPTED = """
+import sys, time, torch
+from pathlib import Path
+from small_training import config
+from qsm_pipeline.training import data, loop
+def slow(self, step, plain=data.Batches.__getitem__):
+    time.sleep(0.2)
+    return plain(self, step)
+data.Batches.__getitem__ = slow
+out = Path(sys.argv[2])
+plain = loop.train_step
+def told(state, batches):
+    (out.parent / "started").touch()
+    return plain(state, batches)
+loop.train_step = told
+torch.set_num_threads(1)
+done = loop.train(config(steps=10_000), data.Sources(Path(sys.argv[1])),
+                  loop.RunOptions(out, workers=1))
+sys.exit(0 if done else 143)
+"""
+
+
+def test_a_signal_to_the_whole_job_leaves_a_checkpoint(tmp_path, pool):
+    path = os.pathsep.join([str(Path(loop.__file__).parents[2]), str(Path(__file__).parents[1])])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    process = subprocess.Popen(
+        [sys.executable, "-c", _INTERRUPTED, str(pool.pool), str(tmp_path / "out")],
+        env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "started").exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        os.killpg(process.pid, signal.SIGTERM)
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 143, errors[-2000:]
+    assert torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)["step"] > 0
+
+
+def test_what_cannot_be_gone_on_with_is_refused(tmp_path, pool):
+    assert train(config(steps=2), pool, RunOptions(tmp_path))
+    with pytest.raises(ConfigError, match=r"step 2, beyond the 1 steps.*--steps"):
+        train(config(steps=1), pool, RunOptions(tmp_path, resume=True))
+    checkpoint = tmp_path / "checkpoint.pt"
+    state = torch.load(checkpoint, weights_only=True)
+    torch.save(state | {"processes": state["processes"] * 4}, checkpoint)
+    with pytest.raises(ConfigError, match=r"of 4 process.*has 1; start as many"):
+        train(config(steps=3), pool, RunOptions(tmp_path, resume=True))
+    checkpoint.write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"checkpoint\.pt is no checkpoint"):
+        train(config(steps=3), pool, RunOptions(tmp_path, resume=True))
+    other = Generator(replace(config().generator, widths=(4, 6)))
+    with pytest.raises(ConfigError, match=r"another architecture.*4, 6.*4, 8"):
+        train(config(steps=1), pool, RunOptions(tmp_path / "new"), other)
+
+
+def test_a_row_that_a_power_cut_left_is_forgotten(tmp_path):
+    logs = Logs(tmp_path, 0)
+    for step in (1, 2):
+        logs.numbers("training", step, {"loss": 0.5})
+    logs.close()
+    with (tmp_path / "training.csv").open("a") as file:
+        file.write("\0" * 20)
+    again = Logs(tmp_path, 2)
+    again.numbers("training", 3, {"loss": 0.25})
+    again.close()
+    with (tmp_path / "training.csv").open() as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"optim": {"precision": "fp8"}}, "fp8"),
+        ({"validation": {"every": 0}}, "every >= 1"),
+        ({"optim": {"maps": 0}}, "maps >= 1"),
+        ({"optim": {"steps": "7"}}, r"optim\.steps is '7'"),
+        ({"optim": {"steps": 1.5}}, r"optim\.steps is 1\.5"),
+        ({"optim": {"betas": 0.9}}, r"optim\.betas is 0\.9, expected a list"),
+        ({"seed": "a"}, "seed is 'a'"),
+        ({"generator": 3}, "generator is 3, expected a table"),
+        ({"generator": {"depth": 3}}, r"Unknown key generator\.depth"),
+    ],
+)
+def test_settings_that_no_training_can_use_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig.from_dict(settings)
+
+
+def test_settings_survive_a_checkpoint():
+    settings = TrainConfig.load("paper")
+    assert TrainConfig.from_dict(settings.to_dict()) == settings
+
+
+def test_everybody_may_read_a_generator_if_the_umask_says_so(tmp_path):
+    before = os.umask(0o022)
+    try:
+        save_generator(Generator(config().generator), tmp_path / "generator.safetensors")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "generator.safetensors").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_pool_whose_making_was_interrupted_is_completed(tmp_path, monkeypatch):
+    def made(folder, numbers, seed, progress):
+        asked.append(list(numbers))
+        for number in numbers:
+            if not ((tmp_path / "b") / f"seed-0_brain-{number:04d}.safetensors").exists():
+                save_brain(folder, number, seed, brain(number))
+            if len(asked) == 1 and number == 1:
+                raise KeyboardInterrupt
+
+    asked = []
+    monkeypatch.setattr(pools, "make_pool", made)
+    with pytest.raises(KeyboardInterrupt):
+        make_brains(tmp_path / "b", 4, 0)
+    assert numbers_in(tmp_path / "b", 0) == [0, 1]
+    batches = open_batches(config(), Sources(tmp_path / "b", brains=60), print)
+    assert numbers_in(tmp_path / "b", 0) == [0, 1, 2, 3]
+    assert len(batches.maps) == len(batches.fields) == 2
+    write_pool(tmp_path / "old")  # of a version that noted nothing
+    asked.clear()
+    open_batches(config(), Sources(tmp_path / "old"), print)
+    assert not asked
 
 
 def test_pool_is_made_once_and_again_by_its_seed(tmp_path):
