@@ -1,10 +1,10 @@
 """What each part of CycleQSM is worth: small generators trained with equal CPU time.
 
-python benchmarks/ablation.py BRAINS [--arms reference supervised] [--budget-s 240] [--seed 0]
+python benchmarks/ablation.py BRAINS [--arms reference supervised] [--budget-s 150] [--seed 0]
 
 BRAINS is a folder of ``cycleqsm prepare``. All arms see the same samples in the same order, on
 blocks of 32 voxels with half the channels of the generator that ships, and are judged on the
-validation brains, which no arm trains on. That generator has had fifty times as long.
+validation brains, which no arm trains on. That generator has had hours.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("brains", type=Path)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=tuple(ARMS))
-    parser.add_argument("--budget-s", type=float, default=240.0)
+    parser.add_argument("--budget-s", type=float, default=150.0)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     make_pool(args.brains, (*range(40), *VALIDATION), 0, print)
