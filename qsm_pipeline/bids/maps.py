@@ -135,13 +135,18 @@ def find_local_fields(derivatives: Path) -> list[tuple[Path, Path]]:
     Raises
     ------
     BIDSInputError
-        If there is none.
+        If there is none, or a mask has a name that is not BIDS.
     """
     found = []
     for mask in sorted(derivatives.rglob("*_desc-qsm_mask.nii.gz")):
-        named = parse_name(mask.name).entities
-        entities = {key: named[key] for key in RUN_ENTITIES if key in named}
-        field = derivatives / output_path(entities, "local_field")
+        try:
+            named = parse_name(mask.name).entities
+            entities = {key: named[key] for key in RUN_ENTITIES if key in named}
+            field = derivatives / output_path(entities, "local_field")
+        except ValueError as error:
+            raise BIDSInputError(
+                f"{mask} has no name as qsm-pipeline gives them ({error}); rename or remove it"
+            ) from error
         if field.is_file():
             found.append((field, mask))
     if not found:
@@ -162,7 +167,7 @@ def find_maps(derivatives: Path) -> list[Path]:
         If there is none, or one is not in ppm.
     """
     named = sorted(derivatives.rglob("*_Chimap.nii*"))
-    found = [path for path in named if "desc" not in parse_name(path.name).entities]
+    found = [path for path in named if "_desc-" not in path.name]  # other tools' names are no BIDS
     if not found:
         raise BIDSInputError(f"{derivatives} holds no map: expected *_Chimap.nii.gz")
     for path in found:

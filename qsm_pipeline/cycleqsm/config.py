@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.resources import files
@@ -94,10 +95,20 @@ class OptimConfig:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ValueError(f"Expected {', '.join(PRECISIONS)}, got {self.precision!r}")
-        least = {"steps": 1, "maps": 1, "accumulate": 1, "fields": 0, "history": 0}
+        least = {
+            "steps": 1, "maps": 1, "accumulate": 1, "fields": 0, "history": 0, "warmup_steps": 0,
+            "discriminator_learning_rate": 0,
+        }  # fmt: skip
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise ValueError(f"Expected {name} >= {value}, got {getattr(self, name)}")
+        for name in ("learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"Expected {name} > 0, got {getattr(self, name)}")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"Expected two betas of at least 0 and less than 1, got {self.betas}")
+        if not 0 <= self.ema <= 1:
+            raise ValueError(f"Expected ema between 0 and 1, got {self.ema}")
 
 
 @dataclass(frozen=True)
@@ -218,4 +229,6 @@ def _like(before: Any, value: Any, name: str) -> Any:
     wanted = (int, float) if isinstance(before, float) else type(before)
     if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(before, bool):
         raise ValueError(f"{name} is {value!r}, expected something such as {before!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name} is {value!r}, expected a finite number such as {before!r}")
     return value

@@ -147,13 +147,22 @@ def measured_subject(chi_ppm: Tensor, mask: Tensor, grid: Grid) -> Subject:
         Where it is valid.
     grid : Grid
         Geometry.
+
+    Raises
+    ------
+    ValueError
+        If the mask is empty.
+
+    Notes
+    -----
+    What lies around the mask is cut off: blocks are centred near the middle of a volume.
     """
+    box = BoundingBox.of(mask, grid)
     order = b0_last(grid)
-    grid = permuted(grid, order)
+    grid = permuted(box.inner, order)
     size = [max(1, round(n * v)) for n, v in zip(grid.shape, grid.voxel_size_mm, strict=True)]
-    stack = torch.stack([(chi_ppm.float() * mask).permute(order), mask.float().permute(order)])[
-        None
-    ]
+    stack = box.cut(torch.stack([chi_ppm.float() * mask, mask.float()]))
+    stack = stack.permute(0, *(1 + axis for axis in order))[None]
     chi, inside = interpolate(stack, size=size, mode="trilinear")[0]
     return Subject.of(RandomBrain(chi * (inside > 0.5), inside > 0.5))
 

@@ -16,6 +16,11 @@ from qsm_pipeline.cycleqsm.physics import BatchDipole
 from qsm_pipeline.cycleqsm.textures import power_noise, smooth_noise, tubes
 from qsm_pipeline.numerics.grid import Grid
 
+LEAST_SIZE = 16
+"""Voxels along each axis of a block that the discriminator needs."""
+TRIES = 200
+"""Blocks of which one has to hold enough brain."""
+
 
 @dataclass(frozen=True)
 class SampleConfig:
@@ -55,6 +60,14 @@ class SampleConfig:
     vessels: float = 0.4
     texture_ppm: float = 0.012
     magnitude: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.size < LEAST_SIZE:
+            raise ValueError(f"Expected size >= {LEAST_SIZE}, got {self.size}")
+        for name in ("voxel_mm", "noise_ppm"):
+            ends = getattr(self, name)
+            if len(ends) != 2 or not 0 < ends[0] <= ends[1]:
+                raise ValueError(f"Expected {name} = [smallest, largest] above 0, got {ends}")
 
 
 @dataclass(frozen=True)
@@ -109,12 +122,32 @@ def draw_block(
 
     The field of the block alone is then exact for it: no source is missing, unlike in a patch of
     a whole field.
+
+    Raises
+    ------
+    ValueError
+        If `TRIES` blocks in a row hold too little brain, which `has_blocks` tells before.
     """
-    for _ in range(20):
+    for _ in range(TRIES):
         block = _try_block(subjects, config, generator)
-        if block.mask.float().mean() > 0.15 and block.chi_ppm[block.mask].std() > 0:
+        if _is_enough(block):
             return block
     raise ValueError("No block with enough brain was found: the subjects are empty")
+
+
+def has_blocks(subject: Subject, config: SampleConfig) -> bool:
+    """Return whether so many blocks, a fifth, hold enough of it that `draw_block` never fails."""
+    generator = torch.Generator().manual_seed(0)
+    found = 0
+    for _ in range(TRIES // 5 if len(subject.inside) else 0):
+        found += _is_enough(_try_block([subject], config, generator))
+        if found == TRIES // 25:
+            return True
+    return False
+
+
+def _is_enough(block: Block) -> bool:
+    return bool(block.mask.float().mean() > 0.15 and block.chi_ppm[block.mask].std() > 0)
 
 
 def _try_block(

@@ -23,7 +23,15 @@ from qsm_pipeline.bids.maps import (
 from qsm_pipeline.cycleqsm.config import TrainConfig
 from qsm_pipeline.cycleqsm.measured import MeasuredVolume, draw_measured, measured_subject
 from qsm_pipeline.cycleqsm.parallel import rank
-from qsm_pipeline.cycleqsm.samples import Block, MeasuredField, Subject, draw_block, measure
+from qsm_pipeline.cycleqsm.samples import (
+    Block,
+    MeasuredField,
+    SampleConfig,
+    Subject,
+    draw_block,
+    has_blocks,
+    measure,
+)
 from qsm_pipeline.cycleqsm.train_step import TrainBatch, collate
 from qsm_pipeline.exceptions import BIDSInputError, ConfigError
 from qsm_pipeline.training.pool import brains_begun, load_brain, make_brains, numbers_in
@@ -131,7 +139,7 @@ def open_batches(
             raise ConfigError(f"{sources.pool} holds no brain for {what}; prepare at least two")
         return [Subject.of(load_brain(sources.pool, n, seed)) for n in chosen]
 
-    maps = read_subjects(sources.maps) if sources.maps else simulated(0, "maps")
+    maps = read_subjects(sources.maps, config.sample) if sources.maps else simulated(0, "maps")
     if sources.fields:
         return Batches(config, maps, read_fields(sources.fields))
     return Batches(config, maps, simulated(1, "fields"))
@@ -161,7 +169,7 @@ def read_fields(derivatives: Path) -> list[MeasuredVolume]:
     return volumes
 
 
-def read_subjects(derivatives: Path) -> list[Subject]:
+def read_subjects(derivatives: Path, config: SampleConfig) -> list[Subject]:
     """Read every susceptibility map of a derivatives folder; it is valid where it is not zero.
 
     Raises
@@ -180,7 +188,15 @@ def read_subjects(derivatives: Path) -> list[Subject]:
                 f"{path} is not zero over {min(extents_mm):.0f} mm of one axis, expected at least "
                 f"{LEAST_MM:.0f} mm; leave it out"
             )
-        subjects.append(measured_subject(chi, chi != 0, volume.grid))
+        subject = measured_subject(chi, chi != 0, volume.grid)
+        if not has_blocks(subject, config):
+            edges = " x ".join(f"{n:.0f}" for n in extents_mm)
+            raise BIDSInputError(
+                f"{path} is not zero in {int((chi != 0).sum())} voxels all over {edges} mm, too "
+                f"few for blocks of {config.size} voxels, expected a whole brain or a thick slab; "
+                "leave it out"
+            )
+        subjects.append(subject)
     return subjects
 
 

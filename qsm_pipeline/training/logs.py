@@ -57,7 +57,8 @@ class Logs:
             with path.open(newline="") as file:
                 reader = csv.DictReader(file)
                 rows = [row for row in reader if self._is_kept(row)]
-                columns = list(reader.fieldnames or columns)
+                found = list(reader.fieldnames or [])
+                columns = found if "step" in found else columns  # after a power cut
         with path.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
@@ -66,8 +67,11 @@ class Logs:
 
     def _is_kept(self, row: Mapping[str, str]) -> bool:
         """Return whether a row is whole, which the last may not be after a power cut, and due."""
-        number = row["step"] or ""
-        return number.isdecimal() and int(number) <= self.step
+        try:
+            _ = [float(value) for value in row.values() if value != ""]  # what no step measured
+            return int(row["step"]) <= self.step
+        except (KeyError, TypeError, ValueError):
+            return False
 
     def image(self, name: str, step: int, rows: Mapping[str, Tensor]) -> None:
         """Save three planes of each volume as ``images/<name>_<step>.png``."""

@@ -198,14 +198,15 @@ def _open_state(
                 "the training; give more --steps"
             )
     elif start is not None:
-        if start.config != config.generator:
+        networks: tuple[nn.Module, ...] = (state.generator, state.average.module)
+        try:
+            for network in networks:
+                network.load_state_dict(start.state_dict())
+        except RuntimeError:
             raise ConfigError(
                 f"The generator to begin with has another architecture ({start.config}) than the "
                 f"preset asks for ({config.generator})"
-            )
-        networks: tuple[nn.Module, ...] = (state.generator, state.average.module)
-        for network in networks:
-            network.load_state_dict(start.state_dict())
+            ) from None
     return state
 
 

@@ -79,7 +79,8 @@ def make_brains(
     folder: Path, count: int, seed: int, progress: Callable[[str], None] = lambda text: None
 ) -> None:
     """Make brains to train on, and note first how many: what is interrupted can be completed."""
-    write_json(_note(folder, seed), {"Brains": count})
+    if brains_begun(folder, seed) != count:  # a complete pool may be where nobody can write
+        write_json(_note(folder, seed), {"Brains": count})
     make_pool(folder, range(count), seed, progress)
 
 

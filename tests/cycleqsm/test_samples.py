@@ -6,10 +6,10 @@ import pytest
 import torch
 from small_training import brain
 
-from qsm_pipeline.cycleqsm import measured
+from qsm_pipeline.cycleqsm import measured, samples
 from qsm_pipeline.cycleqsm.measured import MeasuredVolume, draw_measured, measured_subject
 from qsm_pipeline.cycleqsm.physics import BatchDipole
-from qsm_pipeline.cycleqsm.samples import SampleConfig, Subject, draw_block, measure
+from qsm_pipeline.cycleqsm.samples import SampleConfig, Subject, draw_block, has_blocks, measure
 from qsm_pipeline.cycleqsm.textures import smooth_noise
 from qsm_pipeline.numerics.bounding_box import BoundingBox
 from qsm_pipeline.numerics.grid import Grid
@@ -143,10 +143,10 @@ def test_a_small_volume_is_padded_and_every_orientation_is_turned():
 
 def test_measured_maps_become_subjects_at_one_millimetre():
     truth = brain(5, (30, 24, 40))
-    subject = measured_subject(
-        truth.chi_ppm, truth.mask, Grid((30, 24, 40), (1.0, 2.0, 0.5), (0.0, 0.0, 1.0))
-    )
-    assert subject.volumes.shape == (1, 2, 30, 48, 20)
+    grid = Grid((30, 24, 40), (1.0, 2.0, 0.5), (0.0, 0.0, 1.0))
+    subject = measured_subject(truth.chi_ppm, truth.mask, grid)
+    x, y, z = BoundingBox.of(truth.mask, grid).inner.shape
+    assert subject.volumes.shape == (1, 2, x, 2 * y, z / 2)
     block = draw_block([subject], CLEAN, torch.Generator().manual_seed(0))
     assert block.signal is None
     always = replace(CLEAN, magnitude=1.0)
@@ -178,3 +178,22 @@ def test_a_map_of_any_orientation_has_b0_near_its_last_axis():
         truth.chi_ppm.permute(2, 0, 1), truth.mask.permute(2, 0, 1), turned
     )
     assert torch.equal(sideways.volumes, upright.volumes)
+
+
+def test_a_map_may_lie_anywhere_but_must_not_be_hollow():
+    grid = Grid((140, 140, 140))
+    small, hollow, sheet = (torch.zeros(grid.shape, dtype=torch.bool) for _ in range(3))
+    small[:40, 100:, :36] = True
+    hollow[::40, ::40, ::40] = True
+    sheet[torch.arange(140), :, torch.arange(140)] = True
+    chi = 0.05 * torch.randn(grid.shape, generator=torch.Generator().manual_seed(0))
+    usable = [has_blocks(measured_subject(chi, m, grid), CLEAN) for m in (small, hollow, sheet)]
+    assert usable == [True, False, False]
+
+
+def test_a_map_that_few_blocks_hold_enough_of_ends_no_training(monkeypatch):
+    """With 20 tries a draw of a cube of 30 mm failed once in 40,000 times."""
+    draws = iter([False] * 150 + [True])
+    monkeypatch.setattr(samples, "_is_enough", lambda block: next(draws))
+    monkeypatch.setattr(samples, "_try_block", lambda *arguments: "block")
+    assert draw_block([], CLEAN, torch.Generator()) == "block"

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import types
 
 import nibabel as nib
 import numpy as np
@@ -12,17 +13,21 @@ from small_training import brain, config, write_pool
 
 from qsm_pipeline.bids.maps import find_local_fields, find_maps
 from qsm_pipeline.cli.cycleqsm import main
+from qsm_pipeline.cycleqsm import measured
 from qsm_pipeline.cycleqsm.generator import Generator
+from qsm_pipeline.cycleqsm.samples import SampleConfig
 from qsm_pipeline.cycleqsm.weights import load_generator, save_generator
-from qsm_pipeline.exceptions import BIDSInputError
+from qsm_pipeline.exceptions import BIDSInputError, ConfigError
 from qsm_pipeline.numerics.bounding_box import BoundingBox
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.operators import DipoleOperator
 from qsm_pipeline.numerics.units import hz_per_ppm
+from qsm_pipeline.training import data
 from qsm_pipeline.training import export as exporting
 from qsm_pipeline.training.data import read_fields, read_subjects
 
 AFFINE = np.diag([1.0, 1.0, 1.0, 1.0])
+SAMPLE = SampleConfig(size=24)
 
 
 def _run(*arguments):
@@ -160,6 +165,21 @@ def test_onnx_gives_what_torch_gives(tmp_path):
         exporting.check(generator.networks[0], written[0])
 
 
+def test_a_network_that_onnx_gets_wrong_has_no_file_of_its_name(tmp_path, monkeypatch):
+    for package in ("onnx", "onnxscript"):  # what they do is replaced
+        monkeypatch.setitem(sys.modules, package, types.ModuleType(package))
+
+    def check(network, path):
+        assert path.read_text() == "network"
+        raise ConfigError("differs from torch")
+
+    monkeypatch.setattr(exporting, "_export", lambda network, path: path.write_text("network"))
+    monkeypatch.setattr(exporting, "check", check)
+    with pytest.raises(ConfigError, match="differs from torch"):
+        exporting.export(_generator(tmp_path), tmp_path / "out.onnx")
+    assert not list(tmp_path.glob("*.onnx"))
+
+
 def _derivatives(folder, subjects=("01", "02")):
     for number, subject in enumerate(subjects):
         truth = brain(number, (40, 36, 34))
@@ -183,14 +203,20 @@ def test_derivatives_are_read_in_ppm(tmp_path):
     expected = BoundingBox.of(truth.mask, grid).cut(expected)
     first = read_fields(derivatives)[0]
     assert (first.field_ppm - expected).norm() < 1e-5 * expected.norm()
-    subject = read_subjects(derivatives)[0]
-    assert (subject.volumes[0, 0] - truth.chi_ppm).norm() < 1e-4 * truth.chi_ppm.norm()
+    subject = read_subjects(derivatives, SAMPLE)[0]
+    chi = BoundingBox.of(truth.mask, grid).cut(truth.chi_ppm)
+    assert (subject.volumes[0, 0] - chi).norm() < 1e-4 * chi.norm()
     thin = torch.zeros(40, 36, 34)
     thin[..., :20] = 0.1
     second = tmp_path / "sub-02"
     _save(second / "anat" / "sub-02_Chimap.nii.gz", thin, Units="ppm")
     with pytest.raises(BIDSInputError, match=r"sub-02_Chimap.*20 mm.*expected.*30 mm"):
-        read_subjects(derivatives)
+        read_subjects(derivatives, SAMPLE)
+    hollow = torch.zeros(40, 36, 34)
+    hollow[[1, -1], [1, -1], [1, -1]] = 0.1
+    _save(second / "anat" / "sub-02_Chimap.nii.gz", hollow, Units="ppm")
+    with pytest.raises(BIDSInputError, match=r"sub-02_Chimap.*2 voxels.*39 x 35 x 33 mm"):
+        read_subjects(derivatives, SAMPLE)
     field = second / "fmap" / "sub-02_acq-qsmGre_desc-local_fieldmap.nii.gz"
     thin[..., 1:] = 0
     thin[4:] = 0
@@ -204,28 +230,37 @@ def test_derivatives_are_read_in_ppm(tmp_path):
         find_maps(derivatives)
 
 
-def test_a_site_adapts_the_generator_to_its_fields(tmp_path):
+def test_names_of_other_tools_end_with_no_traceback(tmp_path):
+    path = _save(tmp_path / "my_first_Chimap.nii.gz", np.ones((4, 4, 4)), Units="ppm")
+    assert find_maps(tmp_path) == [path]
+    _save(tmp_path / "my_first_desc-qsm_mask.nii.gz", np.ones((4, 4, 4)))
+    with pytest.raises(BIDSInputError, match=r"my_first_desc-qsm_mask.*rename"):
+        find_local_fields(tmp_path)
+
+
+def test_a_site_adapts_the_generator_to_its_fields(tmp_path, monkeypatch):
     derivatives = _derivatives(tmp_path / "derivatives")
     write_pool(tmp_path / "pool")
     _generator(tmp_path)
     preset = tmp_path / "quick.toml"
     preset.write_text(
+        "seed = 1\n"  # whose fresh network is not the given one
         "[sample]\nsize = 24\n[optim]\nmaps = 1\nfields = 1\nprecision = 'fp32'\n"
         "[validation]\nevery = 1000\nvoxel_mm = 3.0\n"
     )
-    common = (
-        "--fields",
-        derivatives,
-        "--data",
-        tmp_path / "pool",
-        "--steps",
-        2,
-        "--device",
-        "cpu",
-    )
+    volumes = []
+
+    def draw_measured(source, *arguments):
+        volumes.append(len(source))
+        return measured.draw_measured(source, *arguments)
+
+    monkeypatch.setattr(data, "draw_measured", draw_measured)
+    common = ("--fields", derivatives, "--data", tmp_path / "pool", "--steps", 2,
+              "--device", "cpu")  # fmt: skip
     result = _run("finetune", *common, "--weights", tmp_path / "generator.safetensors",
                   "--preset", preset, "--out", tmp_path / "site")  # fmt: skip
     assert result.exit_code == 0, result.output
+    assert volumes == [2, 2]  # each step has a field of the site, which has two
     adapted = load_generator(tmp_path / "site" / "generator.safetensors")
     given = load_generator(tmp_path / "generator.safetensors")
     pairs = list(zip(given.parameters(), adapted.parameters(), strict=True))

@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_training import SETTINGS, brain, config, write_pool
 
-from qsm_pipeline.cycleqsm.config import TrainConfig
+from qsm_pipeline.cycleqsm.config import PRESETS, TrainConfig
 from qsm_pipeline.cycleqsm.generator import Generator
 from qsm_pipeline.cycleqsm.infer import reconstruct
-from qsm_pipeline.cycleqsm.samples import Subject
+from qsm_pipeline.cycleqsm.samples import LEAST_SIZE, Subject
 from qsm_pipeline.cycleqsm.state import TrainState
 from qsm_pipeline.cycleqsm.train_step import train_step
 from qsm_pipeline.cycleqsm.weights import load_generator, save_generator
@@ -299,20 +299,31 @@ def test_what_cannot_be_gone_on_with_is_refused(tmp_path, pool):
     other = Generator(replace(config().generator, widths=(4, 6)))
     with pytest.raises(ConfigError, match=r"another architecture.*4, 6.*4, 8"):
         train(config(steps=1), pool, RunOptions(tmp_path / "new"), other)
+    same_networks = Generator(replace(config().generator, tv_iterations=3, edge_weight=0.5))
+    assert train(config(steps=1), pool, RunOptions(tmp_path / "further"), same_networks)
 
 
-def test_a_row_that_a_power_cut_left_is_forgotten(tmp_path):
+@pytest.mark.parametrize("left", ["\0" * 20, "2", "2,0.5,0.\0\0\0", "2,0.5,0.5,1\n", ",\n"])
+def test_a_row_that_a_power_cut_left_is_forgotten(tmp_path, left):
     logs = Logs(tmp_path, 0)
-    for step in (1, 2):
-        logs.numbers("training", step, {"loss": 0.5})
+    logs.numbers("training", 1, {"loss": 0.5, "discriminator": 0.5})
+    logs.numbers("training", 2, {"loss": float("nan")})  # this is one that nothing is missing of
     logs.close()
     with (tmp_path / "training.csv").open("a") as file:
-        file.write("\0" * 20)
+        file.write(left)
     again = Logs(tmp_path, 2)
     again.numbers("training", 3, {"loss": 0.25})
     again.close()
     with (tmp_path / "training.csv").open() as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+
+
+def test_a_table_of_which_a_power_cut_left_nothing_is_begun_again(tmp_path):
+    (tmp_path / "training.csv").write_text("\0" * 40 + "\n1,0.5\n")
+    logs = Logs(tmp_path, 2)
+    logs.numbers("training", 3, {"loss": 0.25})
+    logs.close()
+    assert (tmp_path / "training.csv").read_text().split() == ["step,loss", "3,0.25"]
 
 
 @pytest.mark.parametrize(
@@ -327,6 +338,14 @@ def test_a_row_that_a_power_cut_left_is_forgotten(tmp_path):
         ({"seed": "a"}, "seed is 'a'"),
         ({"generator": 3}, "generator is 3, expected a table"),
         ({"generator": {"depth": 3}}, r"Unknown key generator\.depth"),
+        ({"optim": {"betas": [0.9]}}, r"two betas.*\(0\.9,\)"),
+        ({"optim": {"betas": [0.9, 1.5]}}, "two betas"),
+        ({"optim": {"learning_rate": -1.0}}, "learning_rate > 0"),
+        ({"optim": {"learning_rate": float("nan")}}, r"optim\.learning_rate is nan"),
+        ({"optim": {"ema": 2.0}}, "ema between 0 and 1"),
+        ({"sample": {"size": 8}}, "size >= 16, got 8"),
+        ({"sample": {"voxel_mm": [2.0, 1.0]}}, "voxel_mm = .smallest, largest"),
+        ({"sample": {"noise_ppm": [0, 0.01]}}, "noise_ppm = .smallest, largest. above 0"),
     ],
 )
 def test_settings_that_no_training_can_use_are_refused(settings, message):
@@ -334,8 +353,14 @@ def test_settings_that_no_training_can_use_are_refused(settings, message):
         TrainConfig.from_dict(settings)
 
 
-def test_settings_survive_a_checkpoint():
-    settings = TrainConfig.load("paper")
+def test_the_smallest_block_can_be_trained_on():
+    settings = TrainConfig.from_dict(SETTINGS | {"sample": {"size": LEAST_SIZE}})
+    train_step(TrainState(settings), _batches(settings)[0])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_settings_survive_a_checkpoint(preset):
+    settings = TrainConfig.load(preset)
     assert TrainConfig.from_dict(settings.to_dict()) == settings
 
 
@@ -365,6 +390,10 @@ def test_a_pool_whose_making_was_interrupted_is_completed(tmp_path, monkeypatch)
     batches = open_batches(config(), Sources(tmp_path / "b", brains=60), print)
     assert numbers_in(tmp_path / "b", 0) == [0, 1, 2, 3]
     assert len(batches.maps) == len(batches.fields) == 2
+    note = tmp_path / "b" / "seed-0.json"
+    before = note.stat().st_ino
+    open_batches(config(), Sources(tmp_path / "b"), print)
+    assert note.stat().st_ino == before  # a complete pool may be where nobody can write
     write_pool(tmp_path / "old")  # of a version that noted nothing
     asked.clear()
     open_batches(config(), Sources(tmp_path / "old"), print)
