@@ -181,13 +181,14 @@ def test_a_map_of_any_orientation_has_b0_near_its_last_axis():
 
 
 def test_a_map_may_lie_anywhere_but_must_not_be_hollow():
-    grid = Grid((140, 140, 140))
+    grid = Grid((200, 200, 200))
     small, hollow, sheet = (torch.zeros(grid.shape, dtype=torch.bool) for _ in range(3))
-    small[:40, 100:, :36] = True
+    small[:36, 164:, :36] = True
     hollow[::40, ::40, ::40] = True
-    sheet[torch.arange(140), :, torch.arange(140)] = True
+    sheet[torch.arange(200), :, torch.arange(200)] = True
     chi = 0.05 * torch.randn(grid.shape, generator=torch.Generator().manual_seed(0))
-    usable = [has_blocks(measured_subject(chi, m, grid), CLEAN) for m in (small, hollow, sheet)]
+    subjects = [measured_subject(chi, mask, grid) for mask in (small, hollow, sheet)]
+    usable = [has_blocks(subject, SampleConfig()) for subject in subjects]
     assert usable == [True, False, False]
 
 
