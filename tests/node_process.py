@@ -28,13 +28,14 @@ def measure_process(path):
     _ = values @ values
     _ = torch.ones(700, 700) @ torch.ones(700, 700)
     large = torch.ones(64 * 2**18)
-    huge_kib = re.search(r"AnonHugePages: +(\d+)", Path("/proc/self/smaps_rollup").read_text())
+    rollup = Path("/proc/self/smaps_rollup")
+    huge_kib = re.search(r"AnonHugePages: +(\d+)", rollup.read_text() if rollup.exists() else "")
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     found = {
         "threads": len(os.listdir("/proc/self/task")),
         "limits": [os.environ.get(name) for name in names],
         "filled_mib": large.nbytes / 2**20,
-        "huge_mib": int(huge_kib.group(1)) / 2**10,
+        "huge_mib": int(huge_kib.group(1)) / 2**10 if huge_kib else 0,
     }
     Path(path).write_text(json.dumps(found))
     return path

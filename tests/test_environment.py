@@ -1,8 +1,10 @@
 """The whole command where a cluster or a container takes things away."""
 
 import json
+import mmap
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -124,10 +126,20 @@ def test_what_a_user_and_a_job_bring_along(tmp_path):
 
 
 def _huge_pages_on_request():
+    """Ask the kernel for some, which may have none to give, and nobody else for them."""
     library, version = platform.libc_ver()
-    kernel = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-    recent = library == "glibc" and tuple(map(int, version.split("."))) >= (2, 35)
-    return recent and kernel.is_file() and "[madvise]" in kernel.read_text()
+    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if library != "glibc" or tuple(map(int, version.split("."))) < (2, 35):
+        return False
+    if not setting.is_file() or "[madvise]" not in setting.read_text():
+        return False
+    size = 64 * 2**20
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        memory.madvise(mmap.MADV_HUGEPAGE)
+        for page in range(0, size, mmap.PAGESIZE):
+            memory[page] = 1
+        huge_kib = re.search(r"AnonHugePages: +(\d+)", Path("/proc/self/smaps_rollup").read_text())
+    return bool(huge_kib) and int(huge_kib.group(1)) > 0.9 * size / 2**10
 
 
 def _process_of_a_node(folder, **environment):

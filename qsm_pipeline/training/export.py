@@ -60,7 +60,11 @@ def export(generator: Generator, out: Path) -> list[Path]:
         path = stem.with_name(f"{stem.name}_stage-{number}.onnx")
         partial = path.with_suffix(".partial")
         _export(network, partial)
-        check(network, partial)
+        try:
+            check(network, partial)
+        except ConfigError:
+            partial.unlink()
+            raise
         partial.replace(path)
         written.append(path)
     noise = f"noise * mask / max(weights, {LEAST_WEIGHT:g})"

@@ -79,8 +79,9 @@ def make_brains(
     folder: Path, count: int, seed: int, progress: Callable[[str], None] = lambda text: None
 ) -> None:
     """Make brains to train on, and note first how many: what is interrupted can be completed."""
-    if brains_begun(folder, seed) != count:  # a complete pool may be where nobody can write
-        write_json(_note(folder, seed), {"Brains": count})
+    complete = set(range(count)) <= set(numbers_in(folder, seed))
+    if not complete:  # a complete pool may be where nobody can write
+        write_json(_note(folder, seed), {"Brains": max(count, brains_begun(folder, seed))})
     make_pool(folder, range(count), seed, progress)
 
 

@@ -31,6 +31,7 @@ from qsm_pipeline.training.logs import Logs
 from qsm_pipeline.training.loop import RunOptions, train
 from qsm_pipeline.training.pool import (
     VALIDATION,
+    brains_begun,
     load_brain,
     make_brains,
     make_pool,
@@ -394,6 +395,8 @@ def test_a_pool_whose_making_was_interrupted_is_completed(tmp_path, monkeypatch)
     before = note.stat().st_ino
     open_batches(config(), Sources(tmp_path / "b"), print)
     assert note.stat().st_ino == before  # a complete pool may be where nobody can write
+    make_brains(tmp_path / "b", 2, 0)  # fewer than were begun are no reason to forget the others
+    assert brains_begun(tmp_path / "b", 0) == 4
     write_pool(tmp_path / "old")  # of a version that noted nothing
     asked.clear()
     open_batches(config(), Sources(tmp_path / "old"), print)
