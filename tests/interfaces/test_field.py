@@ -37,7 +37,7 @@ def test_a_bipolar_readout_that_no_sidecar_names_is_found(tmp_path, alternating_
     assert (facts["BipolarPhaseSpreadRad"] > 0.05) is bipolar
     named = "bipolar" if bipolar else "monopolar"
     declared, facts = _corrected(tmp_path / "declared", alternating_rad, readout=named)
-    np.testing.assert_array_equal(found, declared)
+    np.testing.assert_allclose(found, declared, atol=1e-4)  # FFTs round as memory is aligned
     assert facts["BipolarCorrection"] is bipolar
     assert "BipolarReadout" not in facts
 
