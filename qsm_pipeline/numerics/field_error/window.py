@@ -10,15 +10,17 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from qsm_pipeline.numerics.bounding_box import BoundingBox
-from qsm_pipeline.numerics.fourier import fast_shape, pad_to
+from qsm_pipeline.numerics.fourier import fast_shape, irfft3, pad_to, rfft3
 from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.kernels import dipole_kernel
 
 RAMP = 0.12
 """Width of the window's edge, over the cube root of the mask's volume: 13 mm in a head."""
 LEAST_WEIGHT = 0.25
 """Voxels with less, relative to the largest, are holes: their noise would count for the rest."""
 FILLING_VOXELS = (1, 2, 4)
-"""Half widths of the means that fill the holes, the narrowest that reaches each."""
+"""Half widths of the means that first fill the holes, the narrowest that reaches each."""
+FILLING_REGULARISATION, FILLING_ROUNDS = 0.01, 2
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class WindowedField:
         Field times window in the padded box around the mask.
     window : torch.Tensor, shape (X, Y, Z)
         From 0 to 1.
+    support : torch.Tensor, shape (X, Y, Z)
+        1 in the mask, holes included.
     white_energy : float
         Power of white noise of unit variance at weight 1.
     grid : Grid
@@ -41,6 +45,7 @@ class WindowedField:
 
     values_ppm: Tensor
     window: Tensor
+    support: Tensor
     white_energy: float
     grid: Grid
     size_mm: float
@@ -72,10 +77,26 @@ def windowed(
     white_energy = float((window.square() * variance).sum())
     shape = fast_shape(inside.shape)
     padded = Grid(shape, grid.voxel_size_mm, grid.b0_dir)
-    values = _filled(field, inside) * window
-    return WindowedField(
-        pad_to(values, shape), pad_to(window, shape), white_energy, padded, size_mm
+    support = box.cut(mask).to(window)
+    field, support, window, missing = (
+        pad_to(x, shape) for x in (_filled(field, inside), support, window, support * ~inside)
     )
+    if missing.any():
+        field = _explained(field, missing > 0, support, padded)
+    return WindowedField(field * window, window, support, white_energy, padded, size_mm)
+
+
+def _explained(field: Tensor, missing: Tensor, support: Tensor, grid: Grid) -> Tensor:
+    """Put into the holes the field of a susceptibility that explains the field around them.
+
+    Holes lie at the strongest sources, where the mean around is far from the field.
+    """
+    dipole = dipole_kernel(grid, device=field.device)
+    inverse = dipole / (dipole.square() + FILLING_REGULARISATION)
+    for _ in range(FILLING_ROUNDS):
+        chi = irfft3(rfft3(field * support).mul_(inverse), grid.shape).mul_(support)
+        field = torch.where(missing, irfft3(rfft3(chi).mul_(dipole), grid.shape), field)
+    return field
 
 
 def _taper(inside: Tensor, size_mm: float, voxel_size_mm: tuple[float, ...]) -> Tensor:
