@@ -118,11 +118,15 @@ def binned_power(field: WindowedField) -> BinnedPower:
     ]
     counts = torch.cat(both[1])
     kept = (counts > 0).nonzero()[:, 0]
-    joined = [torch.cat(x)[kept].cpu() for x in both]
+    names = ("power", "modes", "frequency_per_mm", "response", "signal", "noise")
+    joined = {n: torch.cat(x)[kept].cpu() for n, x in zip(names, both, strict=True)}
     return BinnedPower(
-        *joined[:4], torch.tensor(nodes, dtype=torch.float64), *joined[4:],
-        white=field.white_energy, kept=kept.cpu(), count=len(counts),
-    )  # fmt: skip
+        **joined,
+        nodes_per_mm=torch.tensor(nodes, dtype=torch.float64),
+        white=field.white_energy,
+        kept=kept.cpu(),
+        count=len(counts),
+    )
 
 
 class Bins:

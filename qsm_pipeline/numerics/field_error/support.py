@@ -7,7 +7,6 @@ from torch import Tensor
 
 from qsm_pipeline.numerics.field_error.expected import (
     STEEPNESS,
-    STEP,
     BinnedPower,
     Bins,
     coarser,

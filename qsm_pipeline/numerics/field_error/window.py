@@ -16,6 +16,7 @@ from qsm_pipeline.numerics.kernels import dipole_kernel
 
 RAMP = 0.12
 """Width of the window's edge, over the cube root of the mask's volume: 13 mm in a head."""
+LEAST_VOXELS = 64
 LEAST_WEIGHT = 0.25
 """Voxels with less, relative to the largest, are holes: their noise would count for the rest."""
 FILLING_VOXELS = (1, 2, 4)
@@ -61,14 +62,17 @@ def windowed(
     known = mask
     if weights is not None:
         known = mask & (weights > LEAST_WEIGHT * weights[mask].max()) if mask.any() else mask
-    if int(known.sum()) < 64:
+    if int(known.sum()) < LEAST_VOXELS:
         return None
     box = BoundingBox.of(known, grid)
     inside = box.cut(known)
+    hole = box.cut(mask) & ~inside
     field = torch.where(inside, box.cut(local_field_ppm), 0.0)
     size_mm = (float(inside.sum()) * grid.voxel_volume_mm3) ** (1 / 3)
-    window = _taper(inside, size_mm, grid.voxel_size_mm) * _around_holes(inside)
-    if float(window.square().sum()) < 64:
+    window = _taper(inside, size_mm, grid.voxel_size_mm)
+    if hole.any():
+        window = window * _mean(_mean(inside.to(window), 1), 1)
+    if float(window.square().sum()) < LEAST_VOXELS:
         return None
     variance = inside.to(window)
     if weights is not None:
@@ -77,13 +81,14 @@ def windowed(
     white_energy = float((window.square() * variance).sum())
     shape = fast_shape(inside.shape)
     padded = Grid(shape, grid.voxel_size_mm, grid.b0_dir)
-    support = box.cut(mask).to(window)
-    field, support, window, missing = (
-        pad_to(x, shape) for x in (_filled(field, inside), support, window, support * ~inside)
+    support = pad_to(box.cut(mask).to(window), shape)
+    if hole.any():
+        field = _filled(field, inside, hole)
+        field = _explained(pad_to(field, shape), pad_to(hole, shape), support, padded)
+    window = pad_to(window, shape)
+    return WindowedField(
+        pad_to(field, shape) * window, window, support, white_energy, padded, size_mm
     )
-    if missing.any():
-        field = _explained(field, missing > 0, support, padded)
-    return WindowedField(field * window, window, support, white_energy, padded, size_mm)
 
 
 def _explained(field: Tensor, missing: Tensor, support: Tensor, grid: Grid) -> Tensor:
@@ -109,17 +114,9 @@ def _taper(inside: Tensor, size_mm: float, voxel_size_mm: tuple[float, ...]) -> 
     return torch.sin(0.5 * math.pi * share).square()
 
 
-def _around_holes(inside: Tensor) -> Tensor:
-    """Fall smoothly to 0 in the middle of large holes, over two voxels."""
-    share = inside.to(torch.float32)
-    for _ in range(2):
-        share = _mean(share, 1)
-    return share
-
-
-def _filled(field: Tensor, inside: Tensor) -> Tensor:
+def _filled(field: Tensor, inside: Tensor, missing: Tensor) -> Tensor:
     """Replace the field in holes by the mean around, as far as one of the means reaches."""
-    out, missing = field, ~inside
+    out = field
     for reach in FILLING_VOXELS:
         if not missing.any():
             break
