@@ -17,10 +17,9 @@ from qsm_ci.qsm_eval import score_arrays
 from textured_phantom import VEINS, Phantom, measured, textured_phantom
 from torch import Tensor
 
-from qsm_pipeline.cycleqsm.infer import Reconstruction
 from qsm_pipeline.cycleqsm.method import CycleQsmParams, cycleqsm
 from qsm_pipeline.interfaces.inversions import INVERSIONS
-from qsm_pipeline.numerics.inversion import InversionProblem
+from qsm_pipeline.numerics.inversion import InversionProblem, Reconstruction
 from qsm_pipeline.numerics.inversion.tv import TvParams, tv
 
 VARIANTS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from qsm_pipeline.cycleqsm.uncertainty import error_sources, expected_error_ppm
 from qsm_pipeline.cycleqsm.unet import SpaceToDepthUNet
 from qsm_pipeline.numerics.bounding_box import BoundingBox
 from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
 
 LOGGER = logging.getLogger(__name__)
 
@@ -25,25 +26,6 @@ BYTES_PER_VOXEL = 200
 """Memory of the networks on a whole volume, measured."""
 TILE = 96
 """Edge of a tile without its overlap."""
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """What the generator says.
-
-    Parameters
-    ----------
-    chi_ppm : torch.Tensor, shape (X, Y, Z)
-        Susceptibility, zero outside the mask; its mean is arbitrary.
-    uncertainty_ppm : torch.Tensor, shape (X, Y, Z), optional
-        Expected error (one standard deviation), zero outside the mask.
-    error_sources : torch.Tensor, shape (ERROR_SOURCES, X, Y, Z), optional
-        What the expected error is made of, for calibration.
-    """
-
-    chi_ppm: Tensor
-    uncertainty_ppm: Tensor | None = None
-    error_sources: Tensor | None = None
 
 
 @torch.inference_mode()

@@ -11,11 +11,12 @@ from torch.nn.functional import interpolate
 
 from qsm_pipeline.cycleqsm.anatomy import RandomBrain
 from qsm_pipeline.cycleqsm.generator import Generator
-from qsm_pipeline.cycleqsm.infer import Reconstruction, reconstruct
+from qsm_pipeline.cycleqsm.infer import reconstruct
 from qsm_pipeline.cycleqsm.metrics import nrmse_percent, slope, xsim
 from qsm_pipeline.cycleqsm.physics import BatchDipole
 from qsm_pipeline.cycleqsm.uncertainty import calibrate
 from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
 
 CASES = {
     # brain, voxel in multiples of the validation's, B0 direction, noise in ppm, magnitude

@@ -4,10 +4,12 @@ from qsm_pipeline.numerics.inversion.ilsqr import IlsqrParams, ilsqr
 from qsm_pipeline.numerics.inversion.medi import MediParams, medi
 from qsm_pipeline.numerics.inversion.nltv import NltvParams, nltv
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
 from qsm_pipeline.numerics.inversion.rts import RtsParams, rts
 from qsm_pipeline.numerics.inversion.tikhonov import TikhonovParams, tikhonov
 from qsm_pipeline.numerics.inversion.tkd import TkdParams, tkd
 from qsm_pipeline.numerics.inversion.tv import TvParams, tv
+from qsm_pipeline.numerics.inversion.wiener import WienerParams, wiener
 from qsm_pipeline.numerics.method import Method
 
 METHODS = {
@@ -15,9 +17,10 @@ METHODS = {
     "tikhonov": Method(tikhonov, TikhonovParams),
     "rts": Method(rts, RtsParams, fills_gaps=True),
     "ilsqr": Method(ilsqr, IlsqrParams),
+    "wiener": Method(wiener, WienerParams, fills_gaps=True),
     "tv": Method(tv, TvParams, fills_gaps=True),
     "medi": Method(medi, MediParams, fills_gaps=True),
     "nltv": Method(nltv, NltvParams, fills_gaps=True),
 }
 
-__all__ = ["METHODS", "InversionProblem"]
+__all__ = ["METHODS", "InversionProblem", "Reconstruction"]

@@ -7,11 +7,17 @@ from functools import cached_property
 
 from torch import Tensor
 
-from qsm_pipeline.numerics.field_error import FieldError, estimate_field_error
+from qsm_pipeline.numerics.field_error import (
+    FieldError,
+    FieldSpectra,
+    SusceptibilitySpectrum,
+    estimate_spectra,
+)
 from qsm_pipeline.numerics.grid import Grid
 
 LEAST_NOISE = 0.03
 """Over the standard deviation of the field: no field is believed to be less noisy."""
+MEAN_SQUARED_DIPOLE = 4 / 45
 UNKNOWN_NOISE_PPM = 1e-3
 """Where nothing is known of a field's error."""
 
@@ -62,12 +68,25 @@ class InversionProblem:
         """
         if self.field_error is not None:
             return self.field_error
-        found = estimate_field_error(self.local_field_ppm, self.mask, self.grid, self.weights)
-        found = found or FieldError(self.noise_ppm or UNKNOWN_NOISE_PPM)
-        return found.at_least(LEAST_NOISE * self.spread_ppm)
+        found = self._spectra
+        error = found.error if found else FieldError(self.noise_ppm or UNKNOWN_NOISE_PPM)
+        return error.at_least(LEAST_NOISE * self.spread_ppm)
+
+    @cached_property
+    def susceptibility(self) -> SusceptibilitySpectrum:
+        """The spectrum of susceptibility, white where it cannot be estimated."""
+        if self._spectra:
+            return self._spectra.susceptibility
+        flat = max(self.spread_ppm**2, UNKNOWN_NOISE_PPM**2) / MEAN_SQUARED_DIPOLE
+        return SusceptibilitySpectrum((0.01, 1.0), (flat, flat))
+
+    @cached_property
+    def _spectra(self) -> FieldSpectra | None:
+        return estimate_spectra(self.local_field_ppm, self.mask, self.grid, self.weights)
 
     @cached_property
     def spread_ppm(self) -> float:
-        """Standard deviation of the field in the mask, 0 where it has less than two voxels."""
-        inside = self.local_field_ppm[self.mask]
+        """Standard deviation of the field where it is known, 0 for less than two voxels."""
+        known = self.mask if self.weights is None else self.mask & (self.weights > 0)
+        inside = self.local_field_ppm[known]
         return float(inside.std()) if inside.numel() > 1 else 0.0

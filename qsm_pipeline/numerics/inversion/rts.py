@@ -13,7 +13,7 @@ from qsm_pipeline.numerics.inversion.regularisation import dipole_threshold
 from qsm_pipeline.numerics.inversion.shrinkage import SplitGradient
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox, gradient_length
 
-NOISE_TO_THRESHOLD = 1.2
+NOISE_TO_THRESHOLD = 1.5
 """As `~.regularisation.THRESHOLD`, but smaller, since the second step takes out noise too."""
 
 

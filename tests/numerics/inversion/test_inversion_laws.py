@@ -8,7 +8,7 @@ from grids import radius_mm
 
 from qsm_pipeline.numerics.field_error import FieldError
 from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.inversion import METHODS, InversionProblem
+from qsm_pipeline.numerics.inversion import METHODS, InversionProblem, Reconstruction
 from qsm_pipeline.numerics.inversion.admm import TotalVariationAdmm
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
 from qsm_pipeline.numerics.inversion.tv import TvParams, tv
@@ -22,6 +22,7 @@ GRIDS = {
 }
 BOUNDS = {
     "tv": 0.2, "nltv": 0.2, "medi": 0.2, "rts": 0.4, "ilsqr": 0.45, "tkd": 0.45, "tikhonov": 0.45,
+    "wiener": 0.45,
 }  # fmt: skip
 OWN_SCALE = {"tv", "nltv", "medi"}  # their weight does not follow the field's scale
 methods = pytest.mark.parametrize("name", METHODS)
@@ -40,7 +41,8 @@ def _invert(name, field, mask, grid, **kwargs):
     error = FieldError(kwargs.pop("noise_ppm", 1e-3))
     problem = {"magnitude": torch.ones_like(field), "rad_per_ppm": 10.0, "field_error": error}
     problem.update(kwargs)
-    return METHODS[name].function(InversionProblem(field, mask, grid, **problem))
+    found = METHODS[name].function(InversionProblem(field, mask, grid, **problem))
+    return found.chi_ppm if isinstance(found, Reconstruction) else found
 
 
 @methods
@@ -195,7 +197,12 @@ def test_sources_outside_cost_less_only_where_background_removal_left_some():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_parameters_are_checked(name):
-    keys = {"tkd": "threshold", "rts": "threshold", "ilsqr": "cone_threshold"}
+    keys = {
+        "wiener": "refinements",
+        "tkd": "threshold",
+        "rts": "threshold",
+        "ilsqr": "cone_threshold",
+    }
     key = keys.get(name, "regularisation")
     with pytest.raises(ValueError, match="xpected"):
         METHODS[name].params(**{key: -1.0})
