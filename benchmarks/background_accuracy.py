@@ -21,7 +21,7 @@ from torch import Tensor
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
 from qsm_pipeline.numerics.background import METHODS, BackgroundProblem
-from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.simulate import simulate_scan
 
 SIMULATED = "simulated"

@@ -10,8 +10,8 @@ from pathlib import Path
 from nipype.interfaces.utility import Function
 from nipype.pipeline.engine import Node, Workflow
 
-from qsm_pipeline.resources import Resources
-from qsm_pipeline.workflows.engine import run_workflow
+from qsm_pipeline.engine.resources import Resources
+from qsm_pipeline.engine.runner import run_workflow
 
 
 def measure_process(path):

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.exceptions import BIDSInputError, OutputError
-from qsm_pipeline.locks import NameLocks
+from qsm_pipeline.io.locks import NameLocks
 
 _OTHER_DATA = re.compile(
     r"^/(code|models|sourcedata|stimuli|derivatives|phenotype)(/|$)"

@@ -22,7 +22,7 @@ from qsm_pipeline.bids.phase_scaling import (
 )
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.exceptions import BIDSInputError, MaskError
-from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.core.grid import Grid
 
 _AFFINE_TOLERANCE = 1e-3
 _MIN_SIDE = 4

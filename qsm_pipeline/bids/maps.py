@@ -15,8 +15,8 @@ from qsm_pipeline.bids.metadata import field_strength_tesla
 from qsm_pipeline.bids.naming import RUN_ENTITIES, output_path, parse_name
 from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.exceptions import BIDSInputError
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.units import hz_per_ppm, rad_per_s_per_ppm
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.units import hz_per_ppm, rad_per_s_per_ppm
 
 UNITS = ("ppm", "hz", "rad/s")
 

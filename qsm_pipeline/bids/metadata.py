@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from qsm_pipeline.exceptions import BIDSInputError
-from qsm_pipeline.numerics.units import GAMMA_BAR_HZ_PER_T
+from qsm_pipeline.numerics.core.units import GAMMA_BAR_HZ_PER_T
 
 MIN_ECHO_TIME_S, MAX_ECHO_TIME_S = 1e-5, 0.2
 B0_RANGE_TESLA = (0.05, 20.0)

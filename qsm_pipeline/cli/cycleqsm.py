@@ -107,7 +107,7 @@ def finetune(preset: str, weights: Path | None, **arguments: Any) -> None:
 def _settings(preset: str, arguments: dict[str, Any]) -> tuple[Any, Any, Any]:
     from dataclasses import replace
 
-    from qsm_pipeline.cycleqsm.config import TrainConfig
+    from qsm_pipeline.cycleqsm.training.config import TrainConfig
     from qsm_pipeline.exceptions import ConfigError
     from qsm_pipeline.training.data import Sources
     from qsm_pipeline.training.loop import RunOptions
@@ -169,7 +169,7 @@ def predict(
     b0: float | None,
 ) -> None:
     """Invert the local field in FIELD to susceptibility in ppm."""
-    from qsm_pipeline.training.predict import predict as run
+    from qsm_pipeline.app.cycleqsm.predict import predict as run
 
     run(
         field, mask, out, uncertainty=uncertainty, magnitude=magnitude, weights=weights,
@@ -200,7 +200,7 @@ def _named(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> di
 @_told
 def evaluate(truth: Path, maps: dict[str, Path], mask: Path, seg: Path | None, out: Path) -> None:
     """Score maps against TRUTH with QSM-CI's metrics, side by side."""
-    from qsm_pipeline.training.evaluate import evaluate as run
+    from qsm_pipeline.app.cycleqsm.evaluate import evaluate as run
 
     click.echo(run(truth, mask, maps, out, seg), nl=False)
 
@@ -211,7 +211,7 @@ def evaluate(truth: Path, maps: dict[str, Path], mask: Path, seg: Path | None, o
 @_told
 def export(out: Path, weights: Path | None) -> None:
     """Write the networks as ONNX, one file for each stage, checked against torch."""
-    from qsm_pipeline.training.export import export as run
+    from qsm_pipeline.app.cycleqsm.export import export as run
     from qsm_pipeline.training.generators import open_generator
 
     for path in run(open_generator(weights), out):

@@ -15,8 +15,8 @@ from qsm_pipeline import __version__
 from qsm_pipeline.cli import options
 from qsm_pipeline.cli.arguments import ManyValuesCommand
 from qsm_pipeline.cli.config_file import load_config
+from qsm_pipeline.engine.resources import check_current_folder, limit_threads, make_caches_writable
 from qsm_pipeline.exceptions import QSMPipelineError
-from qsm_pipeline.resources import check_current_folder, limit_threads, make_caches_writable
 
 EXIT_FAILED = 1
 """A participant failed or was left out for a fault of its data."""
@@ -170,15 +170,15 @@ def main(context: click.Context, **arguments: Any) -> None:
     try:
         check_current_folder()
         make_caches_writable()
-        import qsm_pipeline.nipype_defaults  # noqa: F401, before anything that imports nipype
+        import qsm_pipeline.engine.nipype_defaults  # noqa: F401, before anything that imports nipype
 
         if group:
-            from qsm_pipeline.workflows.group import run_group as run
+            from qsm_pipeline.app.group import run_group as run
         else:
-            from qsm_pipeline.workflows.participant import run_participants as run
+            from qsm_pipeline.app.participant import run_participants as run
 
         if script and not group:
-            from qsm_pipeline.workflows.slurm import SlurmOptions, write_slurm_array
+            from qsm_pipeline.app.slurm.script import SlurmOptions, write_slurm_array
 
             write_slurm_array(SlurmOptions(script, *slurm), echo=_tell, **settings)
             return

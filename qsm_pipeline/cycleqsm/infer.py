@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from qsm_pipeline.cycleqsm.generator import Evaluate, FieldBatch, Generator, Pass, Prepared
-from qsm_pipeline.cycleqsm.long_waves import long_wave_correction
-from qsm_pipeline.cycleqsm.orientation import b0_last, permuted
-from qsm_pipeline.cycleqsm.tiles import in_tiles
-from qsm_pipeline.cycleqsm.uncertainty import error_sources, expected_error_ppm
-from qsm_pipeline.cycleqsm.unet import SpaceToDepthUNet
-from qsm_pipeline.numerics.bounding_box import BoundingBox
-from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.cycleqsm.model.generator import Evaluate, FieldBatch, Generator, Pass, Prepared
+from qsm_pipeline.cycleqsm.model.long_waves import long_wave_correction
+from qsm_pipeline.cycleqsm.model.orientation import b0_last, permuted
+from qsm_pipeline.cycleqsm.model.tiles import in_tiles
+from qsm_pipeline.cycleqsm.model.uncertainty import error_sources, expected_error_ppm
+from qsm_pipeline.cycleqsm.model.unet import SpaceToDepthUNet
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.core.grid import Grid
 
 LOGGER = logging.getLogger(__name__)
 

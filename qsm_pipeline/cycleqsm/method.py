@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from qsm_pipeline.cycleqsm.generator import Generator
+from qsm_pipeline.cycleqsm.checkpoint import load_generator
 from qsm_pipeline.cycleqsm.infer import Reconstruction, reconstruct
-from qsm_pipeline.cycleqsm.weights import load_generator
+from qsm_pipeline.cycleqsm.model.generator import Generator
 from qsm_pipeline.numerics.inversion.outer_sources import outer_source_field
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.tv import TvParams

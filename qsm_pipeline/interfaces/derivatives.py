@@ -20,7 +20,7 @@ from nipype.interfaces.base import (
 from qsm_pipeline.bids.derivatives import sidecar, write_output
 from qsm_pipeline.bids.naming import OUTPUTS, output_path
 from qsm_pipeline.bids.run import GreRun
-from qsm_pipeline.numerics.units import hz_per_ppm
+from qsm_pipeline.numerics.core.units import hz_per_ppm
 
 
 class WriteDerivativesInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):

@@ -8,21 +8,21 @@ from typing import Any
 from nipype.interfaces.base import File, TraitedSpec, traits
 
 from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface
-from qsm_pipeline.interfaces._volumes import load_grid, load_mask, load_tensor, save_tensor
-from qsm_pipeline.numerics.bipolar import (
+from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor, save_tensor
+from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.field.fit import nonlinear_field_fit, weighted_field_fit
+from qsm_pipeline.numerics.field.relaxation import fit_relaxation
+from qsm_pipeline.numerics.field.reliability import reliability, steepness_weight
+from qsm_pipeline.numerics.field.trust import trusted_mask
+from qsm_pipeline.numerics.phase.bipolar import (
     FOUND_RAD,
     alternating_phase,
     bipolar_score,
     equally_spaced,
     remove_alternating_phase,
 )
-from qsm_pipeline.numerics.field_fit import nonlinear_field_fit, weighted_field_fit
-from qsm_pipeline.numerics.phase_offset import PhaseOffsetParams, remove_phase_offset
-from qsm_pipeline.numerics.relaxation import fit_relaxation
-from qsm_pipeline.numerics.trust import trusted_mask
-from qsm_pipeline.numerics.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.phase.offset import PhaseOffsetParams, remove_phase_offset
 from qsm_pipeline.numerics.unwrap import METHODS, UnwrapProblem
-from qsm_pipeline.numerics.weights import reliability, steepness_weight
 
 
 class _EchoesInputSpec(NumericInputSpec):

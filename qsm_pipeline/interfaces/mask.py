@@ -18,20 +18,20 @@ from nipype.interfaces.base import (
 
 from qsm_pipeline.exceptions import MaskError
 from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface
-from qsm_pipeline.interfaces._volumes import (
+from qsm_pipeline.io.volumes import (
     load_grid,
     load_mask,
     load_tensor,
     save_array,
     save_tensor,
 )
-from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.core.connected import check_in_one_part
+from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.masking.refine import measured_region, refine_mask, reliable_part
 from qsm_pipeline.numerics.masking.robust import check_mask, robust_mask
-from qsm_pipeline.numerics.parts import check_in_one_part
-from qsm_pipeline.numerics.phase_quality import phase_quality
+from qsm_pipeline.numerics.masking.two_pass import combine_passes
+from qsm_pipeline.numerics.phase.quality import phase_quality
 from qsm_pipeline.numerics.quality.mask_shape import volume_ml
-from qsm_pipeline.numerics.two_pass import combine_passes
 
 MASK_METHODS = ("deepbet", "robust")
 MASK_REFINEMENTS = ("phase-quality", "none")
@@ -114,7 +114,7 @@ class MaskBrain(SimpleInterface):
         image = nib.load(inputs.combined)
         if inputs.method == "robust":
             return robust_mask(image.get_fdata(dtype=np.float32), load_grid(inputs.combined))
-        from qsm_pipeline.masking.brain import brain_mask
+        from qsm_pipeline.external.deepbet import brain_mask
 
         return brain_mask(image.get_fdata(dtype=np.float32), image.affine)
 

@@ -16,7 +16,7 @@ from nipype.interfaces.base import (
 
 from qsm_pipeline.bids.load import load_run
 from qsm_pipeline.bids.run import GreRun
-from qsm_pipeline.interfaces._volumes import save_array
+from qsm_pipeline.io.volumes import save_array
 
 
 class ReadRunInputSpec(BaseInterfaceInputSpec):

@@ -18,7 +18,7 @@ from qsm_pipeline.bids.derivatives import software_versions, write_json
 from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface
-from qsm_pipeline.interfaces._volumes import load_grid, load_mask, load_tensor
+from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor
 from qsm_pipeline.numerics.quality import Assessed, assess, check_limits
 
 

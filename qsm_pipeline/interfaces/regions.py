@@ -21,12 +21,12 @@ from qsm_pipeline.bids.region_names import FREESURFER, hemisphere, read_names
 from qsm_pipeline.bids.regions import write_regions
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.bids.segmentations import read_any, read_labels
+from qsm_pipeline.external.simpleitk.align import align
+from qsm_pipeline.external.simpleitk.itk import read_transform, resample_labels
+from qsm_pipeline.external.simpleitk.sides import split_sides
 from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface
-from qsm_pipeline.interfaces._volumes import load_grid, load_mask, load_tensor, save_array
-from qsm_pipeline.numerics.regions import measure_regions
-from qsm_pipeline.registration.align import align
-from qsm_pipeline.registration.itk import read_transform, resample_labels
-from qsm_pipeline.registration.sides import split_sides
+from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor, save_array
+from qsm_pipeline.numerics.maps.regions import measure_regions
 
 
 class MapLabelsInputSpec(BaseInterfaceInputSpec):
@@ -91,7 +91,7 @@ class MapLabels(SimpleInterface):
             }
         other, other_affine = read_any(Path(inputs.anatomy))
         if inputs.atlas:
-            from qsm_pipeline.masking.brain import brain_mask
+            from qsm_pipeline.external.deepbet import brain_mask
 
             other = np.where(brain_mask(other, other_affine), other, 0)
         found = align(

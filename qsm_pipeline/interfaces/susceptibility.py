@@ -9,15 +9,15 @@ from nipype.interfaces.base import File, TraitedSpec, traits
 
 from qsm_pipeline.cycleqsm.infer import Reconstruction
 from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface
-from qsm_pipeline.interfaces._volumes import load_grid, load_mask, load_tensor, save_tensor
 from qsm_pipeline.interfaces.inversions import INVERSIONS
+from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor, save_tensor
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
 from qsm_pipeline.numerics.background import BackgroundProblem
-from qsm_pipeline.numerics.fidelity import predicted_field
+from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.field.reliability import rim_weight
 from qsm_pipeline.numerics.inversion import InversionProblem
-from qsm_pipeline.numerics.reference import REFERENCES, subtract_reference
-from qsm_pipeline.numerics.units import rad_per_s_per_ppm
-from qsm_pipeline.numerics.weights import rim_weight
+from qsm_pipeline.numerics.maps.predicted_field import predicted_field
+from qsm_pipeline.numerics.maps.reference import REFERENCES, subtract_reference
 
 
 class RemoveBackgroundInputSpec(NumericInputSpec):

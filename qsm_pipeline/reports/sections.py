@@ -115,7 +115,7 @@ def run_section(entry: Mapping[str, Any], out_dir: Path) -> RunSection:
     Parameters
     ----------
     entry : mapping
-        Of the run in the record that `qsm_pipeline.workflows.record` writes.
+        Of the run in the record that `qsm_pipeline.app.record` writes.
     out_dir : pathlib.Path
         Derivatives data set.
     """

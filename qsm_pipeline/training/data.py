@@ -20,10 +20,8 @@ from qsm_pipeline.bids.maps import (
     read_volume,
     sidecar_beside,
 )
-from qsm_pipeline.cycleqsm.config import TrainConfig
-from qsm_pipeline.cycleqsm.measured import MeasuredVolume, draw_measured, measured_subject
-from qsm_pipeline.cycleqsm.parallel import rank
-from qsm_pipeline.cycleqsm.samples import (
+from qsm_pipeline.cycleqsm.data.measured import MeasuredVolume, draw_measured, measured_subject
+from qsm_pipeline.cycleqsm.data.samples import (
     Block,
     MeasuredField,
     SampleConfig,
@@ -32,7 +30,9 @@ from qsm_pipeline.cycleqsm.samples import (
     has_blocks,
     measure,
 )
-from qsm_pipeline.cycleqsm.train_step import TrainBatch, collate
+from qsm_pipeline.cycleqsm.training.config import TrainConfig
+from qsm_pipeline.cycleqsm.training.parallel import rank
+from qsm_pipeline.cycleqsm.training.train_step import TrainBatch, collate
 from qsm_pipeline.exceptions import BIDSInputError, ConfigError
 from qsm_pipeline.training.pool import brains_begun, load_brain, make_brains, numbers_in
 

@@ -14,12 +14,12 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from qsm_pipeline.cycleqsm.config import TrainConfig
-from qsm_pipeline.cycleqsm.generator import Generator
-from qsm_pipeline.cycleqsm.parallel import rank, sum_over_processes, world_size
-from qsm_pipeline.cycleqsm.state import TrainState
-from qsm_pipeline.cycleqsm.train_step import train_step
-from qsm_pipeline.cycleqsm.weights import load_generator, save_generator
+from qsm_pipeline.cycleqsm.checkpoint import load_generator, save_generator
+from qsm_pipeline.cycleqsm.model.generator import Generator
+from qsm_pipeline.cycleqsm.training.config import TrainConfig
+from qsm_pipeline.cycleqsm.training.parallel import rank, sum_over_processes, world_size
+from qsm_pipeline.cycleqsm.training.state import TrainState
+from qsm_pipeline.cycleqsm.training.train_step import train_step
 from qsm_pipeline.exceptions import ConfigError
 from qsm_pipeline.training.data import Sources, open_batches, stream, wait_for_others
 from qsm_pipeline.training.device import processes

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from qsm_pipeline.cycleqsm.anatomy import RandomBrain
-from qsm_pipeline.cycleqsm.generator import Generator
+from qsm_pipeline.cycleqsm.data.random_brain import RandomBrain
 from qsm_pipeline.cycleqsm.infer import Reconstruction, reconstruct
-from qsm_pipeline.cycleqsm.metrics import nrmse_percent, slope, xsim
-from qsm_pipeline.cycleqsm.physics import BatchDipole
-from qsm_pipeline.cycleqsm.uncertainty import calibrate
-from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.cycleqsm.model.generator import Generator
+from qsm_pipeline.cycleqsm.model.physics import BatchDipole
+from qsm_pipeline.cycleqsm.model.uncertainty import calibrate
+from qsm_pipeline.cycleqsm.training.metrics import nrmse_percent, slope, xsim
+from qsm_pipeline.numerics.core.grid import Grid
 
 CASES = {
     # brain, voxel in multiples of the validation's, B0 direction, noise in ppm, magnitude

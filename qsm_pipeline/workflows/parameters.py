@@ -7,16 +7,16 @@ from dataclasses import asdict
 from inspect import Parameter, signature
 from typing import Any
 
-from qsm_pipeline.cycleqsm.weights import SHA256, SHIPPED
+from qsm_pipeline.cycleqsm.checkpoint import SHA256, SHIPPED
 from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
-from qsm_pipeline.numerics.field_fit import DEPHASED_RESIDUAL
+from qsm_pipeline.numerics.field.fit import DEPHASED_RESIDUAL
+from qsm_pipeline.numerics.field.reliability import MAX_RELATIVE_RESIDUAL, RIM_MM, STEEP_PPM
+from qsm_pipeline.numerics.field.trust import MAX_STEP_RAD
+from qsm_pipeline.numerics.maps.swi import WeightingParams
 from qsm_pipeline.numerics.masking.refine import measured_region, refine_mask, reliable_part
-from qsm_pipeline.numerics.phase_offset import PhaseOffsetParams
-from qsm_pipeline.numerics.susceptibility_weighting import WeightingParams
-from qsm_pipeline.numerics.trust import MAX_STEP_RAD
+from qsm_pipeline.numerics.phase.offset import PhaseOffsetParams
 from qsm_pipeline.numerics.unwrap import METHODS as UNWRAP_METHODS
-from qsm_pipeline.numerics.weights import MAX_RELATIVE_RESIDUAL, RIM_MM, STEEP_PPM
 
 
 def step_parameters(

@@ -9,20 +9,21 @@ from grids import GRIDS
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from qsm_pipeline.cycleqsm import infer, weights
-from qsm_pipeline.cycleqsm.generator import (
+from qsm_pipeline.cycleqsm import checkpoint as weights
+from qsm_pipeline.cycleqsm import infer
+from qsm_pipeline.cycleqsm.checkpoint import load_generator, save_generator
+from qsm_pipeline.cycleqsm.infer import fast_precision, reconstruct
+from qsm_pipeline.cycleqsm.model.generator import (
     UNKNOWN_NOISE,
     FieldBatch,
     Generator,
     GeneratorConfig,
 )
-from qsm_pipeline.cycleqsm.infer import fast_precision, reconstruct
-from qsm_pipeline.cycleqsm.tiles import in_tiles
-from qsm_pipeline.cycleqsm.unet import SpaceToDepthUNet
-from qsm_pipeline.cycleqsm.weights import load_generator, save_generator
-from qsm_pipeline.numerics import fourier, solvers
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.operators import DipoleOperator
+from qsm_pipeline.cycleqsm.model.tiles import in_tiles
+from qsm_pipeline.cycleqsm.model.unet import SpaceToDepthUNet
+from qsm_pipeline.numerics.core import fourier, solvers
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.operators import DipoleOperator
 
 SMALL = {"widths": (4, 8), "stages": 2, "tv_iterations": 3}
 

@@ -7,14 +7,14 @@ import torch
 from grids import GRIDS
 from small_training import brain
 
-from qsm_pipeline.cycleqsm.config import PRESETS, TrainConfig
-from qsm_pipeline.cycleqsm.discriminator import PatchDiscriminator
-from qsm_pipeline.cycleqsm.generator import Generator
-from qsm_pipeline.cycleqsm.history import ImageHistory
-from qsm_pipeline.cycleqsm.metrics import nrmse_percent, slope, xsim
-from qsm_pipeline.cycleqsm.noise import field_noise_ppm
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.operators import DipoleOperator
+from qsm_pipeline.cycleqsm.model.discriminator import PatchDiscriminator
+from qsm_pipeline.cycleqsm.model.generator import Generator
+from qsm_pipeline.cycleqsm.model.noise import field_noise_ppm
+from qsm_pipeline.cycleqsm.training.config import PRESETS, TrainConfig
+from qsm_pipeline.cycleqsm.training.history import ImageHistory
+from qsm_pipeline.cycleqsm.training.metrics import nrmse_percent, slope, xsim
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.operators import DipoleOperator
 
 
 @pytest.mark.parametrize("shape", [(32, 32, 32), (24, 40, 48)])

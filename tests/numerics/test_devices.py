@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from qsm_pipeline.numerics import background, inversion
-from qsm_pipeline.numerics.fidelity import predicted_field
-from qsm_pipeline.numerics.field_fit import nonlinear_field_fit, weighted_field_fit
-from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.field.fit import nonlinear_field_fit, weighted_field_fit
+from qsm_pipeline.numerics.field.relaxation import fit_relaxation
+from qsm_pipeline.numerics.field.reliability import reliability, rim_weight, steepness_weight
+from qsm_pipeline.numerics.field.trust import trusted_mask
 from qsm_pipeline.numerics.inversion.outer_sources import outer_source_field
-from qsm_pipeline.numerics.phase_offset import remove_phase_offset
-from qsm_pipeline.numerics.reference import REFERENCES, subtract_reference
-from qsm_pipeline.numerics.relaxation import fit_relaxation
-from qsm_pipeline.numerics.trust import trusted_mask
+from qsm_pipeline.numerics.maps.predicted_field import predicted_field
+from qsm_pipeline.numerics.maps.reference import REFERENCES, subtract_reference
+from qsm_pipeline.numerics.phase.offset import remove_phase_offset
 from qsm_pipeline.numerics.unwrap import METHODS as UNWRAPPING
 from qsm_pipeline.numerics.unwrap import UnwrapProblem
-from qsm_pipeline.numerics.weights import reliability, rim_weight, steepness_weight
 
 GRID = Grid((27, 24, 20), (0.9, 1.0, 1.5), (0.3, 0.0, 0.954))
 TIMES_S = (0.004, 0.010, 0.016)

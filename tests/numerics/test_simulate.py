@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
-from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.simulate import (
     LABELS,
     TISSUES,

@@ -2,7 +2,7 @@
 
 import torch
 
-from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.unwrap import METHODS, UnwrapProblem
 
 

@@ -4,20 +4,20 @@ import numpy as np
 import pytest
 import torch
 
-from qsm_pipeline.numerics.bipolar import (
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.field.fit import nonlinear_field_fit, weighted_field_fit
+from qsm_pipeline.numerics.field.relaxation import fit_relaxation
+from qsm_pipeline.numerics.field.reliability import reliability
+from qsm_pipeline.numerics.field.trust import trusted_mask
+from qsm_pipeline.numerics.phase.bipolar import (
     alternating_phase,
     bipolar_score,
     remove_alternating_phase,
 )
-from qsm_pipeline.numerics.field_fit import nonlinear_field_fit, weighted_field_fit
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.phase_offset import PhaseOffsetParams, remove_phase_offset, wrap
-from qsm_pipeline.numerics.phase_quality import phase_quality
-from qsm_pipeline.numerics.relaxation import fit_relaxation
-from qsm_pipeline.numerics.trust import trusted_mask
-from qsm_pipeline.numerics.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.phase.offset import PhaseOffsetParams, remove_phase_offset, wrap
+from qsm_pipeline.numerics.phase.quality import phase_quality
 from qsm_pipeline.numerics.unwrap import METHODS, UnwrapProblem
-from qsm_pipeline.numerics.weights import reliability
 
 GRID = Grid((30, 26, 22), (1.0, 1.2, 1.5))
 TIMES = (0.005, 0.010, 0.015, 0.020)

@@ -9,11 +9,11 @@ from report_tree import SIDECAR, make_record, make_run, write_maps
 
 from qsm_pipeline.bids.derivatives import write_json
 from qsm_pipeline.cli import options
-from qsm_pipeline.cycleqsm.weights import SHIPPED
+from qsm_pipeline.cycleqsm.checkpoint import SHIPPED
 from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.interfaces.mask import MASK_METHODS
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND
-from qsm_pipeline.numerics.reference import REFERENCES
+from qsm_pipeline.numerics.maps.reference import REFERENCES
 from qsm_pipeline.numerics.unwrap import METHODS as UNWRAP
 from qsm_pipeline.reports import method_sentences as sentences
 from qsm_pipeline.reports.citations import as_html, bibliography, cited, write_citations

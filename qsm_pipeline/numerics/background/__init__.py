@@ -7,7 +7,7 @@ from qsm_pipeline.numerics.background.resharp import ResharpParams, resharp
 from qsm_pipeline.numerics.background.sharp import SharpParams, sharp
 from qsm_pipeline.numerics.background.sources import LbvPdfParams, PdfParams, pdf
 from qsm_pipeline.numerics.background.vsharp import VSharpParams, vsharp
-from qsm_pipeline.numerics.method import Method
+from qsm_pipeline.numerics.core.method import Method
 
 METHODS = {
     "lbv-pdf": Method(pdf, LbvPdfParams),

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool3d, interpolate, pad
 
 from qsm_pipeline.numerics.background.problem import BackgroundProblem, LocalField
-from qsm_pipeline.numerics.bounding_box import BoundingBox
-from qsm_pipeline.numerics.solvers import conjugate_gradient
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.core.solvers import conjugate_gradient
 
 
 @dataclass(frozen=True)

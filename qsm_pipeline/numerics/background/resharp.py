@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from qsm_pipeline.numerics.background.problem import BackgroundProblem, LocalField
 from qsm_pipeline.numerics.background.spheres import ErodedBox
-from qsm_pipeline.numerics.solvers import conjugate_gradient
+from qsm_pipeline.numerics.core.solvers import conjugate_gradient
 
 
 @dataclass(frozen=True)

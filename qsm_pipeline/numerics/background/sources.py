@@ -10,10 +10,10 @@ from torch import Tensor
 
 from qsm_pipeline.numerics.background.lbv import LbvParams, dirichlet_residue, inner_voxels
 from qsm_pipeline.numerics.background.problem import BackgroundProblem, LocalField
-from qsm_pipeline.numerics.bounding_box import BoundingBox
-from qsm_pipeline.numerics.fourier import crop_to, fast_shape, irfft3, pad_to, rfft3
-from qsm_pipeline.numerics.kernels import dipole_kernel
-from qsm_pipeline.numerics.solvers import conjugate_gradient
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.core.fourier import crop_to, fast_shape, irfft3, pad_to, rfft3
+from qsm_pipeline.numerics.core.kernels import dipole_kernel
+from qsm_pipeline.numerics.core.solvers import conjugate_gradient
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from qsm_pipeline.numerics.background.problem import BackgroundProblem, LocalField
 from qsm_pipeline.numerics.background.sharp import restore
 from qsm_pipeline.numerics.background.spheres import SphericalMean, require
-from qsm_pipeline.numerics.bounding_box import BoundingBox
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 
 
 @dataclass(frozen=True)

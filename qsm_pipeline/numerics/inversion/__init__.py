@@ -1,5 +1,6 @@
 """Dipole inversion."""
 
+from qsm_pipeline.numerics.core.method import Method
 from qsm_pipeline.numerics.inversion.ilsqr import IlsqrParams, ilsqr
 from qsm_pipeline.numerics.inversion.medi import MediParams, medi
 from qsm_pipeline.numerics.inversion.nltv import NltvParams, nltv
@@ -8,7 +9,6 @@ from qsm_pipeline.numerics.inversion.rts import RtsParams, rts
 from qsm_pipeline.numerics.inversion.tikhonov import TikhonovParams, tikhonov
 from qsm_pipeline.numerics.inversion.tkd import TkdParams, tkd
 from qsm_pipeline.numerics.inversion.tv import TvParams, tv
-from qsm_pipeline.numerics.method import Method
 
 METHODS = {
     "tkd": Method(tkd, TkdParams),

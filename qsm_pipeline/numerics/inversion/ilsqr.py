@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.kernels import smv_kernel
+from qsm_pipeline.numerics.core.order import upper_fraction
+from qsm_pipeline.numerics.core.solvers import conjugate_gradient
 from qsm_pipeline.numerics.inversion.least_squares import least_squares
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.spectral import (
@@ -15,9 +18,6 @@ from qsm_pipeline.numerics.inversion.spectral import (
     cyclic_gradient_adjoint,
     gradient_length,
 )
-from qsm_pipeline.numerics.kernels import smv_kernel
-from qsm_pipeline.numerics.order import upper_fraction
-from qsm_pipeline.numerics.solvers import conjugate_gradient
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.solvers import conjugate_gradient
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
-from qsm_pipeline.numerics.solvers import conjugate_gradient
 
 
 def least_squares(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from qsm_pipeline.numerics import depth
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.parts import check_in_one_part, largest_parts
+from qsm_pipeline.numerics.core import depth
+from qsm_pipeline.numerics.core.connected import check_in_one_part, largest_parts
+from qsm_pipeline.numerics.core.grid import Grid
 
 SMALLEST_KEPT = 0.5
 """Less than this share of a mask left by the refinement is an error, not a result."""
@@ -33,7 +33,7 @@ def refine_mask(
     mask : numpy.ndarray, shape (X, Y, Z), bool
         Brain.
     quality : numpy.ndarray, shape (X, Y, Z)
-        From `qsm_pipeline.numerics.phase_quality.phase_quality`, 0 to 1, also outside the mask.
+        From `qsm_pipeline.numerics.phase.quality.phase_quality`, 0 to 1, also outside the mask.
         Noise has about 0.01, brain about 0.9.
     grid : Grid
         Geometry.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.parts import largest_parts
+from qsm_pipeline.numerics.core.connected import largest_parts
+from qsm_pipeline.numerics.core.grid import Grid
 
 SMALLEST_BRAIN_ML = 200.0
 """A mask below this is an error where the volume could hold a whole brain."""

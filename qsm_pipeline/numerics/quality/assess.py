@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.field.reliability import rim_weight
 from qsm_pipeline.numerics.quality.fidelity import inversion_residual_percent
 from qsm_pipeline.numerics.quality.mask_shape import compactness, volume_ml
 from qsm_pipeline.numerics.quality.metric import Metric
@@ -15,7 +16,6 @@ from qsm_pipeline.numerics.quality.noise import signal_to_noise
 from qsm_pipeline.numerics.quality.rim import rim_ratio
 from qsm_pipeline.numerics.quality.streaking import streaking_index
 from qsm_pipeline.numerics.quality.unwrapping import incongruence_rad, jumps_percent
-from qsm_pipeline.numerics.weights import rim_weight
 
 _WHOLE_HEAD_MM = 120.0
 """Narrower volumes hold no whole brain, so the volume of their mask is not judged."""
@@ -34,7 +34,7 @@ class Assessed:
     weights : torch.Tensor, shape (X, Y, Z)
         Reliability of the field, 0 where it is not used.
     relative_residual : torch.Tensor, shape (X, Y, Z)
-        Of the field fit, see `qsm_pipeline.numerics.field_fit.FieldFit`.
+        Of the field fit, see `qsm_pipeline.numerics.field.fit.FieldFit`.
     local_field_ppm, field_residual_ppm, chi_ppm : torch.Tensor, shape (X, Y, Z)
         Local field, what the map does not explain of it, and the map.
     brain, known, valid : torch.Tensor, shape (X, Y, Z), bool

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
-from qsm_pipeline.numerics.order import upper_fraction
+from qsm_pipeline.numerics.core.order import upper_fraction
 
 _GAIN = 6**1.5  # of white noise through the second difference along three axes
 _CUBE = 5

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.bounding_box import BoundingBox
-from qsm_pipeline.numerics.fourier import fast_shape, frequencies, pad_to, rfft3
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.kernels import dipole_kernel
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.core.fourier import fast_shape, frequencies, pad_to, rfft3
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.kernels import dipole_kernel
 
 CONE = 0.08
 """Below this |D| the field tells almost nothing, and what stands in the map is the method's."""

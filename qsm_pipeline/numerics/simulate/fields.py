@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.fourier import (
+from qsm_pipeline.numerics.core.fourier import (
     crop_to,
     fast_shape,
     irfft3,
@@ -18,8 +18,8 @@ from qsm_pipeline.numerics.fourier import (
     pad_to,
     rfft3,
 )
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.operators import DipoleOperator
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.simulate.anatomy import Pose
 from qsm_pipeline.numerics.simulate.shapes import occupancy
 from qsm_pipeline.numerics.simulate.skull import HEAD_BOX_MM

@@ -1,6 +1,6 @@
 """Phase unwrapping."""
 
-from qsm_pipeline.numerics.method import Method
+from qsm_pipeline.numerics.core.method import Method
 from qsm_pipeline.numerics.unwrap.best_path import BestPathParams, best_path
 from qsm_pipeline.numerics.unwrap.laplacian import LaplacianParams, laplacian
 from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.operators import gradient, gradient_adjoint
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.operators import gradient, gradient_adjoint
 from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
 
 

@@ -5,8 +5,8 @@ import torch
 from grids import radius_mm
 
 from qsm_pipeline.numerics.background import METHODS, BackgroundProblem
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.two_pass import NOT_ERODING
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.masking.two_pass import NOT_ERODING
 
 
 @pytest.mark.parametrize("name", METHODS)

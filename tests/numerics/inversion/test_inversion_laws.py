@@ -6,13 +6,13 @@ import pytest
 import torch
 from grids import radius_mm
 
-from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.inversion import METHODS, InversionProblem
 from qsm_pipeline.numerics.inversion.admm import TotalVariationAdmm
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
 from qsm_pipeline.numerics.inversion.tv import TvParams, tv
-from qsm_pipeline.numerics.operators import DipoleOperator
-from qsm_pipeline.numerics.reference import subtract_reference
+from qsm_pipeline.numerics.maps.reference import subtract_reference
 
 GRIDS = {
     "non-cubic": Grid((36, 44, 40)),

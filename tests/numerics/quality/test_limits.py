@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from qsm_pipeline.numerics.field_fit import weighted_field_fit
-from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.field.fit import weighted_field_fit
+from qsm_pipeline.numerics.field.reliability import reliability
+from qsm_pipeline.numerics.maps.reference import subtract_reference
 from qsm_pipeline.numerics.quality import DEFAULT_LIMITS, Assessed, Metric, assess, check_limits
-from qsm_pipeline.numerics.reference import subtract_reference
-from qsm_pipeline.numerics.units import rad_per_s_per_ppm
-from qsm_pipeline.numerics.weights import reliability
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,107 @@
+"""The zero of the susceptibility scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from qsm_pipeline.numerics.core.connected import largest_parts
+from qsm_pipeline.numerics.core.grid import Grid
+
+REFERENCES = ("brain", "csf", "none")
+
+CSF_MAX_R2STAR_PER_S = 5.0
+CSF_MAX_DISTANCE_MM = 30.0
+CSF_PARTS = 3
+
+
+@dataclass(frozen=True)
+class Referenced:
+    """A map with its zero, and the values of the reference before it was subtracted.
+
+    Parameters
+    ----------
+    chi_ppm : torch.Tensor, shape (X, Y, Z)
+        Susceptibility relative to the reference; zero outside the mask.
+    mean_ppm, sd_ppm : float
+        Mean and standard deviation of the reference region before the subtraction; 0 for none.
+    voxels : int
+        Size of the region.
+    relative_to_brain_ppm : float
+        Mean of the region when the whole brain is the zero, which the consensus
+        (doi:10.1002/mrm.30006) wants to be told with any other reference.
+    """
+
+    chi_ppm: Tensor
+    mean_ppm: float
+    sd_ppm: float
+    voxels: int
+    relative_to_brain_ppm: float = 0.0
+
+
+def subtract_reference(
+    chi_ppm: Tensor,
+    mask: Tensor,
+    grid: Grid,
+    reference: str = "brain",
+    r2star_per_s: Tensor | None = None,
+) -> Referenced:
+    """Subtract the mean of a reference region.
+
+    Parameters
+    ----------
+    chi_ppm : torch.Tensor, shape (X, Y, Z)
+        Susceptibility.
+    mask : torch.Tensor, shape (X, Y, Z), bool
+        Where it is valid.
+    grid : Grid
+        Geometry.
+    reference : {"brain", "csf", "none"}
+        Region.
+    r2star_per_s : torch.Tensor, shape (X, Y, Z), optional
+        Needed for ``csf``.
+
+    Returns
+    -------
+    Referenced
+        The map and what was subtracted.
+
+    Raises
+    ------
+    ValueError
+        If the reference is unknown, or CSF is asked for and not to be found.
+    """
+    if reference not in REFERENCES:
+        raise ValueError(f"Expected a reference of {', '.join(REFERENCES)}, got {reference!r}")
+    if reference == "none":
+        return Referenced(torch.where(mask, chi_ppm, 0.0), 0.0, 0.0, 0)
+    region = mask
+    if reference == "csf":
+        if r2star_per_s is None:
+            raise ValueError("The CSF reference needs R2*, that is at least two echoes")
+        region = csf_mask(r2star_per_s, mask, grid)
+        if not region.any():
+            raise ValueError(
+                f"No CSF was found: no voxel with R2* below {CSF_MAX_R2STAR_PER_S:g} 1/s within "
+                f"{CSF_MAX_DISTANCE_MM:g} mm of the brain's centre; use another reference"
+            )
+    values = chi_ppm[region].double()
+    mean, sd = float(values.mean()), float(values.std(correction=0))
+    relative = mean - float(chi_ppm[mask].double().mean())
+    return Referenced(torch.where(mask, chi_ppm - mean, 0.0), mean, sd, values.numel(), relative)
+
+
+def csf_mask(r2star_per_s: Tensor, mask: Tensor, grid: Grid) -> Tensor:
+    """Return the ventricles: slow decay near the centre, the largest three connected parts.
+
+    Follows Liu et al. 2018 (MEDI+0), doi:10.1002/mrm.26946.
+    """
+    where = mask.nonzero().to(r2star_per_s.dtype)
+    spacing = torch.tensor(grid.voxel_size_mm, dtype=where.dtype, device=where.device)
+    near = torch.zeros_like(mask)
+    near[mask] = ((where - where.mean(0)) * spacing).norm(dim=1) < CSF_MAX_DISTANCE_MM
+    slow = near & (r2star_per_s < CSF_MAX_R2STAR_PER_S)
+    ventricles = largest_parts(slow.cpu().numpy(), CSF_PARTS)
+    return torch.from_numpy(ventricles).to(mask.device)

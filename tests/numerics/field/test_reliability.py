@@ -1,0 +1,66 @@
+"""Which parts of the field are believed."""
+
+import pytest
+import torch
+
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.field.fit import weighted_field_fit
+from qsm_pipeline.numerics.field.reliability import rim_weight, steepness_weight
+from qsm_pipeline.numerics.field.trust import trusted_mask
+
+TIMES = (0.004, 0.010, 0.016, 0.022)
+
+
+def test_dephased_late_echoes_are_left_out_of_the_fit():
+    field = torch.full((6, 5, 4), 0.3)
+    magnitude = torch.ones(4, 6, 5, 4)
+    phase = rad_per_s_per_ppm(3.0) * field * torch.tensor(TIMES)[:, None, None, None]
+    phase = phase + 0.01 * torch.randn(phase.shape)
+    phase[2:, 2, 2, 2] += 2.0
+    mask = torch.ones(6, 5, 4, dtype=torch.bool)
+    fit = weighted_field_fit(phase, magnitude, mask, TIMES, 3.0)
+    assert abs(float(fit.total_field_ppm[2, 2, 2]) - 0.3) < 0.01
+    assert fit.relative_residual[2, 2, 2] < 0.05
+    # two of the four echoes carry less information: (4^2 + 10^2) of (4^2 + 10^2 + 16^2 + 22^2)
+    ratio = float(fit.field_noise_ppm[2, 2, 2] / fit.field_noise_ppm[0, 0, 0])
+    assert abs(ratio - (856 / 116) ** 0.5) < 1e-3
+
+
+def test_unreliable_voxels_are_dropped_at_the_surface_and_kept_inside():
+    mask = torch.zeros(12, 10, 9, dtype=torch.bool)
+    mask[1:11, 1:9, 1:8] = True
+    weights = mask.float()
+    weights[1, 4, 4] = weights[2, 4, 4] = weights[6, 5, 4] = 0
+    trusted = trusted_mask(torch.zeros(mask.shape), mask, 0.004, 3.0, weights)
+    expected = mask.clone()
+    expected[1, 4, 4] = expected[2, 4, 4] = False
+    assert torch.equal(trusted, expected)
+
+
+def test_weights_fall_in_steep_field_and_at_the_rim():
+    mask = torch.zeros(30, 30, 20, dtype=torch.bool)
+    mask[2:28, 2:28, 2:18] = True
+    field = torch.zeros(mask.shape)
+    field[15:] = 0.2
+    steep = steepness_weight(field, mask)
+    assert torch.allclose(steep[14:16][mask[14:16]], torch.tensor(0.5))
+    assert (steep[4:12][mask[4:12]] == 1).all()
+    rim = rim_weight(mask, Grid((30, 30, 20), (1.0, 1.0, 2.0)))
+    assert (rim[~mask] == 0).all()
+    assert rim[14, 14, 10] == 1
+    along = rim[2:8, 14, 10]
+    assert (along.diff() >= 0).all()
+    assert along[0] < 0.2
+    assert along[-1] == 1
+
+
+@pytest.mark.parametrize(("slices", "voxel_mm"), [(8, 1.0), (4, 2.0), (16, 0.5), (2, 1.0)])
+def test_the_middle_of_a_thin_mask_counts(slices, voxel_mm):
+    grid = Grid((30, 28, slices), (1.0, 1.0, voxel_mm))
+    weights = rim_weight(torch.ones(grid.shape, dtype=torch.bool), grid)
+    assert weights[15, 14, slices // 2] == 1
+    thick = Grid((30, 28, slices + 20), (1.0, 1.0, voxel_mm))
+    mask = torch.zeros(thick.shape, dtype=torch.bool)
+    mask[..., 10 : 10 + slices] = True
+    assert torch.allclose(rim_weight(mask, thick)[..., 10 : 10 + slices], weights)
