@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
-from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.numerics import background, inversion, unwrap
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.method import Method
@@ -29,6 +28,7 @@ from qsm_pipeline.numerics.masking.refine import measured_region
 from qsm_pipeline.numerics.phase.offset import remove_phase_offset
 from qsm_pipeline.numerics.phase.quality import phase_quality
 from qsm_pipeline.numerics.simulate import Scan, ScanParams, simulate_scan
+from qsm_pipeline.steps.inversions import INVERSIONS
 from qsm_pipeline.workflows.run import init_run_wf
 
 SHAPE, VOXEL_MM, TILT_DEG = (160, 160, 128), (1.25, 1.45, 1.35), 10.0
