@@ -14,6 +14,7 @@ from qsm_pipeline.numerics.field.fit import nonlinear_field_fit, weighted_field_
 from qsm_pipeline.numerics.field.relaxation import fit_relaxation
 from qsm_pipeline.numerics.field.reliability import reliability, steepness_weight
 from qsm_pipeline.numerics.field.trust import trusted_mask
+from qsm_pipeline.numerics.params.phase import PhaseOffsetParams
 from qsm_pipeline.numerics.phase.bipolar import (
     FOUND_RAD,
     alternating_phase,
@@ -21,7 +22,7 @@ from qsm_pipeline.numerics.phase.bipolar import (
     equally_spaced,
     remove_alternating_phase,
 )
-from qsm_pipeline.numerics.phase.offset import PhaseOffsetParams, remove_phase_offset
+from qsm_pipeline.numerics.phase.offset import remove_phase_offset
 from qsm_pipeline.numerics.unwrap import METHODS, UnwrapProblem
 
 

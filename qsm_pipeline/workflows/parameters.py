@@ -13,9 +13,9 @@ from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
 from qsm_pipeline.numerics.field.fit import DEPHASED_RESIDUAL
 from qsm_pipeline.numerics.field.reliability import MAX_RELATIVE_RESIDUAL, RIM_MM, STEEP_PPM
 from qsm_pipeline.numerics.field.trust import MAX_STEP_RAD
-from qsm_pipeline.numerics.maps.swi import WeightingParams
 from qsm_pipeline.numerics.masking.refine import measured_region, refine_mask, reliable_part
-from qsm_pipeline.numerics.phase.offset import PhaseOffsetParams
+from qsm_pipeline.numerics.params.maps import WeightingParams
+from qsm_pipeline.numerics.params.phase import PhaseOffsetParams
 from qsm_pipeline.numerics.unwrap import METHODS as UNWRAP_METHODS
 
 
