@@ -27,7 +27,8 @@ from qsm_pipeline.numerics.field.trust import trusted_mask
 from qsm_pipeline.numerics.masking.refine import measured_region
 from qsm_pipeline.numerics.phase.offset import remove_phase_offset
 from qsm_pipeline.numerics.phase.quality import phase_quality
-from qsm_pipeline.numerics.simulate import Scan, ScanParams, simulate_scan
+from qsm_pipeline.numerics.simulate import Scan, simulate_scan
+from qsm_pipeline.numerics.simulate.signal import ScanParams
 from qsm_pipeline.steps.inversions import INVERSIONS
 from qsm_pipeline.workflows.run import init_run_wf
 

@@ -12,12 +12,12 @@ from nipype.interfaces.base import File, TraitedSpec, traits
 from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface, as_dict
 from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor, save_tensor
 from qsm_pipeline.numerics.maps.swi import (
-    WeightingParams,
     chi_weighted,
     minimum_projection,
     phase_weighted,
     weighting_echo,
 )
+from qsm_pipeline.numerics.params.maps import WeightingParams
 from qsm_pipeline.steps.provenance import Provenance
 
 

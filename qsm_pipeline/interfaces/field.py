@@ -16,7 +16,7 @@ from qsm_pipeline.interfaces._base import (
 )
 from qsm_pipeline.io.volumes import load_mask, load_tensor, save_tensor
 from qsm_pipeline.numerics.field.relaxation import fit_relaxation
-from qsm_pipeline.numerics.phase.offset import PhaseOffsetParams
+from qsm_pipeline.numerics.params.phase import PhaseOffsetParams
 from qsm_pipeline.numerics.unwrap import METHODS
 from qsm_pipeline.steps.phase import correct_phase
 from qsm_pipeline.steps.scan import READOUTS

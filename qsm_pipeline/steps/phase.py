@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from qsm_pipeline.numerics.core.contracts import check_mask
+from qsm_pipeline.numerics.params.phase import PhaseOffsetParams
 from qsm_pipeline.numerics.phase.bipolar import (
     FOUND_RAD,
     alternating_phase,
@@ -15,7 +16,7 @@ from qsm_pipeline.numerics.phase.bipolar import (
     equally_spaced,
     remove_alternating_phase,
 )
-from qsm_pipeline.numerics.phase.offset import PhaseOffsetParams, remove_phase_offset
+from qsm_pipeline.numerics.phase.offset import remove_phase_offset
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.scan import Scan
 

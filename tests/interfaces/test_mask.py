@@ -12,7 +12,8 @@ from scipy.ndimage import distance_transform_edt
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
 from qsm_pipeline.exceptions import MaskError
 from qsm_pipeline.interfaces.mask import MaskBrain
-from qsm_pipeline.numerics.simulate import ScanParams, simulate_scan
+from qsm_pipeline.numerics.simulate import simulate_scan
+from qsm_pipeline.numerics.simulate.signal import ScanParams
 from qsm_pipeline.steps import masking
 
 SHAPE, VOXEL = (56, 66, 34), (3.2, 3.2, 4.5)

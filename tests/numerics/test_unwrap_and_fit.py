@@ -10,12 +10,13 @@ from qsm_pipeline.numerics.field.fit import nonlinear_field_fit, weighted_field_
 from qsm_pipeline.numerics.field.relaxation import fit_relaxation
 from qsm_pipeline.numerics.field.reliability import reliability
 from qsm_pipeline.numerics.field.trust import trusted_mask
+from qsm_pipeline.numerics.params.phase import PhaseOffsetParams
 from qsm_pipeline.numerics.phase.bipolar import (
     alternating_phase,
     bipolar_score,
     remove_alternating_phase,
 )
-from qsm_pipeline.numerics.phase.offset import PhaseOffsetParams, remove_phase_offset, wrap
+from qsm_pipeline.numerics.phase.offset import remove_phase_offset, wrap
 from qsm_pipeline.numerics.phase.quality import phase_quality
 from qsm_pipeline.numerics.unwrap import METHODS, UnwrapProblem
 

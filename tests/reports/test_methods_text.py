@@ -14,8 +14,9 @@ from qsm_pipeline.cycleqsm.checkpoint import SHIPPED
 from qsm_pipeline.interfaces.mask import MASK_METHODS
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND
 from qsm_pipeline.numerics.maps.reference import REFERENCES
-from qsm_pipeline.numerics.maps.swi import WeightingParams
-from qsm_pipeline.numerics.simulate import ScanParams, simulate_scan
+from qsm_pipeline.numerics.params.maps import WeightingParams
+from qsm_pipeline.numerics.simulate import simulate_scan
+from qsm_pipeline.numerics.simulate.signal import ScanParams
 from qsm_pipeline.numerics.unwrap import METHODS as UNWRAP
 from qsm_pipeline.reports import method_sentences as sentences
 from qsm_pipeline.reports.citations import as_html, bibliography, cited, write_citations

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
-from qsm_pipeline.numerics.simulate import ScanParams, simulate_scan
+from qsm_pipeline.numerics.simulate import simulate_scan
+from qsm_pipeline.numerics.simulate.signal import ScanParams
 from qsm_pipeline.steps.phase import correct_phase
 from qsm_pipeline.steps.scan import Scan
 
