@@ -84,7 +84,7 @@ def invert_dipole(
     mask = brain if chosen.fills_gaps else known
     weights = known.float() if local.weights is None else local.weights * known
     parameters: dict[str, Any] = {"Inversion": method, "InversionParameters": asdict(used)}
-    if local.measured and local.weights is not None:
+    if local.measured:
         weights = weights * rim_weight(known, local.grid)
         parameters["RimWeight"] = {"rim_mm": RIM_MM}
     problem = InversionProblem(
