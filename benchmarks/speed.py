@@ -16,19 +16,22 @@ from pathlib import Path
 import torch
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
-from qsm_pipeline.interfaces.inversions import INVERSIONS
-from qsm_pipeline.numerics import background, inversion, unwrap
+from qsm_pipeline.numerics.background.problem import BackgroundProblem, LocalField
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.core.method import Method
 from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
 from qsm_pipeline.numerics.field.fit import nonlinear_field_fit, weighted_field_fit
 from qsm_pipeline.numerics.field.relaxation import fit_relaxation
 from qsm_pipeline.numerics.field.reliability import reliability
 from qsm_pipeline.numerics.field.trust import trusted_mask
+from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.masking.refine import measured_region
 from qsm_pipeline.numerics.phase.offset import remove_phase_offset
 from qsm_pipeline.numerics.phase.quality import phase_quality
 from qsm_pipeline.numerics.simulate import Scan, ScanParams, simulate_scan
+from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
+from qsm_pipeline.steps.method import Method
+from qsm_pipeline.steps.methods import method as method_of
+from qsm_pipeline.steps.methods import methods
 from qsm_pipeline.workflows.run import init_run_wf
 
 SHAPE, VOXEL_MM, TILT_DEG = (160, 160, 128), (1.25, 1.45, 1.35), 10.0
@@ -81,7 +84,7 @@ class Chain:
         )
 
     def unwrap(self, method: Method, **params: object) -> None:
-        problem = unwrap.UnwrapProblem(
+        problem = UnwrapProblem(
             self.phase, self.known, self.params.echo_times_s, self.grid, self.scan.magnitude
         )
         self.unwrapped = method.function(problem, method.params(**params))
@@ -104,14 +107,14 @@ class Chain:
         fit_relaxation(self.scan.magnitude, self.mask, self.params.echo_times_s)
 
     def background(self, method: Method, **params: object) -> None:
-        problem = background.BackgroundProblem(self.field, self.trusted, self.grid, self.weights)
+        problem = BackgroundProblem(self.field, self.trusted, self.grid, self.weights)
         found = method.function(problem, method.params(**params))
         valid = found.mask & self.mask
-        self.local = background.LocalField(found.local_field_ppm * valid, valid)
+        self.local = LocalField(found.local_field_ppm * valid, valid)
 
     def inversion(self, method: Method, **params: object) -> None:
         times = self.params.echo_times_s
-        problem = inversion.InversionProblem(
+        problem = InversionProblem(
             local_field_ppm=self.local.local_field_ppm,
             mask=self.mask if method.fills_gaps else self.local.mask,
             grid=self.grid,
@@ -125,14 +128,14 @@ class Chain:
     def default(self, inversion: str = DEFAULTS["inversion"]) -> None:
         self.region()
         self.offset()
-        self.unwrap(unwrap.METHODS[DEFAULTS["unwrap"]])
+        self.unwrap(method_of("unwrap", DEFAULTS["unwrap"]))
         self.fit()
         self.relaxation()
         self.default_background()
-        self.inversion(INVERSIONS[inversion])
+        self.inversion(method_of("inversion", inversion))
 
     def default_background(self) -> None:
-        self.background(background.METHODS[DEFAULTS["background"]])
+        self.background(method_of("background", DEFAULTS["background"]))
 
 
 def stages(chain: Chain, only: list[str]) -> Iterator[tuple[str, str, str, Callable[[], None]]]:
@@ -156,9 +159,9 @@ def stages(chain: Chain, only: list[str]) -> Iterator[tuple[str, str, str, Calla
         if wanted(stage, method):
             yield stage, method, "", call
     for stage, registry, run in (
-        ("unwrap", unwrap.METHODS, chain.unwrap),
-        ("background", background.METHODS, chain.background),
-        ("inversion", INVERSIONS, chain.inversion),
+        ("unwrap", methods("unwrap"), chain.unwrap),
+        ("background", methods("background"), chain.background),
+        ("inversion", methods("inversion"), chain.inversion),
     ):
         for name, method in registry.items():
             if not wanted(stage, name):

@@ -23,7 +23,8 @@ from qsm_pipeline.numerics.phase.bipolar import (
     remove_alternating_phase,
 )
 from qsm_pipeline.numerics.phase.offset import remove_phase_offset
-from qsm_pipeline.numerics.unwrap import METHODS, UnwrapProblem
+from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
+from qsm_pipeline.steps.methods import method, methods
 
 
 class _EchoesInputSpec(NumericInputSpec):
@@ -96,7 +97,7 @@ class CorrectPhase(NumericInterface):
 class UnwrapPhaseInputSpec(_PhaseInputSpec):
     """Inputs of `UnwrapPhase`."""
 
-    method = traits.Enum(*METHODS, usedefault=True)
+    method = traits.Enum(*methods("unwrap"), usedefault=True)
     params = traits.Dict(usedefault=True)
 
 
@@ -121,8 +122,8 @@ class UnwrapPhase(NumericInterface):
             grid=load_grid(inputs.phase),
             magnitude=load_tensor(inputs.magnitude, device=inputs.device),
         )
-        method = METHODS[inputs.method]
-        unwrapped = method.function(problem, method.params(**inputs.params))
+        chosen = method("unwrap", inputs.method)
+        unwrapped = chosen.function(problem, chosen.with_values(inputs.params))
         return {"unwrapped": save_tensor(unwrapped, inputs.phase, folder / "unwrapped.nii")}
 
 
@@ -131,7 +132,7 @@ class FitFieldInputSpec(_EchoesInputSpec):
 
     unwrapped = File(exists=True, mandatory=True, desc="4D unwrapped phase in rad")
     b0_tesla = traits.Float(mandatory=True)
-    method = traits.Enum("weighted", "nonlinear", usedefault=True)
+    method = traits.Enum(*methods("field_fit"), usedefault=True)
 
 
 class FitFieldOutputSpec(TraitedSpec):

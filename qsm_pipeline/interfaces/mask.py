@@ -32,9 +32,7 @@ from qsm_pipeline.numerics.masking.robust import check_mask, robust_mask
 from qsm_pipeline.numerics.masking.two_pass import combine_passes
 from qsm_pipeline.numerics.phase.quality import phase_quality
 from qsm_pipeline.numerics.quality.mask_shape import volume_ml
-
-MASK_METHODS = ("deepbet", "robust")
-MASK_REFINEMENTS = ("phase-quality", "none")
+from qsm_pipeline.steps.methods import methods
 
 
 class MaskBrainInputSpec(BaseInterfaceInputSpec):
@@ -46,8 +44,10 @@ class MaskBrainInputSpec(BaseInterfaceInputSpec):
     echo_times_s = traits.List(traits.Float, mandatory=True)
     valid = File(exists=True, mandatory=True)
     user_mask = traits.Str("", usedefault=True)
-    method = traits.Enum(*MASK_METHODS, usedefault=True)
-    refinement = traits.Enum(*MASK_REFINEMENTS, usedefault=True, desc="not of a user's mask")
+    method = traits.Enum(*methods("mask"), usedefault=True)
+    refinement = traits.Enum(
+        *methods("mask_refinement"), usedefault=True, desc="not of a user's mask"
+    )
     two_pass = traits.Bool(False, usedefault=True, desc="find the reliable part too")
     label = traits.Str(mandatory=True, desc="name of the run in messages")
 

@@ -9,15 +9,14 @@ from nipype.interfaces.base import File, TraitedSpec, traits
 
 from qsm_pipeline.cycleqsm.infer import Reconstruction
 from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface
-from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor, save_tensor
-from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
-from qsm_pipeline.numerics.background import BackgroundProblem
+from qsm_pipeline.numerics.background.problem import BackgroundProblem
 from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
 from qsm_pipeline.numerics.field.reliability import rim_weight
-from qsm_pipeline.numerics.inversion import InversionProblem
+from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.maps.predicted_field import predicted_field
-from qsm_pipeline.numerics.maps.reference import REFERENCES, subtract_reference
+from qsm_pipeline.numerics.maps.reference import subtract_reference
+from qsm_pipeline.steps.methods import method, methods
 
 
 class RemoveBackgroundInputSpec(NumericInputSpec):
@@ -28,7 +27,7 @@ class RemoveBackgroundInputSpec(NumericInputSpec):
     brain = File(exists=True, mandatory=True, desc="where the local field is wanted")
     within = File(exists=True, desc="a second mask; only what lies in both is used")
     weights = File(exists=True, desc="reliability from 0 to 1")
-    method = traits.Enum(*BACKGROUND_METHODS, usedefault=True)
+    method = traits.Enum(*methods("background"), usedefault=True)
     params = traits.Dict(usedefault=True)
 
 
@@ -57,8 +56,8 @@ class RemoveBackground(NumericInterface):
             grid=load_grid(inputs.total_field),
             weights=load_tensor(weights, device=inputs.device) if weights else None,
         )
-        method = BACKGROUND_METHODS[inputs.method]
-        local = method.function(problem, method.params(**inputs.params))
+        chosen = method("background", inputs.method)
+        local = chosen.function(problem, chosen.with_values(inputs.params))
         valid = local.mask & load_mask(inputs.brain, device=inputs.device)
         like = inputs.total_field
         return {
@@ -80,7 +79,7 @@ class InvertDipoleInputSpec(NumericInputSpec):
     noise_ppm = traits.Float(desc="standard deviation where the weight is 1")
     echo_times_s = traits.List(traits.Float, mandatory=True)
     b0_tesla = traits.Float(mandatory=True)
-    method = traits.Enum(*INVERSIONS, usedefault=True)
+    method = traits.Enum(*methods("inversion"), usedefault=True)
     params = traits.Dict(usedefault=True)
 
 
@@ -102,9 +101,9 @@ class InvertDipole(NumericInterface):
         inputs = self.inputs
         weights, magnitude = self._get("weights"), self._get("magnitude")
         times = inputs.echo_times_s
-        method = INVERSIONS[inputs.method]
+        chosen = method("inversion", inputs.method)
         known = load_mask(inputs.mask, device=inputs.device)
-        mask = load_mask(inputs.brain, device=inputs.device) if method.fills_gaps else known
+        mask = load_mask(inputs.brain, device=inputs.device) if chosen.fills_gaps else known
         grid = load_grid(inputs.local_field)
         reliable = known.float()
         if weights:
@@ -119,7 +118,7 @@ class InvertDipole(NumericInterface):
             rad_per_ppm=rad_per_s_per_ppm(inputs.b0_tesla) * sum(times) / len(times),
             residual_background=True,
         )
-        result = method.function(problem, method.params(**inputs.params))
+        result = chosen.function(problem, chosen.with_values(inputs.params))
         if not isinstance(result, Reconstruction):
             result = Reconstruction(result, None)
         if not result.chi_ppm.isfinite().all():
@@ -180,7 +179,7 @@ class ReferenceInputSpec(NumericInputSpec):
     chi = File(exists=True, mandatory=True, desc="ppm")
     mask = File(exists=True, mandatory=True)
     r2star = File(exists=True, desc="1/s, to find the CSF")
-    reference = traits.Enum(*REFERENCES, usedefault=True)
+    reference = traits.Enum(*methods("reference"), usedefault=True)
 
 
 class ReferenceOutputSpec(TraitedSpec):

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from inspect import Parameter, signature
 from typing import Any
 
-from qsm_pipeline.cycleqsm.checkpoint import SHA256, SHIPPED
-from qsm_pipeline.interfaces.inversions import INVERSIONS
-from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
-from qsm_pipeline.numerics.field.fit import DEPHASED_RESIDUAL
-from qsm_pipeline.numerics.field.reliability import MAX_RELATIVE_RESIDUAL, RIM_MM, STEEP_PPM
-from qsm_pipeline.numerics.field.trust import MAX_STEP_RAD
-from qsm_pipeline.numerics.masking.refine import measured_region, refine_mask, reliable_part
-from qsm_pipeline.numerics.params.maps import WeightingParams
-from qsm_pipeline.numerics.params.phase import PhaseOffsetParams
-from qsm_pipeline.numerics.unwrap import METHODS as UNWRAP_METHODS
+from qsm_pipeline.cycleqsm.shipped_generator import SHA256, SHIPPED
+from qsm_pipeline.steps.methods import method
 
 
 def step_parameters(
@@ -54,29 +45,24 @@ def step_parameters(
     parameters = {
         "MaskMethod": mask_method,
         "MaskRefinement": mask_refinement,
-        "MaskRefinementParameters": _defaults(refine_mask),
+        "MaskRefinementParameters": _used("mask_refinement", "phase-quality"),
         "TwoPass": two_pass,
-        "TwoPassParameters": _defaults(reliable_part),
-        "PhaseOffsetParameters": asdict(PhaseOffsetParams()),
+        "TwoPassParameters": _used("two_pass", "phase-quality"),
+        "PhaseOffsetParameters": _used("phase_offset", "mcpc-3d-s"),
         "Unwrapping": unwrap,
-        "UnwrappingParameters": asdict(UNWRAP_METHODS[unwrap].params()),
+        "UnwrappingParameters": _used("unwrap", unwrap),
         "FieldFit": field_fit,
-        "FieldFitParameters": {"dephased_residual": DEPHASED_RESIDUAL},
-        "ExclusionParameters": {
-            "max_relative_residual": MAX_RELATIVE_RESIDUAL,
-            "max_step_rad": MAX_STEP_RAD,
-            "steep_ppm": STEEP_PPM,
-            "rim_mm": RIM_MM,
-        },
+        "FieldFitParameters": _used("field_fit", "weighted"),
+        "ExclusionParameters": _used("reliability", "weights"),
         "BackgroundRemoval": background,
-        "BackgroundParameters": asdict(BACKGROUND_METHODS[background].params(**background_params)),
+        "BackgroundParameters": _used("background", background, background_params),
         "Inversion": inversion,
-        "InversionParameters": asdict(INVERSIONS[inversion].params(**inversion_params)),
+        "InversionParameters": _used("inversion", inversion, inversion_params),
     }
     if mask_refinement != "none":
-        parameters["FieldRegionParameters"] = _defaults(measured_region)
+        parameters["FieldRegionParameters"] = _used("field_region", "phase-quality")
     if derive:
-        parameters["SusceptibilityWeighting"] = asdict(WeightingParams())
+        parameters["SusceptibilityWeighting"] = _used("weighting", "swi")
     if regions:
         parameters["Regions"] = regions
     if inversion == "cycleqsm" and not parameters["InversionParameters"]["generator"]:
@@ -84,7 +70,6 @@ def step_parameters(
     return parameters
 
 
-def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the keyword arguments of a function that have a default, and what it is."""
-    given = signature(function).parameters.values()
-    return {p.name: p.default for p in given if p.default is not Parameter.empty}
+def _used(stage: str, name: str, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return every parameter of a method."""
+    return asdict(method(stage, name).with_values(values))

@@ -13,6 +13,7 @@ from qsm_pipeline.bids.simulated_dataset import tilted_affine
 from qsm_pipeline.exceptions import MaskError
 from qsm_pipeline.interfaces import mask as mask_module
 from qsm_pipeline.interfaces.mask import MaskBrain
+from qsm_pipeline.numerics.params.masking import FieldRegionParams
 from qsm_pipeline.numerics.simulate import ScanParams, simulate_scan
 
 SHAPE, VOXEL = (56, 66, 34), (3.2, 3.2, 4.5)
@@ -62,7 +63,9 @@ def test_refinement_keeps_the_brain_and_drops_what_has_no_signal(tmp_path, files
 
 
 def test_a_mask_of_the_user_is_not_changed(tmp_path, files, monkeypatch):
-    wide = partial(mask_module.measured_region, margin_mm=5.0)  # its voxels are thicker than 3 mm
+    wide = partial(
+        mask_module.measured_region, params=FieldRegionParams(margin_mm=5.0)
+    )  # its voxels are thicker than 3 mm
     monkeypatch.setattr(mask_module, "measured_region", wide)
     out = _mask(tmp_path, files, user_mask=files[1], two_pass=True)
     np.testing.assert_array_equal(_load(out.mask), files[2])

@@ -10,8 +10,8 @@ from nibabel import Nifti1Header
 
 from qsm_pipeline.bids.derivatives import software_versions, write_image, write_json
 from qsm_pipeline.bids.maps import ppm_per_unit, read_mask, read_volume, sidecar_beside
-from qsm_pipeline.cycleqsm.checkpoint import SHIPPED
 from qsm_pipeline.cycleqsm.infer import reconstruct
+from qsm_pipeline.cycleqsm.shipped_generator import SHIPPED
 from qsm_pipeline.exceptions import ConfigError
 from qsm_pipeline.training.device import find_device
 from qsm_pipeline.training.generators import open_generator
