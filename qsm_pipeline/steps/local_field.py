@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.background import METHODS, BackgroundProblem
+from qsm_pipeline.numerics.background.problem import BackgroundProblem
 from qsm_pipeline.numerics.core.contracts import (
     check_finite,
     check_mask,
@@ -17,6 +17,7 @@ from qsm_pipeline.numerics.core.contracts import (
     check_weights,
 )
 from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.steps.methods import method as method_of
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.total_field import TotalField
 
@@ -114,12 +115,12 @@ def remove_background(
         If no voxel is left.
     """
     given = dict(params or {})
-    if total.echoes == 1 and method == "lbv-pdf":
+    chosen = method_of("background", method)
+    if total.echoes == 1 and chosen.name == "lbv-pdf":
         given = {"screening_mm": SINGLE_ECHO_SCREENING_MM} | given
     mask = total.trusted if within is None else total.trusted & within
     brain = total.trusted if brain is None else brain
-    chosen = METHODS[method]
-    used = chosen.params(**given)
+    used = chosen.with_values(given)
     problem = BackgroundProblem(total.total_field_ppm, mask, total.grid, total.weights)
     found = chosen.function(problem, used)
     valid = found.mask & brain
@@ -128,7 +129,7 @@ def remove_background(
             f"No voxel of the brain has a local field: {int(mask.sum())} had a trusted total "
             f"field, and {method} left {int(found.mask.sum())} of them"
         )
-    parameters = {"BackgroundRemoval": method, "BackgroundParameters": asdict(used)}
+    parameters = {"BackgroundRemoval": chosen.name, "BackgroundParameters": asdict(used)}
     return LocalField(
         torch.where(valid, found.local_field_ppm, 0.0), valid, total.grid, brain, total.weights,
         total.noise_ppm, total.mean_rad_per_ppm, provenance=Provenance(parameters),

@@ -8,13 +8,13 @@ from typing import Any
 
 from torch import Tensor
 
-from qsm_pipeline.cycleqsm.checkpoint import SHA256, SHIPPED
 from qsm_pipeline.cycleqsm.infer import Reconstruction
+from qsm_pipeline.cycleqsm.shipped_generator import SHA256, SHIPPED
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.field.reliability import RIM_MM, rim_weight
-from qsm_pipeline.numerics.inversion import InversionProblem
-from qsm_pipeline.steps.inversions import INVERSIONS
+from qsm_pipeline.numerics.field.reliability import rim_weight
+from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.steps.local_field import LocalField
+from qsm_pipeline.steps.methods import method as method_of
 from qsm_pipeline.steps.provenance import Provenance
 
 
@@ -77,16 +77,15 @@ def invert_dipole(
     ValueError
         If the map is not finite.
     """
-    chosen = INVERSIONS[method]
-    used = chosen.params(**(params or {}))
+    chosen = method_of("inversion", method)
+    used = chosen.with_values(params)
     known = local.mask
     brain = known if local.brain is None else local.brain
     mask = brain if chosen.fills_gaps else known
     weights = known.float() if local.weights is None else local.weights * known
-    parameters: dict[str, Any] = {"Inversion": method, "InversionParameters": asdict(used)}
+    parameters: dict[str, Any] = {"Inversion": chosen.name, "InversionParameters": asdict(used)}
     if local.measured:
         weights = weights * rim_weight(known, local.grid)
-        parameters["RimWeight"] = {"rim_mm": RIM_MM}
     problem = InversionProblem(
         local_field_ppm=local.local_field_ppm,
         mask=mask,
@@ -102,11 +101,11 @@ def invert_dipole(
         result = Reconstruction(result, None)
     if not result.chi_ppm.isfinite().all():
         raise ValueError(
-            f"{method} gave values that are not finite with the parameters "
+            f"{chosen.name} gave values that are not finite with the parameters "
             f"{dict(params or {}) or 'it has by default'}; check them, and the generator if it is "
             "one of your own"
         )
-    if method == "cycleqsm" and not parameters["InversionParameters"]["generator"]:
+    if chosen.name == "cycleqsm" and not parameters["InversionParameters"]["generator"]:
         parameters["Generator"] = f"{SHIPPED}, SHA-256 {SHA256[SHIPPED]}"
     return SusceptibilityMap(
         result.chi_ppm, mask, local.grid, result.uncertainty_ppm, Provenance(parameters)

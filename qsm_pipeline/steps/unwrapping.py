@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from qsm_pipeline.numerics.unwrap import METHODS, UnwrapProblem
+from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
+from qsm_pipeline.steps.methods import method as method_of
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.scan import Scan
 
@@ -51,9 +52,9 @@ def unwrap_phase(
         The phase and how it was unwrapped.
     """
     problem = UnwrapProblem(scan.phase_rad, mask, scan.echo_times_s, scan.grid, scan.magnitude)
-    chosen = METHODS[method]
-    used = chosen.params(**(params or {}))
+    chosen = method_of("unwrap", method)
+    used = chosen.with_values(params)
     return UnwrappedPhase(
         chosen.function(problem, used),
-        Provenance({"Unwrapping": method, "UnwrappingParameters": asdict(used)}),
+        Provenance({"Unwrapping": chosen.name, "UnwrappingParameters": asdict(used)}),
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from scipy import ndimage
@@ -12,10 +10,7 @@ from torch import Tensor
 from qsm_pipeline.numerics.core.connected import largest_parts
 from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
 from qsm_pipeline.numerics.field.reliability import steepest_step
-
-MAX_STEP_RAD = 0.5 * math.pi
-"""Steeper steps between neighbours are on the way to being aliased: no unwrapping can then know
-how many turns lie between them."""
+from qsm_pipeline.numerics.params.field import ReliabilityParams
 
 
 def trusted_mask(
@@ -24,6 +19,7 @@ def trusted_mask(
     first_echo_time_s: float,
     b0_tesla: float,
     weights: Tensor | None = None,
+    params: ReliabilityParams | None = None,
 ) -> Tensor:
     """Return the part of the mask that is free of steep phase and hangs together.
 
@@ -43,14 +39,17 @@ def trusted_mask(
     weights : torch.Tensor, shape (X, Y, Z), optional
         Reliability; voxels of weight zero that reach the mask's surface are dropped too. Those
         within the brain stay, since a hole would become a surface for background removal.
+    params : ReliabilityParams, optional
+        Parameters.
 
     Returns
     -------
     torch.Tensor, shape (X, Y, Z), bool
         The largest connected part of the mask without voxels whose phase differs from a
-        neighbour's by more than :data:`MAX_STEP_RAD`.
+        neighbour's by more than ``max_step_rad``.
     """
-    limit_ppm = MAX_STEP_RAD / (rad_per_s_per_ppm(b0_tesla) * first_echo_time_s)
+    max_step_rad = (params or ReliabilityParams()).max_step_rad
+    limit_ppm = max_step_rad / (rad_per_s_per_ppm(b0_tesla) * first_echo_time_s)
     good = mask & (steepest_step(total_field_ppm, mask) <= limit_ppm)
     if weights is not None:
         good &= ~_reaching_surface(mask & (weights == 0), mask)

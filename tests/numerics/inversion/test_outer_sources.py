@@ -6,8 +6,8 @@ from grids import radius_mm
 
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.operators import DipoleOperator
-from qsm_pipeline.numerics.inversion import InversionProblem
 from qsm_pipeline.numerics.inversion.outer_sources import outer_source_field
+from qsm_pipeline.numerics.inversion.problem import InversionProblem
 
 GRIDS = {
     "non-cubic": Grid((40, 48, 44)),

@@ -8,7 +8,9 @@ from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
 from qsm_pipeline.numerics.field.fit import weighted_field_fit
 from qsm_pipeline.numerics.field.reliability import reliability
 from qsm_pipeline.numerics.maps.reference import subtract_reference
-from qsm_pipeline.numerics.quality import DEFAULT_LIMITS, Assessed, Metric, assess, check_limits
+from qsm_pipeline.numerics.quality.assess import Assessed, assess
+from qsm_pipeline.numerics.quality.limits import DEFAULT_LIMITS, check_limits
+from qsm_pipeline.numerics.quality.metric import Metric
 
 
 @pytest.mark.parametrize(
