@@ -37,7 +37,7 @@ class AssessQualityInputSpec(NumericInputSpec):
     brain = File(exists=True, mandatory=True, desc="the whole brain")
     known = File(exists=True, mandatory=True, desc="where the local field is known")
     valid = File(exists=True, mandatory=True, desc="where the map is valid")
-    reference_facts = traits.Dict(usedefault=True, desc="what the reference was")
+    reference = traits.Dict(usedefault=True, desc="provenance of the reference")
     limits = traits.Dict(usedefault=True, desc="those that differ from the defaults")
 
 
@@ -59,7 +59,7 @@ class AssessQuality(NumericInterface):
         def load(name: str) -> Any:
             return load_tensor(getattr(inputs, name), device=inputs.device)
 
-        reference = inputs.reference_facts
+        reference = inputs.reference.get("facts", {})
         run = Assessed(
             magnitude=load("magnitude"),
             wrapped_rad=load("phase"),

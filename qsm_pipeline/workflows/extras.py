@@ -53,7 +53,7 @@ def add_quality(
         (get("background"), judge, [("local_field", "local_field"), ("mask", "known")]),
         (get("predict"), judge, [("residual", "residual")]),
         (get("invert"), judge, [("mask", "valid")]),
-        (get("reference"), judge, [("chi", "chi"), ("facts", "reference_facts")]),
+        (get("reference"), judge, [("chi", "chi"), ("provenance", "reference")]),
         (judge, write, [("metrics", "metrics")]),
     ])  # fmt: skip
 
@@ -76,7 +76,7 @@ def add_weighted_images(
         (get("background"), weight, [("local_field", "local_field")]),
         (get("invert"), weight, [("mask", "mask")]),
         (get("reference"), weight, [("chi", "chi")]),
-        (weight, get("write"), [*images, ("facts", "weighting_facts")]),
+        (weight, get("write"), [*images, ("provenance", "weighting_provenance")]),
     ])  # fmt: skip
 
 
@@ -114,7 +114,7 @@ def add_regions(
         (get("mask"), bring, [("mask", "brain")]),
         (get("invert"), measure, [("mask", "valid")]),
         (get("reference"), measure, [("chi", "chi")]),
-        (get("reference"), write, [("facts", "reference_facts")]),
+        (get("reference"), write, [("provenance", "reference")]),
         (bring, measure, [("labels", "labels"), ("names", "names")]),
         (bring, write, [("labels", "labels"), ("facts", "facts")]),
         (measure, write, [("rows", "rows")]),

@@ -1,19 +1,24 @@
 """The methods text says what ran, with its numbers and sources."""
 
-import inspect
 import re
 from dataclasses import asdict
+from functools import cache
 
 import pytest
 from report_tree import SIDECAR, make_record, make_run, write_maps
 
 from qsm_pipeline.bids.derivatives import write_json
+from qsm_pipeline.bids.simulated_dataset import tilted_affine
 from qsm_pipeline.cycleqsm.shipped_generator import SHIPPED
+from qsm_pipeline.numerics.params.maps import WeightingParams
+from qsm_pipeline.numerics.simulate import simulate_scan
+from qsm_pipeline.numerics.simulate.signal import ScanParams
 from qsm_pipeline.reports.citations import as_html, bibliography, cited, write_citations
-from qsm_pipeline.reports.methods_text import OWN_MASK, Mapped, Section, methods_sections
-from qsm_pipeline.steps.methods import METHODS, methods
-from qsm_pipeline.steps.settings import METHOD_DEFAULTS
-from qsm_pipeline.workflows.parameters import step_parameters
+from qsm_pipeline.reports.methods_text import Mapped, Section, methods_sections
+from qsm_pipeline.steps.chain import Methods, map_scan
+from qsm_pipeline.steps.masking import find_mask
+from qsm_pipeline.steps.methods import METHODS, OWN_MASK, methods
+from qsm_pipeline.steps.scan import Scan
 
 TABLES = ("unwrap", "background", "inversion")
 
@@ -23,12 +28,22 @@ def _keys(text):
     return {key for group in groups for key in re.findall(r"\w+", group)}
 
 
-def _parameters(**methods):
-    named = inspect.signature(step_parameters).parameters
-    chosen = {key: v for key, v in {**METHOD_DEFAULTS, **methods}.items() if key in named}
-    for name in ("background_params", "inversion_params"):
-        chosen[name] = chosen[name] or {}
-    return step_parameters(**chosen)
+@cache
+def _scan():
+    shape = (40, 40, 32)
+    affine = tilted_affine(shape, (5.0, 5.8, 5.4), 10.0)
+    params = ScanParams(echo_times_s=(0.004, 0.008))
+    made = simulate_scan(shape, affine, params, seed=1)
+    return Scan(made.phase_rad, made.magnitude, params.echo_times_s, 3.0, affine), made.brain
+
+
+def _parameters(derive=False, **methods):
+    """What the steps report on a real, if coarse, scan."""
+    scan, brain = _scan()
+    chosen = Methods(**methods)
+    mask = find_mask(scan, own=brain, refinement=chosen.mask_refinement)
+    used = map_scan(scan, chosen, mask=mask).susceptibility.provenance.parameters
+    return used | ({"SusceptibilityWeighting": asdict(WeightingParams())} if derive else {})
 
 
 def _text(run, **sidecar):
@@ -48,9 +63,9 @@ def test_every_parameter_of_every_method_is_told(tmp_path, stage):
 
 @pytest.mark.parametrize("name", methods("mask"))
 def test_how_the_mask_was_made_is_told(tmp_path, name):
-    text = _text(make_run(tmp_path), BrainMask=name, Parameters=_parameters(mask_method=name))
+    text = _text(make_run(tmp_path), BrainMask=name, Parameters={})
     assert methods("mask")[name].sentence in text
-    text = _text(make_run(tmp_path), BrainMask=OWN_MASK, Parameters=_parameters())
+    text = _text(make_run(tmp_path), BrainMask=OWN_MASK, Parameters={})
     assert "supplied by the user" in text
 
 

@@ -1,0 +1,115 @@
+"""Invert the local field to susceptibility."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from qsm_pipeline.cycleqsm.infer import Reconstruction
+from qsm_pipeline.cycleqsm.shipped_generator import SHA256, SHIPPED
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.field.reliability import rim_weight
+from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.params.field import RimWeightParams
+from qsm_pipeline.steps import methods as registry
+from qsm_pipeline.steps.local_field import LocalField
+from qsm_pipeline.steps.provenance import Provenance
+
+
+@dataclass(frozen=True)
+class SusceptibilityMap:
+    """A susceptibility map.
+
+    Parameters
+    ----------
+    chi_ppm : torch.Tensor, shape (X, Y, Z)
+        Susceptibility, paramagnetic positive; zero outside ``mask``. Its mean is arbitrary
+        before a reference is subtracted.
+    mask : torch.Tensor, shape (X, Y, Z), bool
+        Where it is valid.
+    grid : Grid
+        Geometry.
+    uncertainty_ppm : torch.Tensor, shape (X, Y, Z), optional
+        Expected error (one standard deviation), where the method knows it.
+    provenance : Provenance
+        How it was made.
+    """
+
+    chi_ppm: Tensor
+    mask: Tensor
+    grid: Grid
+    uncertainty_ppm: Tensor | None = None
+    provenance: Provenance = field(default_factory=Provenance)
+
+
+def invert_dipole(
+    local: LocalField,
+    magnitude: Tensor | None = None,
+    *,
+    method: str = registry.default("inversion"),
+    params: Mapping[str, Any] | None = None,
+) -> SusceptibilityMap:
+    """Invert a local field.
+
+    A measured field counts less near the surface of its mask, where the background cannot be told
+    from the field of the brain.
+
+    Parameters
+    ----------
+    local : LocalField
+        The field with its weights.
+    magnitude : torch.Tensor, shape (X, Y, Z), optional
+        Magnitude image in any unit, for methods that use its edges.
+    method : str
+        A method of the stage ``inversion``.
+    params : mapping, optional
+        Parameters that differ from the method's defaults.
+
+    Returns
+    -------
+    SusceptibilityMap
+        The map, valid in the brain if the method fills gaps, else where the field is.
+
+    Raises
+    ------
+    ValueError
+        If the map is not finite.
+    """
+    chosen = registry.method("inversion", method)
+    used = chosen.with_values(params)
+    known = local.mask
+    brain = known if local.brain is None else local.brain
+    mask = brain if chosen.fills_gaps else known
+    weights = known.float() if local.weights is None else local.weights * known
+    parameters: dict[str, Any] = {"Inversion": chosen.name, "InversionParameters": asdict(used)}
+    if local.measured and local.weights is not None:
+        rim = RimWeightParams()
+        weights = weights * rim_weight(known, local.grid, rim)
+        parameters["RimWeight"] = asdict(rim)
+    problem = InversionProblem(
+        local_field_ppm=local.local_field_ppm,
+        mask=mask,
+        grid=local.grid,
+        weights=weights,
+        magnitude=magnitude,
+        noise_ppm=local.noise_ppm,
+        rad_per_ppm=local.mean_rad_per_ppm,
+        residual_background=local.measured,
+    )
+    result = chosen.function(problem, used)
+    if not isinstance(result, Reconstruction):
+        result = Reconstruction(result, None)
+    if not result.chi_ppm.isfinite().all():
+        raise ValueError(
+            f"{method} gave values that are not finite with the parameters "
+            f"{dict(params or {}) or 'it has by default'}; check them, and the generator if it is "
+            "one of your own"
+        )
+    if chosen.name == "cycleqsm" and not parameters["InversionParameters"]["generator"]:
+        parameters["Generator"] = f"{SHIPPED}, SHA-256 {SHA256[SHIPPED]}"
+    return SusceptibilityMap(
+        result.chi_ppm, mask, local.grid, result.uncertainty_ppm, Provenance(parameters)
+    )
