@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.background.problem import BackgroundProblem
-from qsm_pipeline.numerics.core.contracts import check_finite, check_mask, check_volume
+from qsm_pipeline.numerics.core.contracts import (
+    check_finite,
+    check_mask,
+    check_volume,
+    check_weights,
+)
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.steps import methods as registry
 from qsm_pipeline.steps.provenance import Provenance
@@ -68,6 +73,9 @@ class LocalField:
         check_mask("mask", self.mask, self.grid.shape, empty=False)
         check_volume("local_field_ppm", self.local_field_ppm, self.grid.shape)
         check_finite("local_field_ppm", self.local_field_ppm, self.mask)
+        if self.weights is not None:
+            check_volume("weights", self.weights, self.grid.shape)
+            check_weights("weights", self.weights, self.mask)
         if self.brain is not None:
             check_mask("brain", self.brain, self.grid.shape)
 

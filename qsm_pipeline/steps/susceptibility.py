@@ -85,7 +85,7 @@ def invert_dipole(
     mask = brain if chosen.fills_gaps else known
     weights = known.float() if local.weights is None else local.weights * known
     parameters: dict[str, Any] = {"Inversion": chosen.name, "InversionParameters": asdict(used)}
-    if local.measured and local.weights is not None:
+    if local.measured:
         rim = RimWeightParams()
         weights = weights * rim_weight(known, local.grid, rim)
         parameters["RimWeight"] = asdict(rim)

@@ -6,7 +6,12 @@ from dataclasses import asdict, dataclass, field
 
 from torch import Tensor
 
-from qsm_pipeline.numerics.core.contracts import check_finite, check_mask, check_volume
+from qsm_pipeline.numerics.core.contracts import (
+    check_finite,
+    check_mask,
+    check_volume,
+    check_weights,
+)
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
 from qsm_pipeline.numerics.field.fit import nonlinear_field_fit, weighted_field_fit
@@ -63,6 +68,9 @@ class TotalField:
         check_mask("trusted", self.trusted, self.grid.shape)
         check_volume("total_field_ppm", self.total_field_ppm, self.grid.shape)
         check_finite("total_field_ppm", self.total_field_ppm, self.trusted)
+        if self.weights is not None:
+            check_volume("weights", self.weights, self.grid.shape)
+            check_weights("weights", self.weights, self.trusted)
 
 
 def fit_total_field(

@@ -155,7 +155,10 @@ def init_run_wf(
         (brain, write, [("mask", "brain_mask"), ("provenance", "mask_provenance")]),
         (correct, write, [("provenance", "phase_provenance")]),
         (unwrapping, write, [("provenance", "unwrap_provenance")]),
-        (fit, write, [("total_field", "total_field"), ("provenance", "fit_provenance")]),
+        (fit, write, [
+            ("total_field", "total_field"), ("weights", "weights"),
+            ("provenance", "fit_provenance"),
+        ]),
         (remove, write, [
             ("local_field", "local_field"), ("provenance", "background_provenance")
         ]),
