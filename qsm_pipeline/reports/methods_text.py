@@ -17,7 +17,6 @@ from qsm_pipeline.reports.facts import as_text
 from qsm_pipeline.steps.methods import OWN_MASK, methods, stage
 
 _NAMED = 8
-"""What sidecars say of a mask that was not made by the pipeline."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +173,8 @@ def _field(one: Mapped, used: Mapping[str, Any]) -> str:
 def _inversion(used: Mapping[str, Any]) -> str:
     name = str(used.get("Inversion", ""))
     text = _step("inversion", name, used, "InversionParameters")
+    if "RimWeight" in used:
+        text += " " + _step("rim_weight", "ramp", used, "RimWeight")
     if name == "cycleqsm" and (used.get("InversionParameters") or {}).get("magnitude"):
         text += (
             " It starts from a few iterations of total variation, whose gradients cost less at "

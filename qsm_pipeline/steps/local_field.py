@@ -17,7 +17,7 @@ from qsm_pipeline.numerics.core.contracts import (
     check_weights,
 )
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.steps.methods import method as method_of
+from qsm_pipeline.steps import methods as registry
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.total_field import TotalField
 
@@ -85,7 +85,7 @@ def remove_background(
     brain: Tensor | None = None,
     *,
     within: Tensor | None = None,
-    method: str = "lbv-pdf",
+    method: str = registry.default("background"),
     params: Mapping[str, Any] | None = None,
 ) -> LocalField:
     """Remove the background field.
@@ -114,8 +114,8 @@ def remove_background(
     ValueError
         If no voxel is left.
     """
+    chosen = registry.method("background", method)
     given = dict(params or {})
-    chosen = method_of("background", method)
     if total.echoes == 1 and chosen.name == "lbv-pdf":
         given = {"screening_mm": SINGLE_ECHO_SCREENING_MM} | given
     mask = total.trusted if within is None else total.trusted & within

@@ -21,8 +21,8 @@ from qsm_pipeline.numerics.params.masking import (
 )
 from qsm_pipeline.numerics.phase.quality import phase_quality
 from qsm_pipeline.numerics.quality.mask_shape import volume_ml
+from qsm_pipeline.steps import methods as registry
 from qsm_pipeline.steps.methods import OWN_MASK
-from qsm_pipeline.steps.methods import method as method_of
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.scan import Scan
 
@@ -57,8 +57,8 @@ def find_mask(
     *,
     own: Tensor | None = None,
     valid: Tensor | None = None,
-    method: str = "deepbet",
-    refinement: str = "phase-quality",
+    method: str = registry.default("mask"),
+    refinement: str = registry.default("mask_refinement"),
     two_pass: bool = False,
 ) -> BrainMask:
     """Find the brain and fit it to the reliable phase, or check a mask of the user's own.
@@ -88,10 +88,8 @@ def find_mask(
     ValueError
         If the mask cannot be a brain, or a method is unknown.
     """
-    method, refinement = (
-        method_of("mask", method).name,
-        method_of("mask_refinement", refinement).name,
-    )
+    method = registry.method("mask", method).name
+    refinement = registry.method("mask_refinement", refinement).name
     grid = scan.grid
     valid = torch.ones(grid.shape, dtype=torch.bool) if valid is None else valid.cpu()
     check_boolean("valid", valid, grid.shape)

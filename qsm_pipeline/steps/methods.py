@@ -23,6 +23,7 @@ from qsm_pipeline.numerics.params.background import (
 from qsm_pipeline.numerics.params.field import (
     NonlinearFitParams,
     ReliabilityParams,
+    RimWeightParams,
     WeightedFitParams,
 )
 from qsm_pipeline.numerics.params.inversion import (
@@ -46,7 +47,8 @@ from qsm_pipeline.numerics.params.unwrap import RomeoIndividualParams, RomeoPara
 from qsm_pipeline.steps.method import Method, Stage
 
 OWN_MASK = "the user's own"
-"""What stands for a method where the user gave the mask."""
+"""What stands for the method of a mask that the user gave."""
+
 _Named = TypeVar("_Named", Stage, Method)
 
 STAGES = (
@@ -63,6 +65,7 @@ STAGES = (
     Stage("background", "Background field removal",
           "How the field of sources outside the brain is removed.", "background",
           "background_params"),
+    Stage("rim_weight", "Weights near the surface", "Where the local field counts less."),
     Stage("inversion", "Dipole inversion", "How the local field is inverted to susceptibility.",
           "inversion", "inversion_params"),
     Stage("reference", "Reference", "What has the susceptibility zero.", "reference"),
@@ -144,10 +147,10 @@ METHODS = (
     ),
     Method(
         "weights", "reliability", "numerics.field.reliability:reliability", ReliabilityParams,
-        "Noise, misfit, steepness and depth of the field, as weights from 0 to 1.",
+        "Noise, misfit and steepness of the field, as weights from 0 to 1.",
         "Voxels whose signal the fit explains too badly got no weight [@consensus2024]; voxels "
         "at the surface whose phase steps are too large for any unwrapping were not trusted, "
-        "nor what lies behind them; voxels in a steep field and near the surface weigh less",
+        "nor what lies behind them; voxels in a steep field weigh less",
     ),
     Method(
         "lbv-pdf", "background", "numerics.background.sources:pdf", LbvPdfParams,
@@ -188,6 +191,11 @@ METHODS = (
         "Laplacian boundary value problem, screened at long distances; loses one voxel.",
         "The background field was removed by solving the Laplacian boundary value problem "
         "(LBV) [@zhou2014], screened at long distances", erodes=True,
+    ),
+    Method(
+        "ramp", "rim_weight", "numerics.field.reliability:rim_weight", RimWeightParams,
+        "The weight rises from the surface of the mask to full depth.",
+        "Voxels near the surface of the mask weigh less",
     ),
     Method(
         "cycleqsm", "inversion", "cycleqsm.method:cycleqsm", CycleQsmParams,

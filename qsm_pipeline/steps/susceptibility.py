@@ -13,8 +13,9 @@ from qsm_pipeline.cycleqsm.shipped_generator import SHA256, SHIPPED
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.field.reliability import rim_weight
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.params.field import RimWeightParams
+from qsm_pipeline.steps import methods as registry
 from qsm_pipeline.steps.local_field import LocalField
-from qsm_pipeline.steps.methods import method as method_of
 from qsm_pipeline.steps.provenance import Provenance
 
 
@@ -48,7 +49,7 @@ def invert_dipole(
     local: LocalField,
     magnitude: Tensor | None = None,
     *,
-    method: str = "cycleqsm",
+    method: str = registry.default("inversion"),
     params: Mapping[str, Any] | None = None,
 ) -> SusceptibilityMap:
     """Invert a local field.
@@ -77,7 +78,7 @@ def invert_dipole(
     ValueError
         If the map is not finite.
     """
-    chosen = method_of("inversion", method)
+    chosen = registry.method("inversion", method)
     used = chosen.with_values(params)
     known = local.mask
     brain = known if local.brain is None else local.brain
@@ -85,7 +86,9 @@ def invert_dipole(
     weights = known.float() if local.weights is None else local.weights * known
     parameters: dict[str, Any] = {"Inversion": chosen.name, "InversionParameters": asdict(used)}
     if local.measured:
-        weights = weights * rim_weight(known, local.grid)
+        rim = RimWeightParams()
+        weights = weights * rim_weight(known, local.grid, rim)
+        parameters["RimWeight"] = asdict(rim)
     problem = InversionProblem(
         local_field_ppm=local.local_field_ppm,
         mask=mask,
@@ -101,7 +104,7 @@ def invert_dipole(
         result = Reconstruction(result, None)
     if not result.chi_ppm.isfinite().all():
         raise ValueError(
-            f"{chosen.name} gave values that are not finite with the parameters "
+            f"{method} gave values that are not finite with the parameters "
             f"{dict(params or {}) or 'it has by default'}; check them, and the generator if it is "
             "one of your own"
         )

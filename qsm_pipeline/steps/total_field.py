@@ -18,7 +18,7 @@ from qsm_pipeline.numerics.field.fit import nonlinear_field_fit, weighted_field_
 from qsm_pipeline.numerics.field.reliability import reliability, steepness_weight
 from qsm_pipeline.numerics.field.trust import trusted_mask
 from qsm_pipeline.numerics.params.field import ReliabilityParams
-from qsm_pipeline.steps.methods import method as method_of
+from qsm_pipeline.steps import methods as registry
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.scan import Scan
 
@@ -73,7 +73,9 @@ class TotalField:
             check_weights("weights", self.weights, self.trusted)
 
 
-def fit_total_field(scan: Scan, mask: Tensor, *, method: str = "weighted") -> TotalField:
+def fit_total_field(
+    scan: Scan, mask: Tensor, *, method: str = registry.default("field_fit")
+) -> TotalField:
     """Fit the field to the unwrapped phase of all echoes, and find where it can be trusted.
 
     Parameters
@@ -96,29 +98,31 @@ def fit_total_field(scan: Scan, mask: Tensor, *, method: str = "weighted") -> To
     ValueError
         If the method is unknown, or no voxel has usable phase.
     """
+    chosen = registry.method("field_fit", method)
     check_mask("mask", mask, scan.grid.shape, empty=False)
     times, tesla = scan.echo_times_s, scan.b0_tesla
-    chosen = method_of("field_fit", method if len(times) > 1 else "weighted")
-    used = chosen.params()
+    several = len(times) > 1
+    chosen = chosen if several else registry.method("field_fit", "weighted")
+    params = chosen.params()
     echoes = (scan.phase_rad, scan.magnitude, mask, times, tesla)
-    if chosen.name == "nonlinear":
-        start = weighted_field_fit(*echoes).total_field_ppm * rad_per_s_per_ppm(tesla)
-        fit = nonlinear_field_fit(*echoes, start, used)
+    if chosen.name == "weighted":
+        fit = weighted_field_fit(*echoes, params)
     else:
-        fit = weighted_field_fit(*echoes, used)
-    trust = ReliabilityParams()
-    weights, noise_ppm = reliability(fit.field_noise_ppm, fit.relative_residual, mask, trust)
-    trusted = trusted_mask(fit.total_field_ppm, mask, times[0], tesla, weights, trust)
+        start = weighted_field_fit(*echoes).total_field_ppm * rad_per_s_per_ppm(tesla)
+        fit = nonlinear_field_fit(*echoes, start, params)
+    limits = ReliabilityParams()
+    weights, noise_ppm = reliability(fit.field_noise_ppm, fit.relative_residual, mask, limits)
+    trusted = trusted_mask(fit.total_field_ppm, mask, times[0], tesla, weights, limits)
     if not trusted.any():
         raise ValueError(
             "No voxel of the mask has usable phase: all neighbours differ by more than a "
             "quarter turn; check that the images are phase and the mask is the brain"
         )
-    weights = weights * steepness_weight(fit.total_field_ppm, trusted, trust)
+    weights = weights * steepness_weight(fit.total_field_ppm, trusted, limits)
     parameters = {
         "FieldFit": chosen.name,
-        "FieldFitParameters": asdict(used) if len(times) > 1 else {},
-        "ExclusionParameters": asdict(trust),
+        "FieldFitParameters": asdict(params) if several else {},
+        "ExclusionParameters": asdict(limits),
     }
     return TotalField(
         fit.total_field_ppm, trusted, scan.grid, weights, noise_ppm, fit.relative_residual,

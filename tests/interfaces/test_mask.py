@@ -65,8 +65,8 @@ def test_refinement_keeps_the_brain_and_drops_what_has_no_signal(tmp_path, files
 
 
 def test_a_mask_of_the_user_is_not_changed(tmp_path, files, monkeypatch):
-    # its voxels are thicker than 3 mm
-    monkeypatch.setattr(masking, "FieldRegionParams", partial(FieldRegionParams, margin_mm=5.0))
+    wide = partial(FieldRegionParams, margin_mm=5.0)  # its voxels are thicker than 3 mm
+    monkeypatch.setattr(masking, "FieldRegionParams", wide)
     out = _mask(tmp_path, files, user_mask=files[1], two_pass=True)
     np.testing.assert_array_equal(_load(out.mask), files[2])
     assert out.provenance["facts"]["BrainMask"] == "the user's own"

@@ -63,9 +63,9 @@ def test_every_parameter_of_every_method_is_told(tmp_path, stage):
 
 @pytest.mark.parametrize("name", methods("mask"))
 def test_how_the_mask_was_made_is_told(tmp_path, name):
-    text = _text(make_run(tmp_path), BrainMask=name, Parameters=_parameters(mask_method=name))
+    text = _text(make_run(tmp_path), BrainMask=name, Parameters={})
     assert methods("mask")[name].sentence in text
-    text = _text(make_run(tmp_path), BrainMask=OWN_MASK, Parameters=_parameters())
+    text = _text(make_run(tmp_path), BrainMask=OWN_MASK, Parameters={})
     assert "supplied by the user" in text
 
 

@@ -8,7 +8,7 @@ from torch.nn.functional import avg_pool3d
 
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.params.field import ReliabilityParams
+from qsm_pipeline.numerics.params.field import ReliabilityParams, RimWeightParams
 
 
 def reliability(
@@ -88,7 +88,7 @@ def steepness_weight(
     return 1 / (1 + (steepest_step(total_field_ppm, mask) / steep_ppm).square()) * mask
 
 
-def rim_weight(mask: Tensor, grid: Grid, params: ReliabilityParams | None = None) -> Tensor:
+def rim_weight(mask: Tensor, grid: Grid, params: RimWeightParams | None = None) -> Tensor:
     """Return a ramp from the mask's surface, near 0, to 1 at a depth of ``rim_mm``.
 
     Near the surface the local field cannot be told from the background, whichever way it was
@@ -100,7 +100,7 @@ def rim_weight(mask: Tensor, grid: Grid, params: ReliabilityParams | None = None
         Where the local field is known.
     grid : Grid
         Geometry.
-    params : ReliabilityParams, optional
+    params : RimWeightParams, optional
         Parameters.
 
     Returns
@@ -108,7 +108,7 @@ def rim_weight(mask: Tensor, grid: Grid, params: ReliabilityParams | None = None
     torch.Tensor, shape (X, Y, Z)
         Weights in [0, 1]; zero outside the mask.
     """
-    rim_mm = (params or ReliabilityParams()).rim_mm
+    rim_mm = (params or RimWeightParams()).rim_mm
     share = mask.to(torch.float32)[None, None]
     extent = BoundingBox.of(mask, grid).inner.shape if mask.any() else mask.shape
     for axis, voxel in enumerate(grid.voxel_size_mm):

@@ -56,19 +56,33 @@ class ReliabilityParams:
         radians, in (0, pi]: unwrapping is ambiguous there and beyond.
     steep_ppm : float
         A field that changes by this much from voxel to voxel, in ppm, gets half the weight.
-    rim_mm : float
-        Depth below the surface of the mask, in mm, from which the local field counts fully.
     """
 
     max_relative_residual: float = 0.3
     max_step_rad: float = 0.5 * math.pi
     steep_ppm: float = 0.2
-    rim_mm: float = 4.0
 
     def __post_init__(self) -> None:
         if not 0 < self.max_relative_residual <= 1 or not 0 < self.max_step_rad <= math.pi:
             raise ValueError(
                 f"Expected 0 < max_relative_residual <= 1 and 0 < max_step_rad <= pi, got {self}"
             )
-        if not self.steep_ppm > 0 or not self.rim_mm >= 0:
-            raise ValueError(f"Expected steep_ppm > 0 and rim_mm >= 0, got {self}")
+        if not self.steep_ppm > 0:
+            raise ValueError(f"Expected steep_ppm > 0, got {self.steep_ppm}")
+
+
+@dataclass(frozen=True)
+class RimWeightParams:
+    """How the local field counts near the surface of its mask.
+
+    Parameters
+    ----------
+    rim_mm : float
+        Depth below the surface, in mm, from which the local field counts fully.
+    """
+
+    rim_mm: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not self.rim_mm >= 0:
+            raise ValueError(f"Expected rim_mm >= 0, got {self.rim_mm}")
