@@ -101,7 +101,9 @@ ROOMS = {
     ),
     "numerics.simulate": Room("heads and their raw scans", _CORE, "numpy torch"),
     "numerics.maps": Room("what is made of a map", _CORE, "torch"),
-    "numerics.inversion": Room("local field to susceptibility", f"numerics.field {_CORE}", "torch"),
+    "numerics.inversion": Room(
+        "local field to susceptibility", f"numerics.field {_CORE}", "torch"
+    ),
     "numerics.background": Room("total field to local field", _CORE, "numba numpy torch"),
     "numerics.masking": Room("masks and their edges", _CORE, "numpy scipy torch"),
     "numerics.field": Room(
