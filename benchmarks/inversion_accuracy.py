@@ -18,10 +18,12 @@ from textured_phantom import VEINS, Phantom, measured, textured_phantom
 from torch import Tensor
 
 from qsm_pipeline.cycleqsm.infer import Reconstruction
-from qsm_pipeline.cycleqsm.method import CycleQsmParams, cycleqsm
-from qsm_pipeline.interfaces.inversions import INVERSIONS
+from qsm_pipeline.cycleqsm.method import cycleqsm
+from qsm_pipeline.cycleqsm.params import CycleQsmParams
 from qsm_pipeline.numerics.inversion import InversionProblem
-from qsm_pipeline.numerics.inversion.tv import TvParams, tv
+from qsm_pipeline.numerics.inversion.tv import tv
+from qsm_pipeline.numerics.params.inversion import TvParams
+from qsm_pipeline.steps.inversions import INVERSIONS
 
 VARIANTS = {
     "cycleqsm-once": CycleQsmParams(uncertainty=False),

@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
-from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.numerics import background, inversion, unwrap
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.method import Method
@@ -24,11 +23,13 @@ from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
 from qsm_pipeline.numerics.field.fit import nonlinear_field_fit, weighted_field_fit
 from qsm_pipeline.numerics.field.relaxation import fit_relaxation
 from qsm_pipeline.numerics.field.reliability import reliability
-from qsm_pipeline.numerics.field.trust import trusted_mask
+from qsm_pipeline.numerics.field.trust import find_trust
 from qsm_pipeline.numerics.masking.refine import measured_region
 from qsm_pipeline.numerics.phase.offset import remove_phase_offset
 from qsm_pipeline.numerics.phase.quality import phase_quality
-from qsm_pipeline.numerics.simulate import Scan, ScanParams, simulate_scan
+from qsm_pipeline.numerics.simulate import Scan, simulate_scan
+from qsm_pipeline.numerics.simulate.signal import ScanParams
+from qsm_pipeline.steps.inversions import INVERSIONS
 from qsm_pipeline.workflows.run import init_run_wf
 
 SHAPE, VOXEL_MM, TILT_DEG = (160, 160, 128), (1.25, 1.45, 1.35), 10.0
@@ -93,7 +94,7 @@ class Chain:
         self.weights, self.noise = reliability(
             fit.field_noise_ppm, fit.relative_residual, self.known
         )
-        self.trusted = trusted_mask(self.field, self.known, times[0], tesla)
+        self.trusted = find_trust(self.field, self.known, times[0], tesla, self.weights).mask
 
     def nonlinear_fit(self) -> None:
         times, tesla = self.params.echo_times_s, self.params.b0_tesla

@@ -22,7 +22,7 @@ import nibabel as nib
 import numpy as np
 
 from qsm_pipeline.bids.simulated_dataset import write_simulated_dataset
-from qsm_pipeline.numerics.simulate import ScanParams
+from qsm_pipeline.numerics.simulate.signal import ScanParams
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = (

@@ -15,10 +15,10 @@ from click.testing import CliRunner
 from qsm_pipeline.bids.simulated_dataset import write_simulated_dataset
 from qsm_pipeline.cli import options
 from qsm_pipeline.cli.main import main
-from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.interfaces.mask import MASK_METHODS, MASK_REFINEMENTS
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND
 from qsm_pipeline.numerics.unwrap import METHODS as UNWRAP
+from qsm_pipeline.steps.inversions import INVERSIONS
 
 SHAPE, VOXEL = (76, 92, 68), (2.4, 2.4, 2.4)
 FAST = ["--skip-bids-validation", "--mask-method", "robust"]

@@ -13,10 +13,10 @@ from typing import Any, get_type_hints
 from qsm_pipeline.bids.run import GreRun, Skipped
 from qsm_pipeline.exceptions import ConfigError, OutputError, printable
 from qsm_pipeline.external.simpleitk.itk import require_simpleitk
-from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
 from qsm_pipeline.numerics.masking.two_pass import NOT_ERODING
 from qsm_pipeline.numerics.quality import check_limits
+from qsm_pipeline.steps.inversions import INVERSIONS
 from qsm_pipeline.workflows.run import METHOD_DEFAULTS
 
 _WANTED = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text"}

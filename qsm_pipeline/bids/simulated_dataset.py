@@ -11,7 +11,8 @@ import numpy as np
 from qsm_pipeline.bids.derivatives import write_json
 from qsm_pipeline.bids.naming import build_name
 from qsm_pipeline.bids.vendor_encoding import ENCODERS
-from qsm_pipeline.numerics.simulate import Scan, ScanParams, simulate_scan
+from qsm_pipeline.numerics.simulate import Scan, simulate_scan
+from qsm_pipeline.numerics.simulate.signal import ScanParams
 
 
 def tilted_affine(

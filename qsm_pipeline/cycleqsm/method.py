@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -12,37 +11,10 @@ from qsm_pipeline.cycleqsm.checkpoint import load_generator
 from qsm_pipeline.cycleqsm.infer import Reconstruction, reconstruct
 from qsm_pipeline.cycleqsm.model.generator import Generator
 from qsm_pipeline.cycleqsm.model.uncertainty import strong_error_ppm
+from qsm_pipeline.cycleqsm.params import CycleQsmParams
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.rough_sources import rough_sources
-from qsm_pipeline.numerics.inversion.tv import TvParams
-
-
-@dataclass(frozen=True)
-class CycleQsmParams:
-    """Parameters of CycleQSM.
-
-    Parameters
-    ----------
-    generator : str
-        File of another generator than that of the package.
-    memory_gb : float
-        Memory for the networks on a CPU, beyond which they run in tiles.
-    magnitude : bool
-        Keep the edges of the magnitude, where there is one.
-    uncertainty : bool
-        Also estimate the error of the map, which takes the last network a second time.
-    """
-
-    generator: str = ""
-    memory_gb: float = 6.0
-    magnitude: bool = True
-    uncertainty: bool = True
-
-    def __post_init__(self) -> None:
-        if not self.memory_gb > 0:
-            raise ValueError(f"Expected memory_gb > 0, got {self.memory_gb}")
-        if self.generator and not Path(self.generator).is_file():
-            raise ValueError(f"Expected the file of a generator, found none at {self.generator}")
+from qsm_pipeline.numerics.params.inversion import TvParams
 
 
 def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) -> Reconstruction:

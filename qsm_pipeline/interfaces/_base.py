@@ -5,13 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import torch
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
+    File,
     SimpleInterface,
     isdefined,
     traits,
 )
+
+from qsm_pipeline.io.volumes import load_tensor
+from qsm_pipeline.steps.provenance import Provenance
+from qsm_pipeline.steps.scan import Scan
 
 
 class NumericInputSpec(BaseInterfaceInputSpec):
@@ -20,6 +26,33 @@ class NumericInputSpec(BaseInterfaceInputSpec):
     device = traits.Str("cpu", usedefault=True, nohash=True, desc="torch device")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="takes a GPU slot of nipype")
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads for torch")
+
+
+class ScanInputSpec(NumericInputSpec):
+    """Inputs of every node that needs the echoes of a scan."""
+
+    phase = File(exists=True, mandatory=True, desc="4D phase in rad")
+    magnitude = File(exists=True, mandatory=True, desc="4D magnitude")
+    mask = File(exists=True, mandatory=True)
+    echo_times_s = traits.List(traits.Float, mandatory=True)
+    b0_tesla = traits.Float(mandatory=True)
+
+
+def load_scan(inputs: Any, **options: Any) -> Scan:
+    """Return the scan of a node's inputs; ``options`` are further fields of `Scan`."""
+    return Scan(
+        load_tensor(inputs.phase, device=inputs.device),
+        load_tensor(inputs.magnitude, device=inputs.device),
+        tuple(inputs.echo_times_s),
+        inputs.b0_tesla,
+        nib.load(inputs.phase).affine,
+        **options,
+    )
+
+
+def as_dict(provenance: Provenance) -> dict[str, Any]:
+    """Return a provenance as nipype hands it on."""
+    return {"parameters": dict(provenance.parameters), "facts": dict(provenance.facts)}
 
 
 class NumericInterface(SimpleInterface):

@@ -30,13 +30,14 @@ class AssessQualityInputSpec(NumericInputSpec):
     unwrapped = File(exists=True, mandatory=True, desc="4D unwrapped phase in rad")
     weights = File(exists=True, mandatory=True, desc="reliability from 0 to 1")
     relative_residual = File(exists=True, mandatory=True, desc="of the field fit")
+    unsure = File(exists=True, mandatory=True, desc="in and around strong sources")
     local_field = File(exists=True, mandatory=True, desc="ppm")
     residual = File(exists=True, mandatory=True, desc="local field minus field of the map, ppm")
     chi = File(exists=True, mandatory=True, desc="ppm")
     brain = File(exists=True, mandatory=True, desc="the whole brain")
     known = File(exists=True, mandatory=True, desc="where the local field is known")
     valid = File(exists=True, mandatory=True, desc="where the map is valid")
-    reference_facts = traits.Dict(usedefault=True, desc="what the reference was")
+    reference = traits.Dict(usedefault=True, desc="provenance of the reference")
     limits = traits.Dict(usedefault=True, desc="those that differ from the defaults")
 
 
@@ -58,13 +59,14 @@ class AssessQuality(NumericInterface):
         def load(name: str) -> Any:
             return load_tensor(getattr(inputs, name), device=inputs.device)
 
-        reference = inputs.reference_facts
+        reference = inputs.reference.get("facts", {})
         run = Assessed(
             magnitude=load("magnitude"),
             wrapped_rad=load("phase"),
             unwrapped_rad=load("unwrapped"),
             weights=load("weights"),
             relative_residual=load("relative_residual"),
+            unsure=load_mask(inputs.unsure, device=inputs.device),
             local_field_ppm=load("local_field"),
             field_residual_ppm=load("residual"),
             chi_ppm=load("chi"),

@@ -152,7 +152,7 @@ class WriteRegionsInputSpec(BaseInterfaceInputSpec):
     labels = File(exists=True, mandatory=True)
     rows = traits.List(traits.Dict, mandatory=True)
     facts = traits.Dict(usedefault=True)
-    reference_facts = traits.Dict(usedefault=True)
+    reference = traits.Dict(usedefault=True, desc="provenance of the reference")
 
 
 class WriteRegionsOutputSpec(TraitedSpec):
@@ -174,7 +174,7 @@ class WriteRegions(SimpleInterface):
         labels = np.asanyarray(image.dataobj).astype(np.int32)
         written = write_regions(
             Path(inputs.out_dir), GreRun.from_dict(inputs.run), inputs.seg, labels, image.header,
-            inputs.rows, {**inputs.facts, **inputs.reference_facts},
+            inputs.rows, {**inputs.facts, **inputs.reference.get("facts", {})},
         )  # fmt: skip
         self._results = {"written": [str(path) for path in written]}
         return runtime

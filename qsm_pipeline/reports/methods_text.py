@@ -174,7 +174,7 @@ def _field(one: Mapped, used: Mapping[str, Any]) -> str:
     text += (
         " Voxels whose signal the fit explains too badly got no weight [@consensus2024]; voxels "
         "at the surface whose phase steps are too large for any unwrapping were not trusted, nor "
-        "what lies behind them; voxels in a steep field and near the surface weigh less"
+        "what lies behind them; voxels in a steep field weigh less"
         f"{_values(used, 'ExclusionParameters')}. "
     )
     name = str(used.get("BackgroundRemoval", ""))
@@ -187,6 +187,8 @@ def _field(one: Mapped, used: Mapping[str, Any]) -> str:
 def _inversion(used: Mapping[str, Any]) -> str:
     name = str(used.get("Inversion", ""))
     text = _step(sentences.INVERSION, name, used, "InversionParameters")
+    if "RimWeight" in used:
+        text += f" Voxels near the surface of the mask weigh less{_values(used, 'RimWeight')}."
     if name == "cycleqsm" and (used.get("InversionParameters") or {}).get("magnitude"):
         text += (
             " It starts from a few iterations of total variation, whose gradients cost less at "

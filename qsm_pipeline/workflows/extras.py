@@ -48,12 +48,13 @@ def add_quality(
         (get("correct"), judge, [("phase", "phase")]),
         (get("unwrap"), judge, [("unwrapped", "unwrapped")]),
         (get("fit"), judge, [
-            ("weights", "weights"), ("relative_residual", "relative_residual")
+            ("weights", "weights"), ("relative_residual", "relative_residual"),
+            ("unsure", "unsure"),
         ]),
         (get("background"), judge, [("local_field", "local_field"), ("mask", "known")]),
         (get("predict"), judge, [("residual", "residual")]),
-        (get("invert"), judge, [("mask", "valid")]),
-        (get("reference"), judge, [("chi", "chi"), ("facts", "reference_facts")]),
+        (get("invert"), judge, [("valid", "valid")]),
+        (get("reference"), judge, [("chi", "chi"), ("provenance", "reference")]),
         (judge, write, [("metrics", "metrics")]),
     ])  # fmt: skip
 
@@ -76,7 +77,7 @@ def add_weighted_images(
         (get("background"), weight, [("local_field", "local_field")]),
         (get("invert"), weight, [("mask", "mask")]),
         (get("reference"), weight, [("chi", "chi")]),
-        (weight, get("write"), [*images, ("facts", "weighting_facts")]),
+        (weight, get("write"), [*images, ("provenance", "weighting_provenance")]),
     ])  # fmt: skip
 
 
@@ -112,9 +113,9 @@ def add_regions(
     workflow.connect([
         (get("read"), bring, [("combined", "combined")]),
         (get("mask"), bring, [("mask", "brain")]),
-        (get("invert"), measure, [("mask", "valid")]),
+        (get("invert"), measure, [("valid", "valid")]),
         (get("reference"), measure, [("chi", "chi")]),
-        (get("reference"), write, [("facts", "reference_facts")]),
+        (get("reference"), write, [("provenance", "reference")]),
         (bring, measure, [("labels", "labels"), ("names", "names")]),
         (bring, write, [("labels", "labels"), ("facts", "facts")]),
         (measure, write, [("rows", "rows")]),

@@ -20,6 +20,7 @@ from qsm_pipeline.interfaces.susceptibility import (
     Reference,
     RemoveBackground,
 )
+from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
 from qsm_pipeline.workflows.extras import (
     add_quality,
     add_regions,
@@ -28,10 +29,6 @@ from qsm_pipeline.workflows.extras import (
 )
 from qsm_pipeline.workflows.figures import add_figures
 from qsm_pipeline.workflows.memory import node_memory_gb, volume_size_gb
-from qsm_pipeline.workflows.parameters import step_parameters
-
-SINGLE_ECHO_SCREENING_MM = 8.0
-"""The phase of the receive coils is left in a single echo; screening takes out most of it."""
 
 
 def node_name(run: GreRun) -> str:
@@ -94,13 +91,12 @@ def init_run_wf(
     times = list(run.echo_times_s)
     several = len(times) > 1
     background_params = dict(background_params or {})
-    if not several and background == "lbv-pdf":
-        background_params = {"screening_mm": SINGLE_ECHO_SCREENING_MM} | background_params
     inversion_params = dict(inversion_params or {})
     on_gpu = device.startswith("cuda")
     common: dict[str, Any] = {
         "device": device, "use_gpu": on_gpu, "num_threads": omp_nthreads,
     }  # fmt: skip
+    echoes = {"echo_times_s": times, "b0_tesla": run.b0_tesla}
     volume_gb = volume_size_gb(run)
 
     def node(interface: Any, name: str, **inputs: Any) -> Node:
@@ -114,41 +110,34 @@ def init_run_wf(
     read = node(ReadRun, "read", run=run.to_dict(), files=list(run.files))
     brain = node(
         MaskBrain, "mask", method=mask_method, refinement=mask_refinement, two_pass=two_pass,
-        echo_times_s=times, label=run.prefix,
+        label=run.prefix, **echoes,
     )  # fmt: skip
-    correct = node(CorrectPhase, "correct", echo_times_s=times, readout=run.readout, **common)
-    unwrapping = node(UnwrapPhase, "unwrap", echo_times_s=times, method=unwrap, **common)
-    fit = node(
-        FitField, "fit", echo_times_s=times, b0_tesla=run.b0_tesla,
-        method=field_fit if several else "weighted", **common,
-    )  # fmt: skip
+    correct = node(CorrectPhase, "correct", readout=run.readout, **echoes, **common)
+    unwrapping = node(UnwrapPhase, "unwrap", method=unwrap, **echoes, **common)
+    fit = node(FitField, "fit", method=field_fit, **echoes, **common)
 
     def remove_and_invert(suffix: str = "") -> tuple[Node, Node]:
         remove = node(
             RemoveBackground, f"background{suffix}", method=background, params=background_params,
-            **common,
+            echoes=len(times), **common,
         )  # fmt: skip
         invert = node(
             InvertDipole, f"invert{suffix}", method=inversion, params=inversion_params,
-            echo_times_s=times, b0_tesla=run.b0_tesla, **common,
+            mean_rad_per_ppm=rad_per_s_per_ppm(run.b0_tesla) * sum(times) / len(times), **common,
         )  # fmt: skip
         return remove, invert
 
     remove, invert = remove_and_invert()
     zero = node(Reference, "reference", reference=reference, **common)
     predict = node(PredictField, "predict", **common)
-    parameters = step_parameters(
-        mask_method=mask_method, mask_refinement=mask_refinement, two_pass=two_pass,
-        unwrap=unwrap, field_fit=fit.inputs.method, background=background,
-        background_params=background_params, inversion=inversion,
-        inversion_params=inversion_params, derive=derive, regions=region_source(run, atlas),
-    )  # fmt: skip
+    regions = region_source(run, atlas)
     write = node(
-        WriteDerivatives, "write", out_dir=str(out_dir), run=run.to_dict(), parameters=parameters
-    )
+        WriteDerivatives, "write", out_dir=str(out_dir), run=run.to_dict(),
+        parameters={"Regions": regions} if regions else {},
+    )  # fmt: skip
     workflow = Workflow(node_name(run))
     workflow.connect([
-        (read, brain, [("combined", "combined"), ("valid", "valid"), ("mask", "user_mask")]),
+        (read, brain, [("valid", "valid"), ("mask", "user_mask")]),
         (read, brain, [("magnitude", "magnitude"), ("phase", "phase")]),
         (read, correct, [("phase", "phase"), ("magnitude", "magnitude")]),
         (brain, correct, [("measured", "mask")]),
@@ -157,19 +146,28 @@ def init_run_wf(
         (correct, unwrapping, [("phase", "phase")]),
         (read, fit, [("magnitude", "magnitude")]),
         (brain, fit, [("measured", "mask")]),
-        (unwrapping, fit, [("unwrapped", "unwrapped")]),
+        (unwrapping, fit, [("unwrapped", "phase")]),
         *_connections(read, brain, fit, remove, invert),
         (brain, invert, [("mask", "brain")]),
         (invert, zero, [("mask", "mask")]),
         (invert, predict, [("mask", "mask")]),
         (remove, predict, [("local_field", "local_field")]),
         (read, write, [("facts", "inferred"), ("combined", "fieldmap_magnitude")]),
-        (brain, write, [("mask", "brain_mask"), ("facts", "mask_facts")]),
-        (correct, write, [("facts", "phase_facts")]),
-        (fit, write, [("total_field", "total_field")]),
-        (remove, write, [("local_field", "local_field")]),
-        (invert, write, [("mask", "qsm_mask"), ("uncertainty", "uncertainty")]),
-        (zero, write, [("chi", "chi"), ("facts", "reference_facts")]),
+        (brain, write, [("mask", "brain_mask"), ("provenance", "mask_provenance")]),
+        (correct, write, [("provenance", "phase_provenance")]),
+        (unwrapping, write, [("provenance", "unwrap_provenance")]),
+        (fit, write, [
+            ("total_field", "total_field"), ("weights", "weights"),
+            ("provenance", "fit_provenance"),
+        ]),
+        (remove, write, [
+            ("local_field", "local_field"), ("provenance", "background_provenance")
+        ]),
+        (invert, write, [
+            ("valid", "qsm_mask"), ("uncertainty", "uncertainty"),
+            ("provenance", "invert_provenance"),
+        ]),
+        (zero, write, [("chi", "chi"), ("provenance", "reference_provenance")]),
     ])  # fmt: skip
     if two_pass:
         first = remove_and_invert("_reliable")
@@ -213,7 +211,9 @@ def _connections(read: Node, brain: Node, fit: Node, remove: Node, invert: Node)
         (fit, remove, [("weights", "weights")]),
         (brain, remove, [("mask", "brain")]),
         (read, invert, [("magnitude", "magnitude")]),
-        (fit, invert, [("weights", "weights"), ("noise_ppm", "noise_ppm")]),
+        (fit, invert, [
+            ("weights", "weights"), ("noise_ppm", "noise_ppm"), ("unsure", "unsure")
+        ]),
         (remove, invert, [("local_field", "local_field"), ("mask", "mask")]),
     ]
 

@@ -1,25 +1,30 @@
 """The methods text says what ran, with its numbers and sources."""
 
-import inspect
 import re
 from dataclasses import asdict
+from functools import cache
 
 import pytest
 from report_tree import SIDECAR, make_record, make_run, write_maps
 
 from qsm_pipeline.bids.derivatives import write_json
+from qsm_pipeline.bids.simulated_dataset import tilted_affine
 from qsm_pipeline.cli import options
 from qsm_pipeline.cycleqsm.checkpoint import SHIPPED
-from qsm_pipeline.interfaces.inversions import INVERSIONS
 from qsm_pipeline.interfaces.mask import MASK_METHODS
 from qsm_pipeline.numerics.background import METHODS as BACKGROUND
 from qsm_pipeline.numerics.maps.reference import REFERENCES
+from qsm_pipeline.numerics.params.maps import WeightingParams
+from qsm_pipeline.numerics.simulate import simulate_scan
+from qsm_pipeline.numerics.simulate.signal import ScanParams
 from qsm_pipeline.numerics.unwrap import METHODS as UNWRAP
 from qsm_pipeline.reports import method_sentences as sentences
 from qsm_pipeline.reports.citations import as_html, bibliography, cited, write_citations
 from qsm_pipeline.reports.methods_text import Mapped, Section, methods_sections
-from qsm_pipeline.workflows.parameters import step_parameters
-from qsm_pipeline.workflows.run import METHOD_DEFAULTS
+from qsm_pipeline.steps.chain import Methods, map_scan
+from qsm_pipeline.steps.inversions import INVERSIONS
+from qsm_pipeline.steps.masking import find_mask
+from qsm_pipeline.steps.scan import Scan
 
 TABLES = {
     "unwrap": (sentences.UNWRAPPING, UNWRAP),
@@ -33,12 +38,22 @@ def _keys(text):
     return {key for group in groups for key in re.findall(r"\w+", group)}
 
 
-def _parameters(**methods):
-    named = inspect.signature(step_parameters).parameters
-    chosen = {key: v for key, v in {**METHOD_DEFAULTS, **methods}.items() if key in named}
-    for name in ("background_params", "inversion_params"):
-        chosen[name] = chosen[name] or {}
-    return step_parameters(**chosen)
+@cache
+def _scan():
+    shape = (40, 40, 32)
+    affine = tilted_affine(shape, (5.0, 5.8, 5.4), 10.0)
+    params = ScanParams(echo_times_s=(0.004, 0.008))
+    made = simulate_scan(shape, affine, params, seed=1)
+    return Scan(made.phase_rad, made.magnitude, params.echo_times_s, 3.0, affine), made.brain
+
+
+def _parameters(derive=False, **methods):
+    """What the steps report on a real, if coarse, scan."""
+    scan, brain = _scan()
+    chosen = Methods(**methods)
+    mask = find_mask(scan, own=brain, refinement=chosen.mask_refinement)
+    used = map_scan(scan, chosen, mask=mask).susceptibility.provenance.parameters
+    return used | ({"SusceptibilityWeighting": asdict(WeightingParams())} if derive else {})
 
 
 def _text(run, **sidecar):

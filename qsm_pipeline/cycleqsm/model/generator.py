@@ -15,7 +15,8 @@ from qsm_pipeline.cycleqsm.model.physics import BatchDipole
 from qsm_pipeline.cycleqsm.model.unet import SpaceToDepthUNet
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
-from qsm_pipeline.numerics.inversion.tv import TvParams, tv
+from qsm_pipeline.numerics.inversion.tv import tv
+from qsm_pipeline.numerics.params.inversion import TvParams
 
 Evaluate = Callable[[SpaceToDepthUNet, Tensor, Tensor], Tensor]
 

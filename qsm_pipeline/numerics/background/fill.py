@@ -7,9 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.background.lbv import LbvParams, dirichlet_residue
+from qsm_pipeline.numerics.background.lbv import dirichlet_residue
 from qsm_pipeline.numerics.background.problem import BackgroundProblem
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.params.background import LbvParams
 
 
 def fill_unknown(problem: BackgroundProblem) -> Tensor:

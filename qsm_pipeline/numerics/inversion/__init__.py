@@ -1,14 +1,23 @@
 """Dipole inversion."""
 
 from qsm_pipeline.numerics.core.method import Method
-from qsm_pipeline.numerics.inversion.ilsqr import IlsqrParams, ilsqr
-from qsm_pipeline.numerics.inversion.medi import MediParams, medi
-from qsm_pipeline.numerics.inversion.nltv import NltvParams, nltv
+from qsm_pipeline.numerics.inversion.ilsqr import ilsqr
+from qsm_pipeline.numerics.inversion.medi import medi
+from qsm_pipeline.numerics.inversion.nltv import nltv
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
-from qsm_pipeline.numerics.inversion.rts import RtsParams, rts
-from qsm_pipeline.numerics.inversion.tikhonov import TikhonovParams, tikhonov
-from qsm_pipeline.numerics.inversion.tkd import TkdParams, tkd
-from qsm_pipeline.numerics.inversion.tv import TvParams, tv
+from qsm_pipeline.numerics.inversion.rts import rts
+from qsm_pipeline.numerics.inversion.tikhonov import tikhonov
+from qsm_pipeline.numerics.inversion.tkd import tkd
+from qsm_pipeline.numerics.inversion.tv import tv
+from qsm_pipeline.numerics.params.inversion import (
+    IlsqrParams,
+    MediParams,
+    NltvParams,
+    RtsParams,
+    TikhonovParams,
+    TkdParams,
+    TvParams,
+)
 
 METHODS = {
     "tkd": Method(tkd, TkdParams),

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.contracts import (
+    check_finite,
+    check_mask,
+    check_volume,
+    check_weights,
+)
 from qsm_pipeline.numerics.core.grid import Grid
 
 
@@ -32,6 +39,11 @@ class InversionProblem:
     residual_background : bool
         Whether background removal made the field, which then still holds a little of the field
         of sources outside the mask; False for the exact field of the sources inside.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something does not fit; the message says what was got and expected.
     """
 
     local_field_ppm: Tensor
@@ -42,3 +54,21 @@ class InversionProblem:
     noise_ppm: float | None = None
     rad_per_ppm: float | None = None
     residual_background: bool = False
+
+    def __post_init__(self) -> None:
+        shape = self.grid.shape
+        check_mask("mask", self.mask, shape, empty=False)
+        check_volume("local_field_ppm", self.local_field_ppm, shape)
+        known = self.mask
+        if self.weights is not None:
+            check_volume("weights", self.weights, shape)
+            check_weights("weights", self.weights, self.mask)
+            known = self.mask & (self.weights > 0)
+        check_finite("local_field_ppm", self.local_field_ppm, known)
+        if self.magnitude is not None:
+            check_volume("magnitude", self.magnitude, shape)
+            check_finite("magnitude", self.magnitude, self.mask)
+        for name in ("noise_ppm", "rad_per_ppm"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"Expected {name} of at least 0, got {value}")

@@ -11,7 +11,7 @@ from qsm_pipeline.numerics.inversion.admm import TotalVariationAdmm
 from qsm_pipeline.numerics.inversion.data_terms import LinearMisfit
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
-from qsm_pipeline.numerics.inversion.tv import TvParams
+from qsm_pipeline.numerics.params.inversion import TvParams
 
 STRONG_PPM = 0.3
 """Tissue and veins stay below; bleedings and calcifications do not."""

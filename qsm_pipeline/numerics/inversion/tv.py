@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
-from qsm_pipeline.numerics.inversion.admm import AdmmParams, TotalVariationAdmm
+from qsm_pipeline.numerics.inversion.admm import TotalVariationAdmm
 from qsm_pipeline.numerics.inversion.data_terms import LinearMisfit
 from qsm_pipeline.numerics.inversion.edges import edge_weights
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
-
-
-@dataclass(frozen=True)
-class TvParams(AdmmParams):
-    """Parameters of the TV inversion; see `AdmmParams` for the rest.
-
-    Parameters
-    ----------
-    edge_fraction : float
-        The part of the mask with the steepest magnitude, where there is one.
-    edge_weight : float
-        Cost of gradients there over their cost elsewhere; the mean over the mask stays the same.
-        1 to take no notice of the magnitude.
-    """
-
-    edge_fraction: float = 0.3
-    edge_weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.edge_fraction < 1 or not 0 <= self.edge_weight <= 1:
-            raise ValueError(
-                f"Expected 0 <= edge_fraction < 1 and 0 <= edge_weight <= 1, got {self}"
-            )
+from qsm_pipeline.numerics.params.inversion import TvParams
 
 
 def tv(problem: InversionProblem, params: TvParams | None = None) -> Tensor:

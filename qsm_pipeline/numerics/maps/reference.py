@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +26,8 @@ class Referenced:
     ----------
     chi_ppm : torch.Tensor, shape (X, Y, Z)
         Susceptibility relative to the reference; zero outside the mask.
+    reference : str
+        Which region.
     mean_ppm, sd_ppm : float
         Mean and standard deviation of the reference region before the subtraction; 0 for none.
     voxels : int
@@ -35,10 +38,21 @@ class Referenced:
     """
 
     chi_ppm: Tensor
+    reference: str
     mean_ppm: float
     sd_ppm: float
     voxels: int
     relative_to_brain_ppm: float = 0.0
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a sidecar says of the reference."""
+        return {
+            "SusceptibilityReference": self.reference,
+            "ReferenceMeanPpm": self.mean_ppm,
+            "ReferenceStandardDeviationPpm": self.sd_ppm,
+            "ReferenceVoxels": self.voxels,
+            "ReferenceRelativeToBrainPpm": self.relative_to_brain_ppm,
+        }
 
 
 def subtract_reference(
@@ -76,7 +90,7 @@ def subtract_reference(
     if reference not in REFERENCES:
         raise ValueError(f"Expected a reference of {', '.join(REFERENCES)}, got {reference!r}")
     if reference == "none":
-        return Referenced(torch.where(mask, chi_ppm, 0.0), 0.0, 0.0, 0)
+        return Referenced(torch.where(mask, chi_ppm, 0.0), reference, 0.0, 0.0, 0)
     region = mask
     if reference == "csf":
         if r2star_per_s is None:
@@ -90,7 +104,8 @@ def subtract_reference(
     values = chi_ppm[region].double()
     mean, sd = float(values.mean()), float(values.std(correction=0))
     relative = mean - float(chi_ppm[mask].double().mean())
-    return Referenced(torch.where(mask, chi_ppm - mean, 0.0), mean, sd, values.numel(), relative)
+    zeroed = torch.where(mask, chi_ppm - mean, 0.0)
+    return Referenced(zeroed, reference, mean, sd, values.numel(), relative)
 
 
 def csf_mask(r2star_per_s: Tensor, mask: Tensor, grid: Grid) -> Tensor:

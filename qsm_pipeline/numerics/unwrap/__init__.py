@@ -1,10 +1,16 @@
 """Phase unwrapping."""
 
 from qsm_pipeline.numerics.core.method import Method
-from qsm_pipeline.numerics.unwrap.best_path import BestPathParams, best_path
-from qsm_pipeline.numerics.unwrap.laplacian import LaplacianParams, laplacian
+from qsm_pipeline.numerics.params.unwrap import (
+    BestPathParams,
+    LaplacianParams,
+    RomeoIndividualParams,
+    RomeoParams,
+)
+from qsm_pipeline.numerics.unwrap.best_path import best_path
+from qsm_pipeline.numerics.unwrap.laplacian import laplacian
 from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
-from qsm_pipeline.numerics.unwrap.romeo import RomeoIndividualParams, RomeoParams, romeo
+from qsm_pipeline.numerics.unwrap.romeo import romeo
 
 METHODS = {
     "romeo": Method(romeo, RomeoParams),

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.operators import gradient, gradient_adjoint
+from qsm_pipeline.numerics.params.unwrap import LaplacianParams
 from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
-
-
-@dataclass(frozen=True)
-class LaplacianParams:
-    """Laplacian unwrapping has no parameters."""
 
 
 def laplacian(problem: UnwrapProblem, params: LaplacianParams | None = None) -> Tensor:

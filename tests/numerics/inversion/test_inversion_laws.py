@@ -11,8 +11,9 @@ from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.inversion import METHODS, InversionProblem
 from qsm_pipeline.numerics.inversion.admm import TotalVariationAdmm
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
-from qsm_pipeline.numerics.inversion.tv import TvParams, tv
+from qsm_pipeline.numerics.inversion.tv import tv
 from qsm_pipeline.numerics.maps.reference import subtract_reference
+from qsm_pipeline.numerics.params.inversion import TvParams
 
 GRIDS = {
     "non-cubic": Grid((36, 44, 40)),

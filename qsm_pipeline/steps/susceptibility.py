@@ -1,0 +1,130 @@
+"""Invert the local field to susceptibility."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qsm_pipeline.cycleqsm.checkpoint import SHA256, SHIPPED
+from qsm_pipeline.cycleqsm.infer import Reconstruction
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.field.reliability import RIM_MM, rim_weight
+from qsm_pipeline.numerics.inversion import InversionProblem
+from qsm_pipeline.numerics.maps.unsure import widened_error_ppm
+from qsm_pipeline.steps.inversions import INVERSIONS
+from qsm_pipeline.steps.local_field import LocalField
+from qsm_pipeline.steps.provenance import Provenance
+
+
+@dataclass(frozen=True)
+class SusceptibilityMap:
+    """A susceptibility map.
+
+    Parameters
+    ----------
+    chi_ppm : torch.Tensor, shape (X, Y, Z)
+        Susceptibility, paramagnetic positive; zero outside ``mask``. Its mean is arbitrary
+        before a reference is subtracted.
+    mask : torch.Tensor, shape (X, Y, Z), bool
+        Where it has values.
+    grid : Grid
+        Geometry.
+    uncertainty_ppm : torch.Tensor, shape (X, Y, Z), optional
+        Expected error (one standard deviation), where the method knows it.
+    unsure : torch.Tensor, shape (X, Y, Z), bool, optional
+        Voxels where the map may be wrong: in and around strong sources, and where no field is
+        known.
+    provenance : Provenance
+        How it was made.
+    """
+
+    chi_ppm: Tensor
+    mask: Tensor
+    grid: Grid
+    uncertainty_ppm: Tensor | None = None
+    unsure: Tensor | None = None
+    provenance: Provenance = field(default_factory=Provenance)
+
+    @property
+    def valid(self) -> Tensor:
+        """Where the map can be trusted, shape (X, Y, Z), bool."""
+        return self.mask if self.unsure is None else self.mask & ~self.unsure
+
+
+def invert_dipole(
+    local: LocalField,
+    magnitude: Tensor | None = None,
+    *,
+    method: str = "cycleqsm",
+    params: Mapping[str, Any] | None = None,
+) -> SusceptibilityMap:
+    """Invert a local field.
+
+    A measured field counts less near the surface of its mask, where the background cannot be told
+    from the field of the brain.
+
+    Parameters
+    ----------
+    local : LocalField
+        The field with its weights.
+    magnitude : torch.Tensor, shape (X, Y, Z), optional
+        Magnitude image in any unit, for methods that use its edges.
+    method : str
+        A method of the stage ``inversion``.
+    params : mapping, optional
+        Parameters that differ from the method's defaults.
+
+    Returns
+    -------
+    SusceptibilityMap
+        The map, valid in the brain if the method fills gaps, else where the field is.
+
+    Raises
+    ------
+    ValueError
+        If the map is not finite.
+    """
+    chosen = INVERSIONS[method]
+    used = chosen.params(**(params or {}))
+    known = local.mask
+    brain = known if local.brain is None else local.brain
+    mask = brain if chosen.fills_gaps else known
+    weights = known.float() if local.weights is None else local.weights * known
+    parameters: dict[str, Any] = {"Inversion": method, "InversionParameters": asdict(used)}
+    if local.measured:
+        weights = weights * rim_weight(known, local.grid)
+        parameters["RimWeight"] = {"rim_mm": RIM_MM}
+    problem = InversionProblem(
+        local_field_ppm=local.local_field_ppm,
+        mask=mask,
+        grid=local.grid,
+        weights=weights,
+        magnitude=magnitude,
+        noise_ppm=local.noise_ppm,
+        rad_per_ppm=local.mean_rad_per_ppm,
+        residual_background=local.measured,
+    )
+    result = chosen.function(problem, used)
+    if not isinstance(result, Reconstruction):
+        result = Reconstruction(result, None)
+    if not result.chi_ppm.isfinite().all():
+        raise ValueError(
+            f"{method} gave values that are not finite with the parameters "
+            f"{dict(params or {}) or 'it has by default'}; check them, and the generator if it is "
+            "one of your own"
+        )
+    if method == "cycleqsm" and not parameters["InversionParameters"]["generator"]:
+        parameters["Generator"] = f"{SHIPPED}, SHA-256 {SHA256[SHIPPED]}"
+    strong = torch.zeros_like(mask) if local.unsure is None else local.unsure & mask
+    unknown = mask & ~known
+    uncertainty = result.uncertainty_ppm
+    if uncertainty is not None:
+        uncertainty = widened_error_ppm(uncertainty, result.chi_ppm, strong, unknown) * mask
+    unsure = strong | unknown
+    return SusceptibilityMap(
+        result.chi_ppm, mask, local.grid, uncertainty, unsure, Provenance(parameters)
+    )
