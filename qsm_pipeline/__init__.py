@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         read_run,
         remove_background,
     )
+    from qsm_pipeline.steps.methods import methods
 
 try:
     __version__ = version("qsm-pipeline")
@@ -45,6 +46,7 @@ __all__ = [
     "Scan",
     "fit_field",
     "invert",
+    "methods",
     "read_field",
     "read_run",
     "remove_background",
@@ -53,6 +55,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load the library on first use: it imports torch."""
+    if name == "methods":  # which needs no torch
+        return import_module("qsm_pipeline.steps.methods").methods
     if name in __all__:
         return getattr(import_module("qsm_pipeline.library"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

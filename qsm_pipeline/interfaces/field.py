@@ -17,10 +17,10 @@ from qsm_pipeline.interfaces._base import (
 from qsm_pipeline.io.volumes import load_mask, load_tensor, save_tensor
 from qsm_pipeline.numerics.field.relaxation import fit_relaxation
 from qsm_pipeline.numerics.params.phase import PhaseOffsetParams
-from qsm_pipeline.numerics.unwrap import METHODS
+from qsm_pipeline.steps.methods import methods
 from qsm_pipeline.steps.phase import correct_phase
 from qsm_pipeline.steps.scan import READOUTS
-from qsm_pipeline.steps.total_field import FIELD_FITS, fit_total_field
+from qsm_pipeline.steps.total_field import fit_total_field
 from qsm_pipeline.steps.unwrapping import unwrap_phase
 
 
@@ -66,7 +66,7 @@ class CorrectPhase(NumericInterface):
 class UnwrapPhaseInputSpec(ScanInputSpec):
     """Inputs of `UnwrapPhase`."""
 
-    method = traits.Enum(*METHODS, usedefault=True)
+    method = traits.Enum(*methods("unwrap"), usedefault=True)
     params = traits.Dict(usedefault=True)
 
 
@@ -100,7 +100,7 @@ class UnwrapPhase(NumericInterface):
 class FitFieldInputSpec(ScanInputSpec):
     """Inputs of `FitField`; the phase is unwrapped."""
 
-    method = traits.Enum(*FIELD_FITS, usedefault=True)
+    method = traits.Enum(*methods("field_fit"), usedefault=True)
 
 
 class FitFieldOutputSpec(TraitedSpec):

@@ -19,7 +19,8 @@ from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface
 from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor
-from qsm_pipeline.numerics.quality import Assessed, assess, check_limits
+from qsm_pipeline.numerics.quality.assess import Assessed, assess
+from qsm_pipeline.numerics.quality.limits import check_limits
 
 
 class AssessQualityInputSpec(NumericInputSpec):

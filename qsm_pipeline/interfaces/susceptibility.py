@@ -9,11 +9,10 @@ from nipype.interfaces.base import File, TraitedSpec, traits
 
 from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface, as_dict
 from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor, save_tensor
-from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
 from qsm_pipeline.numerics.maps.predicted_field import predicted_field
-from qsm_pipeline.numerics.maps.reference import REFERENCES, subtract_reference
-from qsm_pipeline.steps.inversions import INVERSIONS
+from qsm_pipeline.numerics.maps.reference import subtract_reference
 from qsm_pipeline.steps.local_field import LocalField, remove_background
+from qsm_pipeline.steps.methods import methods
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.susceptibility import invert_dipole
 from qsm_pipeline.steps.total_field import TotalField
@@ -28,7 +27,7 @@ class RemoveBackgroundInputSpec(NumericInputSpec):
     within = File(exists=True, desc="a second mask; only what lies in both is used")
     weights = File(exists=True, desc="reliability from 0 to 1")
     echoes = traits.Int(mandatory=True, desc="how many the field was fitted to")
-    method = traits.Enum(*BACKGROUND_METHODS, usedefault=True)
+    method = traits.Enum(*methods("background"), usedefault=True)
     params = traits.Dict(usedefault=True)
 
 
@@ -82,7 +81,7 @@ class InvertDipoleInputSpec(NumericInputSpec):
     noise_ppm = traits.Float(desc="standard deviation where the weight is 1")
     unsure = File(exists=True, desc="strong sources, where the field may be wrong")
     mean_rad_per_ppm = traits.Float(mandatory=True, desc="phase of 1 ppm at the mean echo time")
-    method = traits.Enum(*INVERSIONS, usedefault=True)
+    method = traits.Enum(*methods("inversion"), usedefault=True)
     params = traits.Dict(usedefault=True)
 
 
@@ -171,7 +170,7 @@ class ReferenceInputSpec(NumericInputSpec):
     chi = File(exists=True, mandatory=True, desc="ppm")
     mask = File(exists=True, mandatory=True)
     r2star = File(exists=True, desc="1/s, to find the CSF")
-    reference = traits.Enum(*REFERENCES, usedefault=True)
+    reference = traits.Enum(*methods("reference"), usedefault=True)
 
 
 class ReferenceOutputSpec(TraitedSpec):

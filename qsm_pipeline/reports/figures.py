@@ -197,8 +197,8 @@ STAGES: dict[str, tuple[str, ...]] = {
     "mask": ("mask", "quality"),
     "field": ("unwrapped", "lastunwrapped", "totalfield", "weights"),
     "maps": (
-        "localfield", "chi", "strongsources", "predicted", "residual", "uncertainty", "r2star", "t2star",
-        "histogram",
+        "localfield", "chi", "strongsources", "predicted", "residual", "uncertainty", "r2star",
+        "t2star", "histogram",
     ),
 }  # fmt: skip
 """Figures that can be drawn once a stage has ended, so that a run that fails has those before."""

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.background import METHODS, BackgroundProblem
 from qsm_pipeline.numerics.background.fill import fill_unknown
+from qsm_pipeline.numerics.background.problem import BackgroundProblem
 from qsm_pipeline.numerics.core.contracts import (
     check_finite,
     check_mask,
@@ -18,6 +18,7 @@ from qsm_pipeline.numerics.core.contracts import (
     check_weights,
 )
 from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.steps import methods as registry
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.total_field import TotalField
 
@@ -88,7 +89,7 @@ def remove_background(
     brain: Tensor | None = None,
     *,
     within: Tensor | None = None,
-    method: str = "lbv-pdf",
+    method: str = registry.default("background"),
     params: Mapping[str, Any] | None = None,
 ) -> LocalField:
     """Remove the background field.
@@ -117,13 +118,13 @@ def remove_background(
     ValueError
         If no voxel is left.
     """
+    chosen = registry.method("background", method)
     given = dict(params or {})
-    if total.echoes == 1 and method == "lbv-pdf":
+    if total.echoes == 1 and chosen.name == "lbv-pdf":
         given = {"screening_mm": SINGLE_ECHO_SCREENING_MM} | given
     mask = total.trusted if within is None else total.trusted & within
     brain = total.trusted if brain is None else brain
-    chosen = METHODS[method]
-    used = chosen.params(**given)
+    used = chosen.with_values(given)
     problem = BackgroundProblem(total.total_field_ppm, mask, total.grid, total.weights)
     problem = replace(problem, total_field_ppm=fill_unknown(problem))
     found = chosen.function(problem, used)
@@ -133,7 +134,7 @@ def remove_background(
             f"No voxel of the brain has a local field: {int(mask.sum())} had a trusted total "
             f"field, and {method} left {int(found.mask.sum())} of them"
         )
-    parameters = {"BackgroundRemoval": method, "BackgroundParameters": asdict(used)}
+    parameters = {"BackgroundRemoval": chosen.name, "BackgroundParameters": asdict(used)}
     return LocalField(
         torch.where(valid, found.local_field_ppm, 0.0), valid, total.grid, brain, total.weights,
         total.noise_ppm, total.mean_rad_per_ppm, total.unsure, provenance=Provenance(parameters),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
 from torch import Tensor
 
@@ -15,22 +14,13 @@ from qsm_pipeline.numerics.core.contracts import (
 )
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
-from qsm_pipeline.numerics.field.fit import (
-    DEPHASED_RESIDUAL,
-    nonlinear_field_fit,
-    weighted_field_fit,
-)
-from qsm_pipeline.numerics.field.reliability import (
-    MAX_RELATIVE_RESIDUAL,
-    STEEP_PPM,
-    reliability,
-    steepness_weight,
-)
-from qsm_pipeline.numerics.field.trust import CUT_RAD, MAX_STEP_RAD, find_trust
+from qsm_pipeline.numerics.field.fit import nonlinear_field_fit, weighted_field_fit
+from qsm_pipeline.numerics.field.reliability import reliability, steepness_weight
+from qsm_pipeline.numerics.field.trust import find_trust
+from qsm_pipeline.numerics.params.field import ReliabilityParams
+from qsm_pipeline.steps import methods as registry
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.scan import Scan
-
-FIELD_FITS = ("weighted", "nonlinear")
 
 
 @dataclass(frozen=True)
@@ -86,7 +76,9 @@ class TotalField:
             check_weights("weights", self.weights, self.trusted)
 
 
-def fit_total_field(scan: Scan, mask: Tensor, *, method: str = "weighted") -> TotalField:
+def fit_total_field(
+    scan: Scan, mask: Tensor, *, method: str = registry.default("field_fit")
+) -> TotalField:
     """Fit the field to the unwrapped phase of all echoes, and find where it can be trusted.
 
     Parameters
@@ -109,36 +101,32 @@ def fit_total_field(scan: Scan, mask: Tensor, *, method: str = "weighted") -> To
     ValueError
         If the method is unknown, or no voxel has usable phase.
     """
-    if method not in FIELD_FITS:
-        raise ValueError(f"Expected a field fit of {', '.join(FIELD_FITS)}, got {method!r}")
+    chosen = registry.method("field_fit", method)
     check_mask("mask", mask, scan.grid.shape, empty=False)
     times, tesla = scan.echo_times_s, scan.b0_tesla
     several = len(times) > 1
-    method = method if several else "weighted"
-    fit = weighted_field_fit(scan.phase_rad, scan.magnitude, mask, times, tesla)
-    used: dict[str, Any] = {"dephased_residual": DEPHASED_RESIDUAL} if several else {}
-    if method == "nonlinear":
-        start = fit.total_field_ppm * rad_per_s_per_ppm(tesla)
-        fit = nonlinear_field_fit(scan.phase_rad, scan.magnitude, mask, times, tesla, start)
-        used = {}
-    weights, noise_ppm = reliability(fit.field_noise_ppm, fit.relative_residual, mask)
-    trust = find_trust(fit.total_field_ppm, mask, times[0], tesla, weights)
+    chosen = chosen if several else registry.method("field_fit", "weighted")
+    params = chosen.params()
+    echoes = (scan.phase_rad, scan.magnitude, mask, times, tesla)
+    if chosen.name == "weighted":
+        fit = weighted_field_fit(*echoes, params)
+    else:
+        start = weighted_field_fit(*echoes).total_field_ppm * rad_per_s_per_ppm(tesla)
+        fit = nonlinear_field_fit(*echoes, start, params)
+    limits = ReliabilityParams()
+    weights, noise_ppm = reliability(fit.field_noise_ppm, fit.relative_residual, mask, limits)
+    trust = find_trust(fit.total_field_ppm, mask, times[0], tesla, weights, limits)
     trusted = trust.mask
     if not trusted.any():
         raise ValueError(
             "No voxel of the mask has usable phase: all neighbours differ by more than a "
             "quarter turn; check that the images are phase and the mask is the brain"
         )
-    weights = weights * steepness_weight(fit.total_field_ppm, trusted) * ~trust.lost
+    weights = weights * steepness_weight(fit.total_field_ppm, trusted, limits) * ~trust.lost
     parameters = {
-        "FieldFit": method,
-        "FieldFitParameters": used,
-        "ExclusionParameters": {
-            "max_relative_residual": MAX_RELATIVE_RESIDUAL,
-            "max_step_rad": MAX_STEP_RAD,
-            "max_step_within_rad": CUT_RAD,
-            "steep_ppm": STEEP_PPM,
-        },
+        "FieldFit": chosen.name,
+        "FieldFitParameters": asdict(params) if several else {},
+        "ExclusionParameters": asdict(limits),
     }
     return TotalField(
         fit.total_field_ppm, trusted, scan.grid, weights, noise_ppm, fit.relative_residual,

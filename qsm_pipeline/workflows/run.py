@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -211,16 +210,6 @@ def _connections(read: Node, brain: Node, fit: Node, remove: Node, invert: Node)
         (fit, remove, [("weights", "weights")]),
         (brain, remove, [("mask", "brain")]),
         (read, invert, [("magnitude", "magnitude")]),
-        (fit, invert, [
-            ("weights", "weights"), ("noise_ppm", "noise_ppm"), ("unsure", "unsure")
-        ]),
+        (fit, invert, [("weights", "weights"), ("noise_ppm", "noise_ppm"), ("unsure", "unsure")]),
         (remove, invert, [("local_field", "local_field"), ("mask", "mask")]),
     ]
-
-
-METHOD_DEFAULTS: dict[str, Any] = {
-    name: parameter.default
-    for name, parameter in signature(init_run_wf).parameters.items()
-    if name not in ("run", "out_dir", "device", "omp_nthreads")
-}
-"""Every choice that alters the maps, with its default."""

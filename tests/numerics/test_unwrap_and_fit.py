@@ -18,7 +18,10 @@ from qsm_pipeline.numerics.phase.bipolar import (
 )
 from qsm_pipeline.numerics.phase.offset import remove_phase_offset, wrap
 from qsm_pipeline.numerics.phase.quality import phase_quality
-from qsm_pipeline.numerics.unwrap import METHODS, UnwrapProblem
+from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
+from qsm_pipeline.steps.methods import methods as methods_of
+
+METHODS = methods_of("unwrap")
 
 GRID = Grid((30, 26, 22), (1.0, 1.2, 1.5))
 TIMES = (0.005, 0.010, 0.015, 0.020)

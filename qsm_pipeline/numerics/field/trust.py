@@ -13,10 +13,7 @@ from torch import Tensor
 from qsm_pipeline.numerics.core.connected import largest_parts
 from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
 from qsm_pipeline.numerics.field.reliability import steepest_step
-
-MAX_STEP_RAD = 0.5 * math.pi
-"""Steeper steps between neighbours are on the way to being aliased: no unwrapping can then know
-how many turns lie between them."""
+from qsm_pipeline.numerics.params.field import ReliabilityParams
 
 CUT_RAD = math.pi
 """Such a step is left only where paths of unwrapping disagree. Around sources within the brain the
@@ -49,6 +46,7 @@ def find_trust(
     evolution_time_s: float,
     b0_tesla: float,
     weights: Tensor,
+    params: ReliabilityParams | None = None,
 ) -> Trust:
     """Return the part of the mask that hangs together without steep phase, with what it encloses.
 
@@ -69,16 +67,19 @@ def find_trust(
         Field strength.
     weights : torch.Tensor, shape (X, Y, Z)
         Reliability; voxels of weight zero that reach the mask's surface are dropped.
+    params : ReliabilityParams, optional
+        ``max_step_rad`` is the steepest step between neighbours.
 
     Returns
     -------
     Trust
         The largest connected part of the mask without voxels whose phase differs from a
-        neighbour's by more than :data:`MAX_STEP_RAD`, and what it encloses.
+        neighbour's by more than that, and what it encloses.
     """
+    params = params or ReliabilityParams()
     rad_per_ppm = rad_per_s_per_ppm(b0_tesla) * evolution_time_s
     step_rad = steepest_step(total_field_ppm, mask) * rad_per_ppm
-    good = mask & (step_rad <= MAX_STEP_RAD) & ~_open(mask & (weights == 0), mask)
+    good = mask & (step_rad <= params.max_step_rad) & ~_open(mask & (weights == 0), mask)
     good = _largest(good)
     unsure = mask & ~good & ~_open(mask & ~good, mask)
     whole = good | unsure

@@ -24,7 +24,7 @@ class RoughSources:
     Parameters
     ----------
     outer_field_ppm : torch.Tensor
-        Field of the sources outside the mask; zero where background removal did not make the field.
+        Field of the sources outside the mask; zero if background removal did not make the field.
     strong_ppm : torch.Tensor
         Susceptibility by which sources inside exceed :data:`STRONG_PPM` on either side.
     strong_field_ppm : torch.Tensor

@@ -33,8 +33,9 @@ def widened_error_ppm(
     Returns
     -------
     torch.Tensor, shape (X, Y, Z)
-        In each connected part of ``strong`` and the voxels next to it, at least :data:`WIDER` times
-        the strongest susceptibility there, or what a small source of the same sum would have; in ``unknown`` at least the spread of the map elsewhere.
+        In each connected part of ``strong`` and the voxels around it, at least :data:`WIDER` times
+        the strongest susceptibility there, or what a small source of the same sum would have; in
+        ``unknown`` at least the spread of the map elsewhere.
     """
     widened = uncertainty_ppm
     if unknown.any():

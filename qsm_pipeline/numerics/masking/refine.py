@@ -8,19 +8,18 @@ from scipy import ndimage
 from qsm_pipeline.numerics.core import depth
 from qsm_pipeline.numerics.core.connected import check_in_one_part, largest_parts
 from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.params.masking import (
+    FieldRegionParams,
+    RefinementParams,
+    TwoPassParams,
+)
 
 SMALLEST_KEPT = 0.5
 """Less than this share of a mask left by the refinement is an error, not a result."""
 
 
 def refine_mask(
-    mask: np.ndarray,
-    quality: np.ndarray,
-    grid: Grid,
-    *,
-    threshold: float = 0.2,
-    grow_mm: float = 1.5,
-    depth_mm: float = 10.0,
+    mask: np.ndarray, quality: np.ndarray, grid: Grid, params: RefinementParams | None = None
 ) -> np.ndarray:
     """Move the rim of a mask to where the phase becomes reliable.
 
@@ -37,12 +36,8 @@ def refine_mask(
         Noise has about 0.01, brain about 0.9.
     grid : Grid
         Geometry.
-    threshold : float
-        Least quality of the rim.
-    grow_mm : float
-        How far the mask may grow; if not 0, at least one voxel along each axis.
-    depth_mm : float
-        How deep below the rim of the given mask voxels may be taken away.
+    params : RefinementParams, optional
+        Parameters.
 
     Returns
     -------
@@ -59,8 +54,10 @@ def refine_mask(
     ----------
     QSM consensus 2024, doi:10.1002/mrm.30006; Hagberg et al. 2022, doi:10.1002/mrm.29368.
     """
-    wide = _widened(mask, grid, grow_mm)
-    unreliable = wide & (quality < threshold) & (depth.depth_mm(mask, grid) <= depth_mm)
+    params = params or RefinementParams()
+    wide = _widened(mask, grid, params.grow_mm)
+    near = depth.depth_mm(mask, grid) <= params.depth_mm
+    unreliable = wide & (quality < params.threshold) & near
     reached = ndimage.binary_propagation(~wide, mask=~wide | unreliable)
     left = wide & ~reached
     check_in_one_part(left)
@@ -80,12 +77,7 @@ def _widened(mask: np.ndarray, grid: Grid, by_mm: float) -> np.ndarray:
 
 
 def measured_region(
-    mask: np.ndarray,
-    quality: np.ndarray,
-    grid: Grid,
-    *,
-    threshold: float = 0.2,
-    margin_mm: float = 3.0,
+    mask: np.ndarray, quality: np.ndarray, grid: Grid, params: FieldRegionParams | None = None
 ) -> np.ndarray:
     """Return a mask with what lies close around it and has reliable phase too.
 
@@ -99,22 +91,22 @@ def measured_region(
         Brain.
     quality : numpy.ndarray, shape (X, Y, Z)
         See :func:`refine_mask`.
-    threshold : float
-        Least quality outside the mask.
-    margin_mm : float
-        How far the field is used beyond the mask. Voxels thicker than this are not used: they
-        hold skull and fat, which made the rim of a real head of 3.4 mm worse.
+    params : FieldRegionParams, optional
+        Parameters.
 
     Returns
     -------
     numpy.ndarray, shape (X, Y, Z), bool
         The whole mask and what hangs together with it.
     """
-    wide = depth.depth_mm(~mask, grid) <= margin_mm
-    return ndimage.binary_propagation(mask, mask=mask | (wide & (quality >= threshold)))
+    params = params or FieldRegionParams()
+    wide = depth.depth_mm(~mask, grid) <= params.margin_mm
+    return ndimage.binary_propagation(mask, mask=mask | (wide & (quality >= params.threshold)))
 
 
-def reliable_part(mask: np.ndarray, quality: np.ndarray, *, threshold: float = 0.5) -> np.ndarray:
+def reliable_part(
+    mask: np.ndarray, quality: np.ndarray, params: TwoPassParams | None = None
+) -> np.ndarray:
     """Return the part of a mask with good phase everywhere, holes included.
 
     Parameters
@@ -123,8 +115,8 @@ def reliable_part(mask: np.ndarray, quality: np.ndarray, *, threshold: float = 0
         Brain.
     quality : numpy.ndarray, shape (X, Y, Z)
         See :func:`refine_mask`.
-    threshold : float
-        Least quality.
+    params : TwoPassParams, optional
+        Parameters.
 
     Returns
     -------
@@ -140,7 +132,7 @@ def reliable_part(mask: np.ndarray, quality: np.ndarray, *, threshold: float = 0
     ----------
     Stewart et al. 2022, doi:10.1002/mrm.29048.
     """
-    part = largest_parts(mask & (quality >= threshold))
+    part = largest_parts(mask & (quality >= (params or TwoPassParams()).threshold))
     share = float(part.sum()) / max(1, int(mask.sum()))
     if share < 0.5:
         raise ValueError(

@@ -45,11 +45,14 @@ def test_what_steep_phase_encloses_stays_and_what_it_cuts_off_at_the_surface_goe
     inside, outside = radius_mm(grid, (-2.0, 0.0, 0.0)) < 3, radius_mm(grid, (8.0, 0.0, 0.0)) < 3
     field = torch.where(inside | outside, 40.0, 0.0)
     trust = find_trust(field, mask, 0.004, 3.0, mask.float())
-    assert (trust.mask[inside]).all() and not trust.mask[outside & mask].any()
-    assert trust.unsure[inside].all() and trust.lost[inside].all()
+    assert trust.mask[inside].all()
+    assert not trust.mask[outside & mask].any()
+    assert trust.unsure[inside].all()
+    assert trust.lost[inside].all()
     assert not trust.unsure[radius_mm(grid) > 8].any()
     mild = find_trust(field * 0.02, mask, 0.004, 3.0, mask.float())  # steep, but less than a turn
-    assert mild.unsure[inside].any() and not mild.lost.any()
+    assert mild.unsure[inside].any()
+    assert not mild.lost.any()
 
 
 def test_weights_fall_in_steep_field_and_at_the_rim():
