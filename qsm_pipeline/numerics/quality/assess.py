@@ -35,6 +35,8 @@ class Assessed:
         Reliability of the field, 0 where it is not used.
     relative_residual : torch.Tensor, shape (X, Y, Z)
         Of the field fit, see `qsm_pipeline.numerics.field.fit.FieldFit`.
+    unsure : torch.Tensor, shape (X, Y, Z), bool
+        In and around strong sources, see `qsm_pipeline.numerics.field.trust.Trust`.
     local_field_ppm, field_residual_ppm, chi_ppm : torch.Tensor, shape (X, Y, Z)
         Local field, what the map does not explain of it, and the map.
     brain, known, valid : torch.Tensor, shape (X, Y, Z), bool
@@ -50,6 +52,7 @@ class Assessed:
     unwrapped_rad: Tensor
     weights: Tensor
     relative_residual: Tensor
+    unsure: Tensor
     local_field_ppm: Tensor
     field_residual_ppm: Tensor
     chi_ppm: Tensor
@@ -130,6 +133,11 @@ def _of_the_field(run: Assessed) -> list[Metric]:
             "Voxels of the brain whose field is not used: fit residual above 30 %, or phase too "
             "steep to be unwrapped.",
             "doi:10.1002/mrm.30006",
+        ),
+        Metric(
+            "strong_source_ml", volume_ml(run.unsure & run.brain, run.grid), "mL",
+            "Volume in and around bleedings, calcifications and other sources so strong that the "
+            "field, and with it the map, may be wrong there. It is left out of desc-qsm_mask.",
         ),
     ]  # fmt: skip
 
