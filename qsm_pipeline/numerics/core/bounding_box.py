@@ -29,7 +29,8 @@ def box_slices(
     tuple of slice, length 3, or None
         None if the mask is empty.
     """
-    mask = torch.as_tensor(mask)
+    if isinstance(mask, np.ndarray):
+        mask = torch.from_numpy(mask)
     margins = (margin,) * 3 if isinstance(margin, int) else margin
     slices = []
     for axis, wide in enumerate(margins):
