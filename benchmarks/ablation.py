@@ -29,7 +29,7 @@ from qsm_pipeline.cycleqsm.model.physics import BatchDipole
 from qsm_pipeline.cycleqsm.training.config import TrainConfig
 from qsm_pipeline.cycleqsm.training.state import TrainState
 from qsm_pipeline.cycleqsm.training.train_step import train_step
-from qsm_pipeline.numerics.inversion import InversionProblem
+from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.tv import tv
 from qsm_pipeline.training.data import Batches, Sources, open_batches
 from qsm_pipeline.training.pool import VALIDATION, load_brain, make_pool

@@ -13,12 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from qsm_pipeline.bids.simulated_dataset import write_simulated_dataset
-from qsm_pipeline.cli import options
 from qsm_pipeline.cli.main import main
-from qsm_pipeline.interfaces.mask import MASK_METHODS, MASK_REFINEMENTS
-from qsm_pipeline.numerics.background import METHODS as BACKGROUND
-from qsm_pipeline.numerics.unwrap import METHODS as UNWRAP
-from qsm_pipeline.steps.inversions import INVERSIONS
 
 SHAPE, VOXEL = (76, 92, 68), (2.4, 2.4, 2.4)
 FAST = ["--skip-bids-validation", "--mask-method", "robust"]
@@ -42,14 +37,6 @@ def simulated(tmp_path_factory):
 
 def _run(*arguments):
     return CliRunner().invoke(main, [str(a) for a in arguments])
-
-
-def test_names_in_help_are_those_of_the_registries():
-    assert set(options.UNWRAP) == set(UNWRAP)
-    assert options.MASK == MASK_METHODS
-    assert options.REFINEMENT == MASK_REFINEMENTS
-    assert set(options.BACKGROUND) == set(BACKGROUND)
-    assert set(options.INVERSION) == set(INVERSIONS)
 
 
 @pytest.mark.slow

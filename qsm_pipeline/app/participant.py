@@ -38,8 +38,9 @@ from qsm_pipeline.engine.resources import Resources
 from qsm_pipeline.engine.runner import check_plugin, on_cluster, run_workflow
 from qsm_pipeline.exceptions import OutputError
 from qsm_pipeline.io.locks import NameLocks, lock_all
+from qsm_pipeline.steps.settings import METHOD_DEFAULTS
 from qsm_pipeline.workflows.memory import too_large
-from qsm_pipeline.workflows.run import METHOD_DEFAULTS, init_run_wf, node_name
+from qsm_pipeline.workflows.run import init_run_wf, node_name
 
 Echo = Callable[[str], None]
 
@@ -120,8 +121,7 @@ def run_participants(
     bids_dir, out_dir = Path(bids_dir).resolve(), Path(out_dir).resolve()
     work_dir = Path(work_dir or out_dir / "work").resolve()
     check_folders(bids_dir, output=out_dir, work=work_dir)
-    methods = {**METHOD_DEFAULTS, **methods}
-    check_methods(methods)
+    methods = check_methods({**METHOD_DEFAULTS, **methods})
     methods["inversion_params"] = with_absolute_paths(methods["inversion_params"] or {})
     resources = Resources.resolve(nprocs, omp_nthreads, mem_gb, device)
     plugin = _plugin(nipype_plugin_file)

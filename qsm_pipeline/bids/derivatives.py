@@ -40,7 +40,7 @@ Susceptibility maps and what they were made from, written by qsm-pipeline {versi
 - `anat/*_desc-brain_mask.nii.gz`, `anat/*_desc-qsm_mask.nii.gz`: the brain, and where the
   susceptibility is valid.
 - `fmap/*_desc-total_fieldmap.nii.gz`, `fmap/*_desc-local_fieldmap.nii.gz`: the field in Hz, before
-  and after removal of the background.
+  and after removal of the background; `fmap/*_desc-weights_fieldmap.nii.gz`: its reliability.
 - `anat/*_R2starmap.nii.gz`, `anat/*_T2starmap.nii.gz`, `anat/*_S0map.nii.gz`: relaxation.
 - `anat/*_desc-qc_Chimap.json`: quality metrics, each with its definition and its limits.
 - `anat/*_desc-chi_dseg.tsv`: susceptibility of each region, where there was a segmentation.

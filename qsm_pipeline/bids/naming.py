@@ -185,6 +185,11 @@ OUTPUTS = {
         "fieldmap", "local", "fmap", "Hz",
         "Field offset from sources inside the mask alone.",
     ),
+    "weights": Output(
+        "fieldmap", "weights", "fmap", "arbitrary",
+        "Reliability of the field offset from 0 to 1, in proportion to its inverse standard "
+        "deviation.",
+    ),
     "fieldmap_magnitude": Output(
         "magnitude", "", "fmap", "arbitrary",
         "Magnitude combined over the echoes.", skull_stripped=False,

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from dataclasses import asdict
-from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -14,15 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from qsm_pipeline.cycleqsm.model.generator import Generator, GeneratorConfig
-
-SHIPPED = "cycleqsm-7"
-SHA256 = {"cycleqsm-7": "eb49105565b41e6b70fcd9b3b333cc39bafbed6dc4cc57965ae8b8d7116efb34"}
-"""Hashes of the generators in the package."""
-
-
-def shipped_path(name: str = SHIPPED) -> Path:
-    """Return where a generator of the package lies."""
-    return Path(str(files("qsm_pipeline.cycleqsm") / "shipped" / f"{name}.safetensors"))
+from qsm_pipeline.cycleqsm.shipped_generator import SHA256, SHIPPED, shipped_path
 
 
 def save_generator(generator: Generator, path: Path) -> None:

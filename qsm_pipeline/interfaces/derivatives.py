@@ -47,6 +47,7 @@ class WriteDerivativesInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):
     qsm_mask = File(exists=True)
     total_field = File(exists=True, desc="ppm")
     local_field = File(exists=True, desc="ppm")
+    weights = File(exists=True, desc="reliability from 0 to 1")
     fieldmap_magnitude = File(exists=True)
     r2star = File(exists=True)
     t2star = File(exists=True)

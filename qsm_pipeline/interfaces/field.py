@@ -17,10 +17,10 @@ from qsm_pipeline.interfaces._base import (
 from qsm_pipeline.io.volumes import load_mask, load_tensor, save_tensor
 from qsm_pipeline.numerics.field.relaxation import fit_relaxation
 from qsm_pipeline.numerics.params.phase import PhaseOffsetParams
-from qsm_pipeline.numerics.unwrap import METHODS
+from qsm_pipeline.steps.methods import methods
 from qsm_pipeline.steps.phase import correct_phase
 from qsm_pipeline.steps.scan import READOUTS
-from qsm_pipeline.steps.total_field import FIELD_FITS, fit_total_field
+from qsm_pipeline.steps.total_field import fit_total_field
 from qsm_pipeline.steps.unwrapping import unwrap_phase
 
 
@@ -66,7 +66,7 @@ class CorrectPhase(NumericInterface):
 class UnwrapPhaseInputSpec(ScanInputSpec):
     """Inputs of `UnwrapPhase`."""
 
-    method = traits.Enum(*METHODS, usedefault=True)
+    method = traits.Enum(*methods("unwrap"), usedefault=True)
     params = traits.Dict(usedefault=True)
 
 
@@ -100,7 +100,7 @@ class UnwrapPhase(NumericInterface):
 class FitFieldInputSpec(ScanInputSpec):
     """Inputs of `FitField`; the phase is unwrapped."""
 
-    method = traits.Enum(*FIELD_FITS, usedefault=True)
+    method = traits.Enum(*methods("field_fit"), usedefault=True)
 
 
 class FitFieldOutputSpec(TraitedSpec):
@@ -109,8 +109,9 @@ class FitFieldOutputSpec(TraitedSpec):
     total_field = File(exists=True, desc="ppm")
     weights = File(exists=True, desc="reliability from 0 to 1")
     noise_ppm = traits.Float(desc="standard deviation where the weight is 1")
-    trusted = File(exists=True, desc="where the phase cannot be aliased")
+    trusted = File(exists=True, desc="where the phase cannot be aliased, and what that encloses")
     relative_residual = File(exists=True, desc="part of the signal that is not explained")
+    unsure = File(exists=True, desc="strong sources, where the field may be wrong")
     provenance = traits.Dict(desc="what was done, for the sidecar")
 
 
@@ -129,6 +130,7 @@ class FitField(NumericInterface):
             "weights": total.weights,
             "trusted": total.trusted,
             "relative_residual": total.relative_residual,
+            "unsure": total.unsure,
         }
         saved: dict[str, Any] = {
             name: save_tensor(volume, inputs.phase, folder / f"{name}.nii")

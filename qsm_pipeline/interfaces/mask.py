@@ -18,7 +18,8 @@ from qsm_pipeline.exceptions import MaskError
 from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface, as_dict
 from qsm_pipeline.io.volumes import load_mask, load_tensor, save_tensor
 from qsm_pipeline.numerics.masking.two_pass import combine_passes
-from qsm_pipeline.steps.masking import MASK_METHODS, MASK_REFINEMENTS, OWN_MASK, find_mask
+from qsm_pipeline.steps.masking import find_mask
+from qsm_pipeline.steps.methods import OWN_MASK, methods
 from qsm_pipeline.steps.scan import Scan
 
 
@@ -31,8 +32,10 @@ class MaskBrainInputSpec(BaseInterfaceInputSpec):
     b0_tesla = traits.Float(mandatory=True)
     valid = File(exists=True, mandatory=True)
     user_mask = traits.Str("", usedefault=True)
-    method = traits.Enum(*MASK_METHODS, usedefault=True)
-    refinement = traits.Enum(*MASK_REFINEMENTS, usedefault=True, desc="not of a user's mask")
+    method = traits.Enum(*methods("mask"), usedefault=True)
+    refinement = traits.Enum(
+        *methods("mask_refinement"), usedefault=True, desc="not of a user's mask"
+    )
     two_pass = traits.Bool(False, usedefault=True, desc="find the reliable part too")
     label = traits.Str(mandatory=True, desc="name of the run in messages")
 

@@ -19,7 +19,8 @@ from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface
 from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor
-from qsm_pipeline.numerics.quality import Assessed, assess, check_limits
+from qsm_pipeline.numerics.quality.assess import Assessed, assess
+from qsm_pipeline.numerics.quality.limits import check_limits
 
 
 class AssessQualityInputSpec(NumericInputSpec):
@@ -30,6 +31,7 @@ class AssessQualityInputSpec(NumericInputSpec):
     unwrapped = File(exists=True, mandatory=True, desc="4D unwrapped phase in rad")
     weights = File(exists=True, mandatory=True, desc="reliability from 0 to 1")
     relative_residual = File(exists=True, mandatory=True, desc="of the field fit")
+    unsure = File(exists=True, mandatory=True, desc="in and around strong sources")
     local_field = File(exists=True, mandatory=True, desc="ppm")
     residual = File(exists=True, mandatory=True, desc="local field minus field of the map, ppm")
     chi = File(exists=True, mandatory=True, desc="ppm")
@@ -65,6 +67,7 @@ class AssessQuality(NumericInterface):
             unwrapped_rad=load("unwrapped"),
             weights=load("weights"),
             relative_residual=load("relative_residual"),
+            unsure=load_mask(inputs.unsure, device=inputs.device),
             local_field_ppm=load("local_field"),
             field_residual_ppm=load("residual"),
             chi_ppm=load("chi"),

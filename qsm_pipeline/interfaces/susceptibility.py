@@ -9,11 +9,10 @@ from nipype.interfaces.base import File, TraitedSpec, traits
 
 from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface, as_dict
 from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor, save_tensor
-from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
 from qsm_pipeline.numerics.maps.predicted_field import predicted_field
-from qsm_pipeline.numerics.maps.reference import REFERENCES, subtract_reference
-from qsm_pipeline.steps.inversions import INVERSIONS
+from qsm_pipeline.numerics.maps.reference import subtract_reference
 from qsm_pipeline.steps.local_field import LocalField, remove_background
+from qsm_pipeline.steps.methods import methods
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.susceptibility import invert_dipole
 from qsm_pipeline.steps.total_field import TotalField
@@ -28,7 +27,7 @@ class RemoveBackgroundInputSpec(NumericInputSpec):
     within = File(exists=True, desc="a second mask; only what lies in both is used")
     weights = File(exists=True, desc="reliability from 0 to 1")
     echoes = traits.Int(mandatory=True, desc="how many the field was fitted to")
-    method = traits.Enum(*BACKGROUND_METHODS, usedefault=True)
+    method = traits.Enum(*methods("background"), usedefault=True)
     params = traits.Dict(usedefault=True)
 
 
@@ -80,8 +79,9 @@ class InvertDipoleInputSpec(NumericInputSpec):
     weights = File(exists=True, desc="reliability from 0 to 1")
     magnitude = File(exists=True, desc="4D; the first echo is used for its edges")
     noise_ppm = traits.Float(desc="standard deviation where the weight is 1")
+    unsure = File(exists=True, desc="strong sources, where the field may be wrong")
     mean_rad_per_ppm = traits.Float(mandatory=True, desc="phase of 1 ppm at the mean echo time")
-    method = traits.Enum(*INVERSIONS, usedefault=True)
+    method = traits.Enum(*methods("inversion"), usedefault=True)
     params = traits.Dict(usedefault=True)
 
 
@@ -89,7 +89,8 @@ class InvertDipoleOutputSpec(TraitedSpec):
     """Outputs of `InvertDipole`."""
 
     chi = File(exists=True, desc="ppm, not referenced")
-    mask = File(exists=True, desc="where it is valid")
+    mask = File(exists=True, desc="where it has values")
+    valid = File(exists=True, desc="where it can be trusted")
     uncertainty = File(exists=True, desc="expected error in ppm, where the method knows it")
     provenance = traits.Dict(desc="what was done, for the sidecar")
 
@@ -103,6 +104,7 @@ class InvertDipole(NumericInterface):
     def _compute(self, folder: Path) -> dict[str, Any]:
         inputs = self.inputs
         weights, magnitude = self._get("weights"), self._get("magnitude")
+        unsure = self._get("unsure")
         local = LocalField(
             load_tensor(inputs.local_field, device=inputs.device),
             load_mask(inputs.mask, device=inputs.device),
@@ -111,10 +113,14 @@ class InvertDipole(NumericInterface):
             weights=load_tensor(weights, device=inputs.device) if weights else None,
             noise_ppm=self._get("noise_ppm"),
             mean_rad_per_ppm=inputs.mean_rad_per_ppm,
+            unsure=load_mask(unsure, device=inputs.device) if unsure else None,
         )
         edges = load_tensor(magnitude, device=inputs.device)[0] if magnitude else None
         made = invert_dipole(local, edges, method=inputs.method, params=inputs.params)
-        volumes = {"chi": made.chi_ppm, "mask": made.mask, "uncertainty": made.uncertainty_ppm}
+        volumes = {
+            "chi": made.chi_ppm, "mask": made.mask, "valid": made.valid,
+            "uncertainty": made.uncertainty_ppm,
+        }  # fmt: skip
         saved: dict[str, Any] = {
             name: save_tensor(volume, inputs.local_field, folder / f"{name}.nii")
             for name, volume in volumes.items()
@@ -164,7 +170,7 @@ class ReferenceInputSpec(NumericInputSpec):
     chi = File(exists=True, mandatory=True, desc="ppm")
     mask = File(exists=True, mandatory=True)
     r2star = File(exists=True, desc="1/s, to find the CSF")
-    reference = traits.Enum(*REFERENCES, usedefault=True)
+    reference = traits.Enum(*methods("reference"), usedefault=True)
 
 
 class ReferenceOutputSpec(TraitedSpec):

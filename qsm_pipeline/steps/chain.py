@@ -17,6 +17,7 @@ from qsm_pipeline.numerics.maps.reference import subtract_reference
 from qsm_pipeline.numerics.masking.two_pass import combine_passes
 from qsm_pipeline.steps.local_field import LocalField, remove_background
 from qsm_pipeline.steps.masking import BrainMask, find_mask
+from qsm_pipeline.steps.methods import default
 from qsm_pipeline.steps.phase import correct_phase
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.scan import Scan
@@ -39,16 +40,16 @@ class Methods:
         Parameters.
     """
 
-    mask_method: str = "deepbet"
-    mask_refinement: str = "phase-quality"
+    mask_method: str = default("mask")
+    mask_refinement: str = default("mask_refinement")
     two_pass: bool = False
-    unwrap: str = "romeo"
-    field_fit: str = "weighted"
-    background: str = "lbv-pdf"
+    unwrap: str = default("unwrap")
+    field_fit: str = default("field_fit")
+    background: str = default("background")
     background_params: Mapping[str, Any] = field(default_factory=dict)
-    inversion: str = "cycleqsm"
+    inversion: str = default("inversion")
     inversion_params: Mapping[str, Any] = field(default_factory=dict)
-    reference: str = "brain"
+    reference: str = default("reference")
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.background import METHODS, BackgroundProblem
-from qsm_pipeline.numerics.core.contracts import check_finite, check_mask, check_volume
+from qsm_pipeline.numerics.background.fill import fill_unknown
+from qsm_pipeline.numerics.background.problem import BackgroundProblem
+from qsm_pipeline.numerics.core.contracts import (
+    check_finite,
+    check_mask,
+    check_volume,
+    check_weights,
+)
 from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.steps import methods as registry
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.total_field import TotalField
 
@@ -41,6 +48,8 @@ class LocalField:
     mean_rad_per_ppm : float, optional
         Phase in radians of a field of 1 ppm at the mean echo time, for methods that fit the
         complex signal.
+    unsure : torch.Tensor, shape (X, Y, Z), bool, optional
+        Voxels in and around strong sources, where the field may be wrong.
     measured : bool
         Background removal made the field, which then holds a residue of the background; False
         for the exact field of the sources in the mask.
@@ -60,6 +69,7 @@ class LocalField:
     weights: Tensor | None = None
     noise_ppm: float | None = None
     mean_rad_per_ppm: float | None = None
+    unsure: Tensor | None = None
     measured: bool = True
     provenance: Provenance = field(default_factory=Provenance)
 
@@ -67,6 +77,9 @@ class LocalField:
         check_mask("mask", self.mask, self.grid.shape, empty=False)
         check_volume("local_field_ppm", self.local_field_ppm, self.grid.shape)
         check_finite("local_field_ppm", self.local_field_ppm, self.mask)
+        if self.weights is not None:
+            check_volume("weights", self.weights, self.grid.shape)
+            check_weights("weights", self.weights, self.mask)
         if self.brain is not None:
             check_mask("brain", self.brain, self.grid.shape)
 
@@ -76,7 +89,7 @@ def remove_background(
     brain: Tensor | None = None,
     *,
     within: Tensor | None = None,
-    method: str = "lbv-pdf",
+    method: str = registry.default("background"),
     params: Mapping[str, Any] | None = None,
 ) -> LocalField:
     """Remove the background field.
@@ -105,14 +118,15 @@ def remove_background(
     ValueError
         If no voxel is left.
     """
+    chosen = registry.method("background", method)
     given = dict(params or {})
-    if total.echoes == 1 and method == "lbv-pdf":
+    if total.echoes == 1 and chosen.name == "lbv-pdf":
         given = {"screening_mm": SINGLE_ECHO_SCREENING_MM} | given
     mask = total.trusted if within is None else total.trusted & within
     brain = total.trusted if brain is None else brain
-    chosen = METHODS[method]
-    used = chosen.params(**given)
+    used = chosen.with_values(given)
     problem = BackgroundProblem(total.total_field_ppm, mask, total.grid, total.weights)
+    problem = replace(problem, total_field_ppm=fill_unknown(problem))
     found = chosen.function(problem, used)
     valid = found.mask & brain
     if not valid.any():
@@ -120,8 +134,8 @@ def remove_background(
             f"No voxel of the brain has a local field: {int(mask.sum())} had a trusted total "
             f"field, and {method} left {int(found.mask.sum())} of them"
         )
-    parameters = {"BackgroundRemoval": method, "BackgroundParameters": asdict(used)}
+    parameters = {"BackgroundRemoval": chosen.name, "BackgroundParameters": asdict(used)}
     return LocalField(
         torch.where(valid, found.local_field_ppm, 0.0), valid, total.grid, brain, total.weights,
-        total.noise_ppm, total.mean_rad_per_ppm, provenance=Provenance(parameters),
+        total.noise_ppm, total.mean_rad_per_ppm, total.unsure, provenance=Provenance(parameters),
     )  # fmt: skip

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from inspect import Parameter, signature
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,17 @@ from qsm_pipeline.numerics.core.contracts import check_mask as check_boolean
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.masking.refine import measured_region, refine_mask, reliable_part
 from qsm_pipeline.numerics.masking.robust import check_mask, robust_mask
+from qsm_pipeline.numerics.params.masking import (
+    FieldRegionParams,
+    RefinementParams,
+    TwoPassParams,
+)
 from qsm_pipeline.numerics.phase.quality import phase_quality
 from qsm_pipeline.numerics.quality.mask_shape import volume_ml
+from qsm_pipeline.steps import methods as registry
+from qsm_pipeline.steps.methods import OWN_MASK
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.scan import Scan
-
-MASK_METHODS = ("deepbet", "robust")
-MASK_REFINEMENTS = ("phase-quality", "none")
-OWN_MASK = "the user's own"
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ def find_mask(
     *,
     own: Tensor | None = None,
     valid: Tensor | None = None,
-    method: str = "deepbet",
-    refinement: str = "phase-quality",
+    method: str = registry.default("mask"),
+    refinement: str = registry.default("mask_refinement"),
     two_pass: bool = False,
 ) -> BrainMask:
     """Find the brain and fit it to the reliable phase, or check a mask of the user's own.
@@ -86,9 +88,8 @@ def find_mask(
     ValueError
         If the mask cannot be a brain, or a method is unknown.
     """
-    for name, known in ((method, MASK_METHODS), (refinement, MASK_REFINEMENTS)):
-        if name not in known:
-            raise ValueError(f"Expected {' or '.join(known)}, got {name!r}")
+    method = registry.method("mask", method).name
+    refinement = registry.method("mask_refinement", refinement).name
     grid = scan.grid
     valid = torch.ones(grid.shape, dtype=torch.bool) if valid is None else valid.cpu()
     check_boolean("valid", valid, grid.shape)
@@ -108,19 +109,22 @@ def find_mask(
     }  # fmt: skip
     if refine:
         facts["BrainVolumeBeforeRefinementMl"] = _volume_ml(mask, grid)
-        mask = refine_mask(mask, quality, grid)
+        edge = RefinementParams()
+        mask = refine_mask(mask, quality, grid, edge)
         check_mask(mask, grid)
-        parameters["MaskRefinementParameters"] = _defaults(refine_mask)
+        parameters["MaskRefinementParameters"] = asdict(edge)
     measured = mask
     if refinement != "none":
-        measured = measured_region(mask, quality, grid)
-        parameters["FieldRegionParameters"] = _defaults(measured_region)
+        around = FieldRegionParams()
+        measured = measured_region(mask, quality, grid, around)
+        parameters["FieldRegionParameters"] = asdict(around)
     check_in_one_part(measured)
     reliable = None
     parameters["TwoPass"] = two_pass
     if two_pass:
-        reliable = torch.from_numpy(reliable_part(mask, quality))
-        parameters["TwoPassParameters"] = _defaults(reliable_part)
+        passes = TwoPassParams()
+        reliable = torch.from_numpy(reliable_part(mask, quality, passes))
+        parameters["TwoPassParameters"] = asdict(passes)
         facts["ReliableVolumeMl"] = _volume_ml(reliable.numpy(), grid)
     facts["BrainVolumeMl"] = _volume_ml(mask, grid)
     facts["FieldVolumeMl"] = _volume_ml(measured, grid)
@@ -151,9 +155,3 @@ def _quality(scan: Scan) -> Tensor:
 
 def _volume_ml(mask: np.ndarray, grid: Grid) -> float:
     return round(volume_ml(torch.from_numpy(mask), grid), 1)
-
-
-def _defaults(function: Any) -> dict[str, Any]:
-    """Return the keyword arguments that the function was called with: all of its defaults."""
-    given = signature(function).parameters.values()
-    return {p.name: p.default for p in given if p.default is not Parameter.empty}

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from qsm_pipeline.numerics.unwrap import METHODS, UnwrapProblem
+from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
+from qsm_pipeline.steps import methods as registry
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.scan import Scan
 
@@ -30,7 +31,11 @@ class UnwrappedPhase:
 
 
 def unwrap_phase(
-    scan: Scan, mask: Tensor, *, method: str = "romeo", params: Mapping[str, Any] | None = None
+    scan: Scan,
+    mask: Tensor,
+    *,
+    method: str = registry.default("unwrap"),
+    params: Mapping[str, Any] | None = None,
 ) -> UnwrappedPhase:
     """Unwrap all echoes in a mask.
 
@@ -51,9 +56,9 @@ def unwrap_phase(
         The phase and how it was unwrapped.
     """
     problem = UnwrapProblem(scan.phase_rad, mask, scan.echo_times_s, scan.grid, scan.magnitude)
-    chosen = METHODS[method]
-    used = chosen.params(**(params or {}))
+    chosen = registry.method("unwrap", method)
+    used = chosen.with_values(params)
     return UnwrappedPhase(
         chosen.function(problem, used),
-        Provenance({"Unwrapping": method, "UnwrappingParameters": asdict(used)}),
+        Provenance({"Unwrapping": chosen.name, "UnwrappingParameters": asdict(used)}),
     )

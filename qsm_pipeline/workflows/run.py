@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -156,12 +155,15 @@ def init_run_wf(
         (brain, write, [("mask", "brain_mask"), ("provenance", "mask_provenance")]),
         (correct, write, [("provenance", "phase_provenance")]),
         (unwrapping, write, [("provenance", "unwrap_provenance")]),
-        (fit, write, [("total_field", "total_field"), ("provenance", "fit_provenance")]),
+        (fit, write, [
+            ("total_field", "total_field"), ("weights", "weights"),
+            ("provenance", "fit_provenance"),
+        ]),
         (remove, write, [
             ("local_field", "local_field"), ("provenance", "background_provenance")
         ]),
         (invert, write, [
-            ("mask", "qsm_mask"), ("uncertainty", "uncertainty"),
+            ("valid", "qsm_mask"), ("uncertainty", "uncertainty"),
             ("provenance", "invert_provenance"),
         ]),
         (zero, write, [("chi", "chi"), ("provenance", "reference_provenance")]),
@@ -208,14 +210,6 @@ def _connections(read: Node, brain: Node, fit: Node, remove: Node, invert: Node)
         (fit, remove, [("weights", "weights")]),
         (brain, remove, [("mask", "brain")]),
         (read, invert, [("magnitude", "magnitude")]),
-        (fit, invert, [("weights", "weights"), ("noise_ppm", "noise_ppm")]),
+        (fit, invert, [("weights", "weights"), ("noise_ppm", "noise_ppm"), ("unsure", "unsure")]),
         (remove, invert, [("local_field", "local_field"), ("mask", "mask")]),
     ]
-
-
-METHOD_DEFAULTS: dict[str, Any] = {
-    name: parameter.default
-    for name, parameter in signature(init_run_wf).parameters.items()
-    if name not in ("run", "out_dir", "device", "omp_nthreads")
-}
-"""Every choice that alters the maps, with its default."""

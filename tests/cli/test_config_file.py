@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from qsm_pipeline.app.settings import to_toml
 from qsm_pipeline.cli.config_file import NO_KEYS, TABLES
 from qsm_pipeline.cli.main import main
-from qsm_pipeline.workflows.run import METHOD_DEFAULTS
+from qsm_pipeline.steps.settings import METHOD_DEFAULTS
 
 OPTIONS = {p.name: p for p in main.params if isinstance(p, click.Option) and p.name not in NO_KEYS}
 

@@ -23,7 +23,7 @@ from qsm_pipeline.cli.main import main
 from qsm_pipeline.cycleqsm import checkpoint as weights
 from qsm_pipeline.exceptions import BIDSInputError, ConfigError
 from qsm_pipeline.interfaces.susceptibility import InvertDipole
-from qsm_pipeline.workflows.run import METHOD_DEFAULTS
+from qsm_pipeline.steps.settings import METHOD_DEFAULTS
 
 DEEP = "[" * 100_000
 

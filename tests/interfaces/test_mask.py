@@ -12,6 +12,7 @@ from scipy.ndimage import distance_transform_edt
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
 from qsm_pipeline.exceptions import MaskError
 from qsm_pipeline.interfaces.mask import MaskBrain
+from qsm_pipeline.numerics.params.masking import FieldRegionParams
 from qsm_pipeline.numerics.simulate import simulate_scan
 from qsm_pipeline.numerics.simulate.signal import ScanParams
 from qsm_pipeline.steps import masking
@@ -64,8 +65,8 @@ def test_refinement_keeps_the_brain_and_drops_what_has_no_signal(tmp_path, files
 
 
 def test_a_mask_of_the_user_is_not_changed(tmp_path, files, monkeypatch):
-    wide = partial(masking.measured_region, margin_mm=5.0)  # its voxels are thicker than 3 mm
-    monkeypatch.setattr(masking, "measured_region", wide)
+    wide = partial(FieldRegionParams, margin_mm=5.0)  # its voxels are thicker than 3 mm
+    monkeypatch.setattr(masking, "FieldRegionParams", wide)
     out = _mask(tmp_path, files, user_mask=files[1], two_pass=True)
     np.testing.assert_array_equal(_load(out.mask), files[2])
     assert out.provenance["facts"]["BrainMask"] == "the user's own"

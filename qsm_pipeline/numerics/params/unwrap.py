@@ -31,13 +31,3 @@ class RomeoIndividualParams(RomeoParams):
     """Parameters of ROMEO with every echo unwrapped along paths of its own."""
 
     individual: bool = True
-
-
-@dataclass(frozen=True)
-class LaplacianParams:
-    """Laplacian unwrapping has no parameters."""
-
-
-@dataclass(frozen=True)
-class BestPathParams:
-    """Best-path unwrapping has no parameters."""

@@ -8,19 +8,19 @@ from scipy import ndimage
 from skimage.restoration import unwrap_phase
 from torch import Tensor
 
-from qsm_pipeline.numerics.params.unwrap import BestPathParams
+from qsm_pipeline.numerics.params.none import NoParams
 from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
 from qsm_pipeline.numerics.unwrap.turns import fit_in_time, nearest_to
 
 
-def best_path(problem: UnwrapProblem, params: BestPathParams | None = None) -> Tensor:
+def best_path(problem: UnwrapProblem, params: NoParams | None = None) -> Tensor:
     """Unwrap each echo by the reliability-sorted path of Abdul-Rahman.
 
     Parameters
     ----------
     problem : UnwrapProblem
         Wrapped phase.
-    params : BestPathParams, optional
+    params : NoParams, optional
         None.
 
     Returns

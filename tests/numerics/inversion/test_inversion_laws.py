@@ -8,12 +8,15 @@ from grids import radius_mm
 
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.operators import DipoleOperator
-from qsm_pipeline.numerics.inversion import METHODS, InversionProblem
 from qsm_pipeline.numerics.inversion.admm import TotalVariationAdmm
+from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
 from qsm_pipeline.numerics.inversion.tv import tv
 from qsm_pipeline.numerics.maps.reference import subtract_reference
 from qsm_pipeline.numerics.params.inversion import TvParams
+from qsm_pipeline.steps.methods import methods as methods_of
+
+METHODS = {n: m for n, m in methods_of("inversion").items() if n != "cycleqsm"}
 
 GRIDS = {
     "non-cubic": Grid((36, 44, 40)),
