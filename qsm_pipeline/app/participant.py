@@ -167,6 +167,7 @@ def run_participants(
                     watch=_watch(workflow, runs, ledger, keep_work=keep_work, echo=echo).note,
                 )  # fmt: skip
                 summary.note_outcome(outcome, workflow.name)
+                summary.note_warnings(out_dir)
             write_pages(summary, out_dir, whole=not participant_label)
     echo(f"finished in {time.monotonic() - start:.0f} s")
     return summary.close(out_dir)
