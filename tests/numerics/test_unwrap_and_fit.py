@@ -21,6 +21,8 @@ from qsm_pipeline.numerics.phase.bipolar import (
 from qsm_pipeline.numerics.phase.offset import remove_phase_offset, wrap
 from qsm_pipeline.numerics.phase.quality import phase_quality
 from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
+from qsm_pipeline.numerics.unwrap.romeo import romeo
+from qsm_pipeline.numerics.unwrap.turns import nearest_to
 from qsm_pipeline.steps.methods import methods as methods_of
 
 METHODS = methods_of("unwrap")
@@ -270,3 +272,30 @@ def test_the_noise_floor_does_not_make_decay_look_slow():
     centred = torch.tensor(times) - sum(times) / len(times)
     plain = -(centred[:, None] * log).sum(0) / centred.square().sum()
     assert abs(float(rate.median()) - 60) < 6 < abs(float(plain.median()) - 60)
+
+
+def test_the_median_of_every_part_decides_on_its_turns():
+    generator = np.random.default_rng(0)
+    parts = generator.integers(0, 6, (12, 11, 10)).astype(np.int32)
+    parts[parts == 3] = 0  # a number without a voxel has no median
+    parts[parts == 5] = 3
+    phase = generator.normal(size=parts.shape).astype(np.float32) + 6.5 * parts
+    expected = phase.copy()
+    for number in range(1, 5):
+        here = parts == number
+        expected[here] -= 2 * np.pi * np.round(np.median(phase[here]) / (2 * np.pi))
+    found = nearest_to(0.0, phase, parts)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_array_equal(found[parts == 0], phase[parts == 0])
+    nothing = np.zeros_like(parts)
+    np.testing.assert_array_equal(nearest_to(0.0, phase, nothing), phase)
+
+
+def test_romeo_does_not_look_beyond_its_mask():
+    mask = _mask()
+    phase, magnitude = _echoes(_field_ppm())
+    found = romeo(UnwrapProblem(phase, mask, TIMES, GRID, magnitude))
+    noise = torch.rand(phase.shape, generator=torch.Generator().manual_seed(0))
+    other = torch.where(mask, phase, noise)
+    again = romeo(UnwrapProblem(other, mask, TIMES, GRID, magnitude))
+    torch.testing.assert_close(found, again, rtol=0, atol=0)

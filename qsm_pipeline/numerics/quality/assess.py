@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.field.reliability import rim_weight
 from qsm_pipeline.numerics.quality.fidelity import inversion_residual_percent
@@ -78,11 +79,22 @@ def assess(run: Assessed, limits: Mapping[str, float]) -> list[Metric]:
     list of Metric
         In the order of processing, each with its limits.
     """
-    metrics = [*_of_the_scan(run), *_of_the_field(run), *_of_the_map(run)]
     extent_mm = min(n * v for n, v in zip(run.grid.shape, run.grid.voxel_size_mm, strict=True))
+    run = _cut(run)
+    metrics = [*_of_the_scan(run), *_of_the_field(run), *_of_the_map(run)]
     if extent_mm < _WHOLE_HEAD_MM:
         limits = {key: v for key, v in limits.items() if not key.endswith("mask_volume_ml")}
     return [metric.within(limits) for metric in metrics]
+
+
+def _cut(run: Assessed) -> Assessed:
+    """Return the box of the masks: no metric looks beyond them."""
+    masks = run.brain | run.known | run.valid
+    if not masks.any():
+        return run
+    box = BoundingBox.of(masks, run.grid, margin=1)
+    volumes = {k: box.cut(v) for k, v in vars(run).items() if isinstance(v, Tensor)}
+    return replace(run, grid=box.inner, **volumes)
 
 
 def _of_the_scan(run: Assessed) -> list[Metric]:
