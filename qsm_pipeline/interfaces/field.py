@@ -33,6 +33,7 @@ class CorrectPhaseInputSpec(ScanInputSpec):
         usedefault=True,
         desc="the odd/even difference is removed if bipolar, and looked for if unknown",
     )
+    echo_numbers = traits.List(traits.Int, desc="from 1; 1, 2, ... by default")
     remove_offset = traits.Bool(True, usedefault=True, desc="MCPC-3D-S")
     params = traits.Dict(usedefault=True, desc="of PhaseOffsetParams")
 
@@ -53,7 +54,9 @@ class CorrectPhase(NumericInterface):
     def _compute(self, folder: Path) -> dict[str, Any]:
         inputs = self.inputs
         corrected = correct_phase(
-            load_scan(inputs, readout=inputs.readout),
+            load_scan(
+                inputs, readout=inputs.readout, echo_numbers=self._get("echo_numbers")
+            ),
             load_mask(inputs.mask, device=inputs.device),
             remove_offset=inputs.remove_offset,
             params=PhaseOffsetParams(**inputs.params),
