@@ -75,7 +75,7 @@ class Summary:
         for run in self.found.runs:
             if run not in unfinished:
                 self._before.add(run.prefix)
-                self._echo(f"done {run.prefix} before; nothing it was made from has changed")
+                self._echo(f"{run.prefix}: already processed, inputs unchanged, skipped")
 
     def note_outcome(self, outcome: Outcome, workflow: str) -> None:
         """Take in how the workflow of that name ended."""
