@@ -77,8 +77,10 @@ def test_parameters_are_those_of_the_signature(path):
 
 
 def test_a_difference_is_seen(tmp_path):
-    text = '"""x."""\n\n\ndef f(a, *, b=1):\n    """X.\n\n    Parameters\n    ----------\n' \
-           "    a : int\n        X.\n    {}\n    Returns\n    -------\n    int\n    \"\"\"\n"  # fmt: skip
+    text = (
+        '"""x."""\n\n\ndef f(a, *, b=1):\n    """X.\n\n    Parameters\n    ----------\n'
+        '    a : int\n        X.\n    {}\n    Returns\n    -------\n    int\n    """\n'
+    )
     path = tmp_path / "module.py"
     for documented, found in (("b : int\n        X.\n", 0), ("c : int\n        X.\n", 1), ("", 1)):
         path.write_text(text.replace("{}", documented))

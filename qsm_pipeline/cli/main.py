@@ -73,8 +73,8 @@ EXIT_USAGE = 2
 @click.option(
     "--two-pass",
     is_flag=True,
-    help="Map the reliable voxels first, then fill the rest from the whole mask; needs a background "
-    "method that does not erode the mask.",
+    help="Map the reliable voxels first, then fill the rest from the whole mask; needs a "
+    "background method that does not erode the mask.",
 )
 @method_option("unwrap")
 @method_option("field_fit")

@@ -50,8 +50,8 @@ def correct_phase(
     """Remove from the phase what is not proportional to the echo time.
 
     Offsets of slices, the odd/even difference of a bipolar readout, constants of echoes, and last
-    the smooth phase offset (MCPC-3D-S). The difference is removed where the readout is bipolar, and
-    looked for where it is unknown; the others are looked for in every scan.
+    the smooth phase offset (MCPC-3D-S). The difference is removed where the readout is bipolar,
+    and looked for where it is unknown; the others are looked for in every scan.
 
     Parameters
     ----------
@@ -118,8 +118,8 @@ def _without_alternation(
     if not can_be_looked_for(polarity):
         if declared:
             warnings.append(
-                "The readout is bipolar, but two echoes cannot tell its phase from the field: what "
-                "is linear of it is removed with the background, the rest stays"
+                "The readout is bipolar, but two echoes cannot tell its phase from the field: "
+                "what is linear of it is removed with the background, the rest stays"
             )
         return phase
     alternating = alternating_phase(
@@ -136,7 +136,7 @@ def _without_alternation(
             "say"
         )
         warnings.append(
-            f"Even echoes differ from odd ones by a smooth phase (spread {spread_rad:.2f} rad), so "
-            "the readout was taken as bipolar, which no sidecar says; --readout decides otherwise"
+            f"Even echoes differ from odd ones by a smooth phase (spread {spread_rad:.2f} rad), "
+            "so the readout was taken as bipolar, which no sidecar says; --readout decides otherwise"
         )
     return remove_alternating_phase(phase, alternating, polarity)

@@ -137,7 +137,7 @@ def test_the_work_of_a_run_is_removed_after_success_and_kept_after_a_failure(fin
     before = (out / "sub-01/anat/sub-01_Chimap.nii.gz").stat().st_mtime_ns
     result = run(raw, out)
     assert result.exit_code == 0, result.output
-    assert "done sub-01 before" in result.output
+    assert "sub-01: already processed" in result.output
     assert "done sub-02" in result.output.splitlines()
     assert not list((out / "work").glob("*/*_wf"))
     assert (out / "sub-01/anat/sub-01_Chimap.nii.gz").stat().st_mtime_ns == before
