@@ -18,6 +18,7 @@ from torch import Tensor
 from qsm_pipeline.bids.maps import field_in_ppm, read_mask, read_volume, refuse_map
 from qsm_pipeline.exceptions import BIDSInputError
 from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
 from qsm_pipeline.steps import scan as steps_scan
 from qsm_pipeline.steps.chain import Methods, fit_field_of_scan
 from qsm_pipeline.steps.local_field import LocalField as StepLocalField
@@ -153,6 +154,8 @@ class LocalField:
         Direction of B0 in voxel axes, for fields that are not in scanner axes.
     measured : bool
         Background removal made the field; False for a simulated field without background.
+    b0_tesla, echo_time_s : float, optional
+        Field strength and (mean) echo time, for methods that fit the complex signal.
 
     Raises
     ------
@@ -167,6 +170,8 @@ class LocalField:
     magnitude: Array | None = None
     b0_dir: tuple[float, float, float] | None = None
     measured: bool = True
+    b0_tesla: float | None = None
+    echo_time_s: float | None = None
     provenance: Provenance = field(default_factory=Provenance)
     _local: StepLocalField | None = field(default=None, repr=False)
 
@@ -182,11 +187,14 @@ class LocalField:
         grid = Grid.from_affine((x, y, z), self.affine)
         if self.b0_dir is not None:
             grid = replace(grid, b0_dir=self.b0_dir)
+        phase_of_ppm = None
+        if self.b0_tesla and self.echo_time_s:
+            phase_of_ppm = rad_per_s_per_ppm(self.b0_tesla) * self.echo_time_s
         known = wanted & values.isfinite() & (values != 0)
         local = StepLocalField(
             torch.where(known, values, 0.0), known, grid, brain=wanted,
             weights=None if self.weights is None else _tensor(self.weights),
-            measured=self.measured,
+            mean_rad_per_ppm=phase_of_ppm, measured=self.measured,
         )  # fmt: skip
         object.__setattr__(self, "_local", local)
 
@@ -299,7 +307,8 @@ def read_field(
     b0_tesla : float, optional
         Field strength, for fields that are not in ppm; by default that of the JSON file.
     echo_time_s : float, optional
-        For a field in ``rad``: the time over which the phase evolved.
+        For a field in ``rad``: the time over which the phase evolved. Also for methods that fit
+        the complex signal.
     weights, magnitude : str or pathlib.Path, optional
         Reliability in [0, 1], and a magnitude image, of the same scan.
     b0_dir, measured
@@ -324,7 +333,7 @@ def read_field(
     return LocalField(
         volume.values * field_in_ppm(Path(path), units, b0_tesla, echo_time_s),
         read_mask(Path(mask), volume), volume.image.affine, values(weights), values(magnitude),
-        b0_dir, measured,
+        b0_dir, measured, b0_tesla, echo_time_s,
     )  # fmt: skip
 
 

@@ -14,7 +14,8 @@ from qsm_pipeline.app.cycleqsm.predict import predict
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
 from qsm_pipeline.exceptions import BIDSInputError
 from qsm_pipeline.numerics.core.units import hz_per_ppm
-from qsm_pipeline.numerics.simulate import ScanParams, simulate_scan
+from qsm_pipeline.numerics.simulate import simulate_scan
+from qsm_pipeline.numerics.simulate.signal import ScanParams
 from qsm_pipeline.steps.chain import Methods, map_scan
 from qsm_pipeline.steps.masking import find_mask
 from qsm_pipeline.steps.scan import Scan

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from qsm_pipeline.bids.naming import build_name
 from qsm_pipeline.exceptions import printable
+
+DOUBTFUL = (
+    "echo_times", "echo_order", "magnitude_echoes", "missing_echoes", "phase_difference",
+    "filtered_phase", "phase_sign_assumed", "orientation", "readout_assumed",
+)  # fmt: skip
+"""Decisions in `GreRun.inferred` that could be wrong, so that people are told of them."""
 
 PARTS = ("phase", "magnitude", "real", "imag")
 
@@ -102,6 +108,11 @@ class GreRun:
             key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
         }
         return cls(**values)
+
+
+def doubts(inferred: Mapping[str, str]) -> list[str]:
+    """Return those of the decisions of a run that could be wrong."""
+    return [inferred[key] for key in DOUBTFUL if key in inferred]
 
 
 @dataclass(frozen=True)

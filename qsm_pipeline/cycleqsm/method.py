@@ -5,12 +5,15 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+import torch
+
 from qsm_pipeline.cycleqsm.checkpoint import load_generator
 from qsm_pipeline.cycleqsm.infer import Reconstruction, reconstruct
 from qsm_pipeline.cycleqsm.model.generator import Generator
+from qsm_pipeline.cycleqsm.model.uncertainty import strong_error_ppm
 from qsm_pipeline.cycleqsm.params import CycleQsmParams
-from qsm_pipeline.numerics.inversion.outer_sources import outer_source_field
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.rough_sources import rough_sources
 from qsm_pipeline.numerics.params.inversion import TvParams
 
 
@@ -19,7 +22,8 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
 
     Where background removal made the field, what sources outside the mask explain of it is
     subtracted first, and weights are brought nearer to 1: the generator does worse with such
-    residues and with very uneven weights.
+    residues and with very uneven weights. Bleedings and calcifications, which are stronger than
+    any tissue that it learnt from, are mapped by total variation; it maps the rest.
 
     Parameters
     ----------
@@ -39,10 +43,10 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
     """
     params = params or CycleQsmParams()
     device = problem.local_field_ppm.device
-    residue = outer_source_field(problem, TvParams(max_iterations=10))
-    return reconstruct(
+    rough = rough_sources(problem, TvParams(max_iterations=10))
+    rest = reconstruct(
         _generator(params.generator, str(device)),
-        problem.local_field_ppm - residue,
+        problem.local_field_ppm - rough.outer_field_ppm - rough.strong_field_ppm,
         problem.mask,
         problem.grid,
         None if problem.weights is None else problem.weights.sqrt(),
@@ -51,6 +55,12 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
         uncertainty=params.uncertainty,
         residual_background=problem.residual_background,
     )
+    if not rough.strong_ppm.any():
+        return rest
+    expected = rest.uncertainty_ppm
+    if expected is not None:
+        expected = torch.hypot(expected, strong_error_ppm(rough.strong_ppm)) * problem.mask
+    return Reconstruction(rest.chi_ppm + rough.strong_ppm, expected)
 
 
 @cache

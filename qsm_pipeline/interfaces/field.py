@@ -109,8 +109,9 @@ class FitFieldOutputSpec(TraitedSpec):
     total_field = File(exists=True, desc="ppm")
     weights = File(exists=True, desc="reliability from 0 to 1")
     noise_ppm = traits.Float(desc="standard deviation where the weight is 1")
-    trusted = File(exists=True, desc="where the phase cannot be aliased")
+    trusted = File(exists=True, desc="where the phase cannot be aliased, and what that encloses")
     relative_residual = File(exists=True, desc="part of the signal that is not explained")
+    unsure = File(exists=True, desc="strong sources, where the field may be wrong")
     provenance = traits.Dict(desc="what was done, for the sidecar")
 
 
@@ -129,6 +130,7 @@ class FitField(NumericInterface):
             "weights": total.weights,
             "trusted": total.trusted,
             "relative_residual": total.relative_residual,
+            "unsure": total.unsure,
         }
         saved: dict[str, Any] = {
             name: save_tensor(volume, inputs.phase, folder / f"{name}.nii")

@@ -31,6 +31,7 @@ class AssessQualityInputSpec(NumericInputSpec):
     unwrapped = File(exists=True, mandatory=True, desc="4D unwrapped phase in rad")
     weights = File(exists=True, mandatory=True, desc="reliability from 0 to 1")
     relative_residual = File(exists=True, mandatory=True, desc="of the field fit")
+    unsure = File(exists=True, mandatory=True, desc="in and around strong sources")
     local_field = File(exists=True, mandatory=True, desc="ppm")
     residual = File(exists=True, mandatory=True, desc="local field minus field of the map, ppm")
     chi = File(exists=True, mandatory=True, desc="ppm")
@@ -66,6 +67,7 @@ class AssessQuality(NumericInterface):
             unwrapped_rad=load("unwrapped"),
             weights=load("weights"),
             relative_residual=load("relative_residual"),
+            unsure=load_mask(inputs.unsure, device=inputs.device),
             local_field_ppm=load("local_field"),
             field_residual_ppm=load("residual"),
             chi_ppm=load("chi"),

@@ -79,6 +79,7 @@ class InvertDipoleInputSpec(NumericInputSpec):
     weights = File(exists=True, desc="reliability from 0 to 1")
     magnitude = File(exists=True, desc="4D; the first echo is used for its edges")
     noise_ppm = traits.Float(desc="standard deviation where the weight is 1")
+    unsure = File(exists=True, desc="strong sources, where the field may be wrong")
     mean_rad_per_ppm = traits.Float(mandatory=True, desc="phase of 1 ppm at the mean echo time")
     method = traits.Enum(*methods("inversion"), usedefault=True)
     params = traits.Dict(usedefault=True)
@@ -88,7 +89,8 @@ class InvertDipoleOutputSpec(TraitedSpec):
     """Outputs of `InvertDipole`."""
 
     chi = File(exists=True, desc="ppm, not referenced")
-    mask = File(exists=True, desc="where it is valid")
+    mask = File(exists=True, desc="where it has values")
+    valid = File(exists=True, desc="where it can be trusted")
     uncertainty = File(exists=True, desc="expected error in ppm, where the method knows it")
     provenance = traits.Dict(desc="what was done, for the sidecar")
 
@@ -102,6 +104,7 @@ class InvertDipole(NumericInterface):
     def _compute(self, folder: Path) -> dict[str, Any]:
         inputs = self.inputs
         weights, magnitude = self._get("weights"), self._get("magnitude")
+        unsure = self._get("unsure")
         local = LocalField(
             load_tensor(inputs.local_field, device=inputs.device),
             load_mask(inputs.mask, device=inputs.device),
@@ -110,10 +113,14 @@ class InvertDipole(NumericInterface):
             weights=load_tensor(weights, device=inputs.device) if weights else None,
             noise_ppm=self._get("noise_ppm"),
             mean_rad_per_ppm=inputs.mean_rad_per_ppm,
+            unsure=load_mask(unsure, device=inputs.device) if unsure else None,
         )
         edges = load_tensor(magnitude, device=inputs.device)[0] if magnitude else None
         made = invert_dipole(local, edges, method=inputs.method, params=inputs.params)
-        volumes = {"chi": made.chi_ppm, "mask": made.mask, "uncertainty": made.uncertainty_ppm}
+        volumes = {
+            "chi": made.chi_ppm, "mask": made.mask, "valid": made.valid,
+            "uncertainty": made.uncertainty_ppm,
+        }  # fmt: skip
         saved: dict[str, Any] = {
             name: save_tensor(volume, inputs.local_field, folder / f"{name}.nii")
             for name, volume in volumes.items()

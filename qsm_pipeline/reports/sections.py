@@ -21,7 +21,7 @@ _GROUPS = (
     ("Mask", ("mask", "quality")),
     ("Total field", ("unwrapped", "lastunwrapped", "totalfield", "weights")),
     ("Local field", ("localfield", "residual")),
-    ("Susceptibility", ("chi", "uncertainty", "histogram")),
+    ("Susceptibility", ("chi", "strongsources", "uncertainty", "histogram")),
     ("Relaxation", ("r2star", "t2star")),
 )
 _FLICKERS = {"localfield": "predicted"}

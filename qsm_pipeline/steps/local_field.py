@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.background.fill import fill_unknown
 from qsm_pipeline.numerics.background.problem import BackgroundProblem
 from qsm_pipeline.numerics.core.contracts import (
     check_finite,
@@ -47,6 +48,8 @@ class LocalField:
     mean_rad_per_ppm : float, optional
         Phase in radians of a field of 1 ppm at the mean echo time, for methods that fit the
         complex signal.
+    unsure : torch.Tensor, shape (X, Y, Z), bool, optional
+        Voxels in and around strong sources, where the field may be wrong.
     measured : bool
         Background removal made the field, which then holds a residue of the background; False
         for the exact field of the sources in the mask.
@@ -66,6 +69,7 @@ class LocalField:
     weights: Tensor | None = None
     noise_ppm: float | None = None
     mean_rad_per_ppm: float | None = None
+    unsure: Tensor | None = None
     measured: bool = True
     provenance: Provenance = field(default_factory=Provenance)
 
@@ -122,6 +126,7 @@ def remove_background(
     brain = total.trusted if brain is None else brain
     used = chosen.with_values(given)
     problem = BackgroundProblem(total.total_field_ppm, mask, total.grid, total.weights)
+    problem = replace(problem, total_field_ppm=fill_unknown(problem))
     found = chosen.function(problem, used)
     valid = found.mask & brain
     if not valid.any():
@@ -132,5 +137,5 @@ def remove_background(
     parameters = {"BackgroundRemoval": chosen.name, "BackgroundParameters": asdict(used)}
     return LocalField(
         torch.where(valid, found.local_field_ppm, 0.0), valid, total.grid, brain, total.weights,
-        total.noise_ppm, total.mean_rad_per_ppm, provenance=Provenance(parameters),
+        total.noise_ppm, total.mean_rad_per_ppm, total.unsure, provenance=Provenance(parameters),
     )  # fmt: skip

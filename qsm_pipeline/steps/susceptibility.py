@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from qsm_pipeline.cycleqsm.infer import Reconstruction
@@ -13,6 +14,7 @@ from qsm_pipeline.cycleqsm.shipped_generator import SHA256, SHIPPED
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.field.reliability import rim_weight
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.maps.unsure import widened_error_ppm
 from qsm_pipeline.numerics.params.field import RimWeightParams
 from qsm_pipeline.steps import methods as registry
 from qsm_pipeline.steps.local_field import LocalField
@@ -29,11 +31,14 @@ class SusceptibilityMap:
         Susceptibility, paramagnetic positive; zero outside ``mask``. Its mean is arbitrary
         before a reference is subtracted.
     mask : torch.Tensor, shape (X, Y, Z), bool
-        Where it is valid.
+        Where it has values.
     grid : Grid
         Geometry.
     uncertainty_ppm : torch.Tensor, shape (X, Y, Z), optional
         Expected error (one standard deviation), where the method knows it.
+    unsure : torch.Tensor, shape (X, Y, Z), bool, optional
+        Voxels where the map may be wrong: in and around strong sources, and where no field is
+        known.
     provenance : Provenance
         How it was made.
     """
@@ -42,7 +47,13 @@ class SusceptibilityMap:
     mask: Tensor
     grid: Grid
     uncertainty_ppm: Tensor | None = None
+    unsure: Tensor | None = None
     provenance: Provenance = field(default_factory=Provenance)
+
+    @property
+    def valid(self) -> Tensor:
+        """Where the map can be trusted, shape (X, Y, Z), bool."""
+        return self.mask if self.unsure is None else self.mask & ~self.unsure
 
 
 def invert_dipole(
@@ -110,6 +121,12 @@ def invert_dipole(
         )
     if chosen.name == "cycleqsm" and not parameters["InversionParameters"]["generator"]:
         parameters["Generator"] = f"{SHIPPED}, SHA-256 {SHA256[SHIPPED]}"
+    strong = torch.zeros_like(mask) if local.unsure is None else local.unsure & mask
+    unknown = mask & ~known
+    uncertainty = result.uncertainty_ppm
+    if uncertainty is not None:
+        uncertainty = widened_error_ppm(uncertainty, result.chi_ppm, strong, unknown) * mask
+    unsure = strong | unknown
     return SusceptibilityMap(
-        result.chi_ppm, mask, local.grid, result.uncertainty_ppm, Provenance(parameters)
+        result.chi_ppm, mask, local.grid, uncertainty, unsure, Provenance(parameters)
     )

@@ -16,7 +16,7 @@ from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
 from qsm_pipeline.numerics.field.fit import nonlinear_field_fit, weighted_field_fit
 from qsm_pipeline.numerics.field.reliability import reliability, steepness_weight
-from qsm_pipeline.numerics.field.trust import trusted_mask
+from qsm_pipeline.numerics.field.trust import find_trust
 from qsm_pipeline.numerics.params.field import ReliabilityParams
 from qsm_pipeline.steps import methods as registry
 from qsm_pipeline.steps.provenance import Provenance
@@ -32,7 +32,7 @@ class TotalField:
     total_field_ppm : torch.Tensor, shape (X, Y, Z)
         Field of all sources.
     trusted : torch.Tensor, shape (X, Y, Z), bool
-        Where its phase cannot be aliased.
+        Where its phase cannot be aliased, and strong sources within.
     grid : Grid
         Geometry.
     weights : torch.Tensor, shape (X, Y, Z), optional
@@ -41,6 +41,8 @@ class TotalField:
         Standard deviation of the field where the weight is 1.
     relative_residual : torch.Tensor, shape (X, Y, Z), optional
         Part of the signal that the fit does not explain.
+    unsure : torch.Tensor, shape (X, Y, Z), bool, optional
+        Voxels of ``trusted`` in and around strong sources, whose field may be wrong.
     echoes : int
         How many it was fitted to.
     mean_rad_per_ppm : float, optional
@@ -60,6 +62,7 @@ class TotalField:
     weights: Tensor | None = None
     noise_ppm: float | None = None
     relative_residual: Tensor | None = None
+    unsure: Tensor | None = None
     echoes: int = 1
     mean_rad_per_ppm: float | None = None
     provenance: Provenance = field(default_factory=Provenance)
@@ -112,13 +115,14 @@ def fit_total_field(
         fit = nonlinear_field_fit(*echoes, start, params)
     limits = ReliabilityParams()
     weights, noise_ppm = reliability(fit.field_noise_ppm, fit.relative_residual, mask, limits)
-    trusted = trusted_mask(fit.total_field_ppm, mask, times[0], tesla, weights, limits)
+    trust = find_trust(fit.total_field_ppm, mask, times[0], tesla, weights, limits)
+    trusted = trust.mask
     if not trusted.any():
         raise ValueError(
             "No voxel of the mask has usable phase: all neighbours differ by more than a "
             "quarter turn; check that the images are phase and the mask is the brain"
         )
-    weights = weights * steepness_weight(fit.total_field_ppm, trusted, limits)
+    weights = weights * steepness_weight(fit.total_field_ppm, trusted, limits) * ~trust.lost
     parameters = {
         "FieldFit": chosen.name,
         "FieldFitParameters": asdict(params) if several else {},
@@ -126,5 +130,5 @@ def fit_total_field(
     }
     return TotalField(
         fit.total_field_ppm, trusted, scan.grid, weights, noise_ppm, fit.relative_residual,
-        len(times), scan.mean_rad_per_ppm, Provenance(parameters),
+        trust.unsure, len(times), scan.mean_rad_per_ppm, Provenance(parameters),
     )  # fmt: skip

@@ -49,11 +49,12 @@ def add_quality(
         (get("correct"), judge, [("phase", "phase")]),
         (get("unwrap"), judge, [("unwrapped", "unwrapped")]),
         (get("fit"), judge, [
-            ("weights", "weights"), ("relative_residual", "relative_residual")
+            ("weights", "weights"), ("relative_residual", "relative_residual"),
+            ("unsure", "unsure"),
         ]),
         (get("background"), judge, [("local_field", "local_field"), ("mask", "known")]),
         (get("predict"), judge, [("residual", "residual")]),
-        (get("invert"), judge, [("mask", "valid")]),
+        (get("invert"), judge, [("valid", "valid")]),
         (get("reference"), judge, [("chi", "chi"), ("provenance", "reference")]),
         (judge, write, [("metrics", "metrics")]),
     ])  # fmt: skip
@@ -113,7 +114,7 @@ def add_regions(
     workflow.connect([
         (get("read"), bring, [("combined", "combined")]),
         (get("mask"), bring, [("mask", "brain")]),
-        (get("invert"), measure, [("mask", "valid")]),
+        (get("invert"), measure, [("valid", "valid")]),
         (get("reference"), measure, [("chi", "chi")]),
         (get("reference"), write, [("provenance", "reference")]),
         (bring, measure, [("labels", "labels"), ("names", "names")]),

@@ -22,7 +22,8 @@ _SOURCES: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "maps": (
         ("mask", "mask", "brain_mask"), ("background", "local_field", ""),
-        ("invert", "mask", "qsm_mask"), ("invert", "uncertainty", ""), ("reference", "chi", ""),
+        ("invert", "valid", "qsm_mask"), ("fit", "unsure", ""),
+        ("invert", "uncertainty", ""), ("reference", "chi", ""),
         ("predict", "predicted_field", ""), ("predict", "residual", ""),
         ("relaxation", "r2star", ""), ("relaxation", "t2star", ""),
     ),

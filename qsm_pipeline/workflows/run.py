@@ -160,7 +160,7 @@ def init_run_wf(
             ("local_field", "local_field"), ("provenance", "background_provenance")
         ]),
         (invert, write, [
-            ("mask", "qsm_mask"), ("uncertainty", "uncertainty"),
+            ("valid", "qsm_mask"), ("uncertainty", "uncertainty"),
             ("provenance", "invert_provenance"),
         ]),
         (zero, write, [("chi", "chi"), ("provenance", "reference_provenance")]),
@@ -207,6 +207,6 @@ def _connections(read: Node, brain: Node, fit: Node, remove: Node, invert: Node)
         (fit, remove, [("weights", "weights")]),
         (brain, remove, [("mask", "brain")]),
         (read, invert, [("magnitude", "magnitude")]),
-        (fit, invert, [("weights", "weights"), ("noise_ppm", "noise_ppm")]),
+        (fit, invert, [("weights", "weights"), ("noise_ppm", "noise_ppm"), ("unsure", "unsure")]),
         (remove, invert, [("local_field", "local_field"), ("mask", "mask")]),
     ]

@@ -12,9 +12,9 @@ from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.field.fit import nonlinear_field_fit, weighted_field_fit
 from qsm_pipeline.numerics.field.relaxation import fit_relaxation
 from qsm_pipeline.numerics.field.reliability import reliability, rim_weight, steepness_weight
-from qsm_pipeline.numerics.field.trust import trusted_mask
-from qsm_pipeline.numerics.inversion.outer_sources import outer_source_field
+from qsm_pipeline.numerics.field.trust import find_trust
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.rough_sources import rough_sources
 from qsm_pipeline.numerics.maps.predicted_field import predicted_field
 from qsm_pipeline.numerics.maps.reference import subtract_reference
 from qsm_pipeline.numerics.phase.offset import remove_phase_offset
@@ -72,7 +72,7 @@ def test_inversion(name, volumes, elsewhere):
     )
     method = methods("inversion")[name]
     assert _has_values(method.function(problem, method.params()))
-    assert _has_values(outer_source_field(problem))
+    assert _has_values(rough_sources(problem).outer_field_ppm)
 
 
 @pytest.mark.parametrize("name", methods("unwrap"))
@@ -90,7 +90,7 @@ def test_field_and_its_weights(volumes, elsewhere):
     assert _has_values(fit.total_field_ppm)
     fit = nonlinear_field_fit(corrected, magnitude, mask, TIMES_S, TESLA, 800 * field)
     weights, _ = reliability(fit.field_noise_ppm, fit.relative_residual, mask)
-    trusted = trusted_mask(fit.total_field_ppm, mask, TIMES_S[0], TESLA, weights)
+    trusted = find_trust(fit.total_field_ppm, mask, TIMES_S[0], TESLA, weights).mask
     assert _has_values(weights * steepness_weight(fit.total_field_ppm, trusted))
     assert _has_values(rim_weight(trusted, GRID))
 

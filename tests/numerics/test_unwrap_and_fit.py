@@ -9,7 +9,7 @@ from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
 from qsm_pipeline.numerics.field.fit import nonlinear_field_fit, weighted_field_fit
 from qsm_pipeline.numerics.field.relaxation import fit_relaxation
 from qsm_pipeline.numerics.field.reliability import reliability
-from qsm_pipeline.numerics.field.trust import trusted_mask
+from qsm_pipeline.numerics.field.trust import find_trust
 from qsm_pipeline.numerics.params.phase import PhaseOffsetParams
 from qsm_pipeline.numerics.phase.bipolar import (
     alternating_phase,
@@ -19,6 +19,8 @@ from qsm_pipeline.numerics.phase.bipolar import (
 from qsm_pipeline.numerics.phase.offset import remove_phase_offset, wrap
 from qsm_pipeline.numerics.phase.quality import phase_quality
 from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
+from qsm_pipeline.numerics.unwrap.romeo import romeo
+from qsm_pipeline.numerics.unwrap.turns import nearest_to
 from qsm_pipeline.steps.methods import methods as methods_of
 
 METHODS = methods_of("unwrap")
@@ -205,7 +207,7 @@ def test_steep_phase_and_what_it_hides_are_not_trusted():
     mask = _mask()
     field = 0.01 * _field_ppm()
     field[22:] += 3.0  # a pocket behind an aliased step
-    trusted = trusted_mask(field, mask, TIMES[0], B0)
+    trusted = find_trust(field, mask, TIMES[0], B0, mask.float()).mask
     assert not trusted[22:].any()
     assert (trusted[:21] == mask[:21]).all()
 
@@ -232,3 +234,30 @@ def test_relaxation_is_recovered():
     assert torch.isfinite(fit_relaxation(torch.zeros_like(magnitude), mask, TIMES).s0).all()
     with pytest.raises(ValueError, match="two echoes"):
         fit_relaxation(magnitude[:1], mask, TIMES[:1])
+
+
+def test_the_median_of_every_part_decides_on_its_turns():
+    generator = np.random.default_rng(0)
+    parts = generator.integers(0, 6, (12, 11, 10)).astype(np.int32)
+    parts[parts == 3] = 0  # a number without a voxel has no median
+    parts[parts == 5] = 3
+    phase = generator.normal(size=parts.shape).astype(np.float32) + 6.5 * parts
+    expected = phase.copy()
+    for number in range(1, 5):
+        here = parts == number
+        expected[here] -= 2 * np.pi * np.round(np.median(phase[here]) / (2 * np.pi))
+    found = nearest_to(0.0, phase, parts)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_array_equal(found[parts == 0], phase[parts == 0])
+    nothing = np.zeros_like(parts)
+    np.testing.assert_array_equal(nearest_to(0.0, phase, nothing), phase)
+
+
+def test_romeo_does_not_look_beyond_its_mask():
+    mask = _mask()
+    phase, magnitude = _echoes(_field_ppm())
+    found = romeo(UnwrapProblem(phase, mask, TIMES, GRID, magnitude))
+    noise = torch.rand(phase.shape, generator=torch.Generator().manual_seed(0))
+    other = torch.where(mask, phase, noise)
+    again = romeo(UnwrapProblem(other, mask, TIMES, GRID, magnitude))
+    torch.testing.assert_close(found, again, rtol=0, atol=0)

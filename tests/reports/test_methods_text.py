@@ -37,10 +37,10 @@ def _scan():
     return Scan(made.phase_rad, made.magnitude, params.echo_times_s, 3.0, affine), made.brain
 
 
-def _parameters(derive=False, **methods):
+def _parameters(derive=False, **chosen):
     """What the steps report on a real, if coarse, scan."""
     scan, brain = _scan()
-    chosen = Methods(**methods)
+    chosen = Methods(**chosen)
     mask = find_mask(scan, own=brain, refinement=chosen.mask_refinement)
     used = map_scan(scan, chosen, mask=mask).susceptibility.provenance.parameters
     return used | ({"SusceptibilityWeighting": asdict(WeightingParams())} if derive else {})

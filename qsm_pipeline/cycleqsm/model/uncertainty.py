@@ -13,6 +13,8 @@ from qsm_pipeline.cycleqsm.model.noise import LEAST_NOISE
 
 SAMPLES = 40_000
 """Voxels of each map that calibration looks at."""
+STRONG_SHARE, STRONG_BORDER = 0.15, 0.4
+"""Errors of strong sources over their susceptibility, and over how much it varies nearby."""
 _FLOOR = 1e-4
 """Smallest expected variance, relative to the map's mean squared error."""
 
@@ -58,6 +60,25 @@ def expected_error_ppm(generator: Generator, sources: Tensor) -> Tensor:
     """Return the standard deviation of the error, shape (B, 1, X, Y, Z), from its sources."""
     gains = generator.error_gains.view(1, -1, 1, 1, 1)
     return (gains * sources).sum(1, keepdim=True).sqrt()
+
+
+def strong_error_ppm(strong_ppm: Tensor) -> Tensor:
+    """Return the standard deviation of the error of sources that no network has seen.
+
+    Parameters
+    ----------
+    strong_ppm : torch.Tensor, shape (X, Y, Z)
+        From `qsm_pipeline.numerics.inversion.rough_sources.rough_sources`.
+
+    Returns
+    -------
+    torch.Tensor, shape (X, Y, Z)
+        A share of the source, and a larger one of how it varies, since its borders are what is
+        known least. The shares cover the errors of simulated bleedings and calcifications.
+    """
+    mean, square = (_box_mean(x[None, None], 3)[0, 0] for x in (strong_ppm, strong_ppm.square()))
+    varies = (square - mean.square()).clamp(min=0)
+    return (STRONG_SHARE**2 * square + STRONG_BORDER**2 * varies).sqrt()
 
 
 def calibrate(maps: Sequence[tuple[Tensor, Tensor]]) -> Tensor:

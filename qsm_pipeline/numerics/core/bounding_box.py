@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.core.grid import Grid
+
+
+def box_slices(
+    mask: Tensor | np.ndarray, margin: int | Sequence[int] = 0
+) -> tuple[slice, slice, slice] | None:
+    """Return the box around a mask.
+
+    Parameters
+    ----------
+    mask : torch.Tensor or numpy.ndarray, shape (X, Y, Z), bool
+        Mask.
+    margin : int or sequence of int
+        Voxels added on each side, clipped to the volume.
+
+    Returns
+    -------
+    tuple of slice, length 3, or None
+        None if the mask is empty.
+    """
+    if isinstance(mask, np.ndarray):
+        mask = torch.from_numpy(mask)
+    margins = (margin,) * 3 if isinstance(margin, int) else margin
+    slices = []
+    for axis, wide in enumerate(margins):
+        others = tuple(a for a in range(3) if a != axis)
+        hit = mask.any(dim=others[1]).any(dim=others[0]).nonzero()
+        if not len(hit):
+            return None
+        first, last = int(hit[0]), int(hit[-1])
+        slices.append(slice(max(0, first - wide), min(mask.shape[axis], last + 1 + wide)))
+    return slices[0], slices[1], slices[2]
 
 
 @dataclass(frozen=True)
@@ -36,15 +69,10 @@ class BoundingBox:
         """
         if tuple(mask.shape) != grid.shape:
             raise ValueError(f"The mask has shape {tuple(mask.shape)}, the grid {grid.shape}")
-        slices = []
-        for axis in range(3):
-            others = tuple(a for a in range(3) if a != axis)
-            hit = mask.any(dim=others[1]).any(dim=others[0]).nonzero()
-            if not len(hit):
-                raise ValueError("The mask is empty")
-            first, last = int(hit[0]), int(hit[-1])
-            slices.append(slice(max(0, first - margin), min(grid.shape[axis], last + 1 + margin)))
-        return cls(tuple(slices), grid)  # type: ignore[arg-type]
+        slices = box_slices(mask, margin)
+        if slices is None:
+            raise ValueError("The mask is empty")
+        return cls(slices, grid)
 
     @property
     def inner(self) -> Grid:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool3d
+from torch.nn.functional import pad
 
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.smoothing import moving_mean
 from qsm_pipeline.numerics.params.field import ReliabilityParams, RimWeightParams
 
 
@@ -109,10 +110,13 @@ def rim_weight(mask: Tensor, grid: Grid, params: RimWeightParams | None = None) 
         Weights in [0, 1]; zero outside the mask.
     """
     rim_mm = (params or RimWeightParams()).rim_mm
-    share = mask.to(torch.float32)[None, None]
-    extent = BoundingBox.of(mask, grid).inner.shape if mask.any() else mask.shape
-    for axis, voxel in enumerate(grid.voxel_size_mm):
-        reach = min(round(rim_mm / voxel), extent[axis] // 4)
-        along = [reach if a == axis else 0 for a in range(3)]
-        share = avg_pool3d(share, [2 * r + 1 for r in along], stride=1, padding=along)
-    return (2 * share[0, 0] - 1).clamp(0, 1) * mask
+    if not mask.any():
+        return mask.to(torch.float32)
+    box = BoundingBox.of(mask, grid)
+    inside = box.cut(mask)
+    share = inside.to(torch.float32)
+    for axis, (voxel, extent) in enumerate(zip(grid.voxel_size_mm, inside.shape, strict=True)):
+        reach = min(round(rim_mm / voxel), extent // 4)
+        ends = [reach if a == axis else 0 for a in (2, 2, 1, 1, 0, 0)]
+        share = moving_mean(pad(share, ends), 2 * reach + 1, axis)
+    return box.paste(share.mul_(2).sub_(1).clamp_(0, 1).mul_(inside))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
-from qsm_pipeline.numerics.core import depth
+from qsm_pipeline.numerics.core.bounding_box import box_slices
 from qsm_pipeline.numerics.core.connected import check_in_one_part, largest_parts
+from qsm_pipeline.numerics.core.depth import distance_mm
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.params.masking import (
     FieldRegionParams,
@@ -55,13 +59,11 @@ def refine_mask(
     QSM consensus 2024, doi:10.1002/mrm.30006; Hagberg et al. 2022, doi:10.1002/mrm.29368.
     """
     params = params or RefinementParams()
-    wide = _widened(mask, grid, params.grow_mm)
-    near = depth.depth_mm(mask, grid) <= params.depth_mm
-    unreliable = wide & (quality < params.threshold) & near
-    reached = ndimage.binary_propagation(~wide, mask=~wide | unreliable)
-    left = wide & ~reached
-    check_in_one_part(left)
-    refined = ndimage.binary_fill_holes(largest_parts(left)) & wide
+    refined = np.zeros_like(mask)
+    box = _box(mask, grid, params.grow_mm)
+    if box is not None:
+        poor = quality[box] < params.threshold
+        refined[box] = _refined(mask[box], poor, grid.voxel_size_mm, params)
     kept = float((refined & mask).sum()) / max(1, int(mask.sum()))
     if kept < SMALLEST_KEPT:
         raise ValueError(
@@ -71,9 +73,21 @@ def refine_mask(
     return refined
 
 
-def _widened(mask: np.ndarray, grid: Grid, by_mm: float) -> np.ndarray:
-    step_mm = np.minimum(grid.voxel_size_mm, by_mm) if by_mm else grid.voxel_size_mm
-    return ndimage.distance_transform_edt(~mask, step_mm) <= by_mm
+def _refined(
+    mask: np.ndarray, poor: np.ndarray, voxel_mm: Sequence[float], params: RefinementParams
+) -> np.ndarray:
+    step_mm = np.minimum(voxel_mm, params.grow_mm) if params.grow_mm else voxel_mm
+    wide = distance_mm(~mask, step_mm) <= params.grow_mm
+    unreliable = wide & poor & (distance_mm(mask, voxel_mm) <= params.depth_mm)
+    reached = ndimage.binary_propagation(~wide, mask=~wide | unreliable)
+    left = wide & ~reached
+    check_in_one_part(left)
+    return ndimage.binary_fill_holes(largest_parts(left)) & wide
+
+
+def _box(mask: np.ndarray, grid: Grid, margin_mm: float) -> tuple[slice, ...] | None:
+    """Return the box of what lies so close to a mask, with what is next to that."""
+    return box_slices(mask, [2 + math.floor(margin_mm / v) for v in grid.voxel_size_mm])
 
 
 def measured_region(
@@ -100,8 +114,13 @@ def measured_region(
         The whole mask and what hangs together with it.
     """
     params = params or FieldRegionParams()
-    wide = depth.depth_mm(~mask, grid) <= params.margin_mm
-    return ndimage.binary_propagation(mask, mask=mask | (wide & (quality >= params.threshold)))
+    region = mask.copy()
+    box = _box(mask, grid, params.margin_mm)
+    if box is not None:
+        near = distance_mm(~mask[box], grid.voxel_size_mm) <= params.margin_mm
+        good = mask[box] | (near & (quality[box] >= params.threshold))
+        region[box] = ndimage.binary_propagation(mask[box], mask=good)
+    return region
 
 
 def reliable_part(

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from qsm_pipeline.numerics.core.connected import largest_parts
+from qsm_pipeline.numerics.core.depth import depth_mm
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.params.masking import RobustMaskParams
 
@@ -47,12 +48,9 @@ def robust_mask(
     noise = bright[bright < 0.1 * strong.mean()]
     threshold = max(5 * noise.std() if noise.size else 0.0, strong.mean() / 5)
     mask = finite > threshold
-    # Distances instead of structuring elements: exact balls in mm on any voxel size. The volume
-    # is padded so that its border counts as inside, or slabs would be eroded from their ends.
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"), grid.voxel_size_mm)
-    core = largest_parts(depth > opening_mm)
-    reach = ndimage.distance_transform_edt(~core, grid.voxel_size_mm)
-    opened = (reach <= opening_mm)[1:-1, 1:-1, 1:-1] & mask
+    # Distances instead of structuring elements: exact balls in mm on any voxel size.
+    core = largest_parts(depth_mm(mask, grid) > opening_mm)
+    opened = (depth_mm(~core, grid) <= opening_mm) & mask
     return ndimage.binary_fill_holes(opened)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.smoothing import smooth_phase
 from qsm_pipeline.numerics.phase.offset import wrap
@@ -71,10 +72,12 @@ def alternating_phase(
             f"{', '.join(f'{time:g}' for time in echo_times_s[:3])} s"
         )
     # 2 * phase_2 - phase_1 - phase_3 = 2 g
-    combination = wrap(2 * phase_rad[1] - phase_rad[0] - phase_rad[2])
-    weight = magnitude[:3].amin(0) * mask
-    smooth = smooth_phase(combination, weight, grid, sigma_mm)
-    return unwrap_volume(wrap(smooth), mask, weight) / 2
+    box = BoundingBox.of(mask, grid)
+    phase, inside = box.cut(phase_rad[:3]), box.cut(mask)
+    weight = box.cut(magnitude[:3]).amin(0) * inside
+    combination = wrap(2 * phase[1] - phase[0] - phase[2])
+    smooth = smooth_phase(combination, weight, box.inner, sigma_mm)
+    return box.paste(unwrap_volume(wrap(smooth), inside, weight).div_(2))
 
 
 def remove_alternating_phase(phase_rad: Tensor, alternating_rad: Tensor) -> Tensor:

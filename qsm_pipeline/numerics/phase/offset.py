@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.smoothing import smooth_phase
 from qsm_pipeline.numerics.params.phase import PhaseOffsetParams
@@ -13,7 +14,8 @@ from qsm_pipeline.numerics.unwrap.romeo import unwrap_first
 
 def wrap(phase_rad: Tensor) -> Tensor:
     """Wrap to [-pi, pi]."""
-    return phase_rad - 2 * torch.pi * torch.round(phase_rad / (2 * torch.pi))
+    turns = torch.round(phase_rad / (2 * torch.pi))
+    return phase_rad - turns.mul_(2 * torch.pi)
 
 
 def remove_phase_offset(
@@ -62,10 +64,11 @@ def remove_phase_offset(
         raise ValueError("The phase offset cannot be told from the field in a single echo")
     first, second = echo_times_s[:2]
     since_first = tuple(time - first for time in echo_times_s[1:])
+    box = BoundingBox.of(mask, grid)
+    phase, size, inside = box.cut(phase_rad), box.cut(magnitude), box.cut(mask)
     evolved = unwrap_first(
-        wrap(phase_rad[1:] - phase_rad[0]), mask, since_first,
-        (magnitude[0] * magnitude[1:]).sqrt(),
-    )  # fmt: skip
-    offset = phase_rad[0] - evolved * (first / (second - first))
-    smooth = smooth_phase(offset, magnitude[0] * mask, grid, params.sigma_mm)
-    return wrap(phase_rad - smooth) * mask, smooth
+        wrap(phase[1:] - phase[0]), inside, since_first, (size[0] * size[1:]).sqrt_()
+    )
+    offset = evolved.mul_(-first / (second - first)).add_(phase[0])
+    smooth = smooth_phase(offset, size[0] * inside, box.inner, params.sigma_mm)
+    return box.paste(wrap(phase.sub_(smooth)).mul_(inside)), box.paste(smooth)

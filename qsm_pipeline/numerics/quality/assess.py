@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.field.reliability import rim_weight
 from qsm_pipeline.numerics.quality.fidelity import inversion_residual_percent
@@ -35,6 +36,8 @@ class Assessed:
         Reliability of the field, 0 where it is not used.
     relative_residual : torch.Tensor, shape (X, Y, Z)
         Of the field fit, see `qsm_pipeline.numerics.field.fit.FieldFit`.
+    unsure : torch.Tensor, shape (X, Y, Z), bool
+        In and around strong sources, see `qsm_pipeline.numerics.field.trust.Trust`.
     local_field_ppm, field_residual_ppm, chi_ppm : torch.Tensor, shape (X, Y, Z)
         Local field, what the map does not explain of it, and the map.
     brain, known, valid : torch.Tensor, shape (X, Y, Z), bool
@@ -50,6 +53,7 @@ class Assessed:
     unwrapped_rad: Tensor
     weights: Tensor
     relative_residual: Tensor
+    unsure: Tensor
     local_field_ppm: Tensor
     field_residual_ppm: Tensor
     chi_ppm: Tensor
@@ -75,11 +79,22 @@ def assess(run: Assessed, limits: Mapping[str, float]) -> list[Metric]:
     list of Metric
         In the order of processing, each with its limits.
     """
-    metrics = [*_of_the_scan(run), *_of_the_field(run), *_of_the_map(run)]
     extent_mm = min(n * v for n, v in zip(run.grid.shape, run.grid.voxel_size_mm, strict=True))
+    run = _cut(run)
+    metrics = [*_of_the_scan(run), *_of_the_field(run), *_of_the_map(run)]
     if extent_mm < _WHOLE_HEAD_MM:
         limits = {key: v for key, v in limits.items() if not key.endswith("mask_volume_ml")}
     return [metric.within(limits) for metric in metrics]
+
+
+def _cut(run: Assessed) -> Assessed:
+    """Return the box of the masks: no metric looks beyond them."""
+    masks = run.brain | run.known | run.valid
+    if not masks.any():
+        return run
+    box = BoundingBox.of(masks, run.grid, margin=1)
+    volumes = {k: box.cut(v) for k, v in vars(run).items() if isinstance(v, Tensor)}
+    return replace(run, grid=box.inner, **volumes)
 
 
 def _of_the_scan(run: Assessed) -> list[Metric]:
@@ -130,6 +145,11 @@ def _of_the_field(run: Assessed) -> list[Metric]:
             "Voxels of the brain whose field is not used: fit residual above 30 %, or phase too "
             "steep to be unwrapped.",
             "doi:10.1002/mrm.30006",
+        ),
+        Metric(
+            "strong_source_ml", volume_ml(run.unsure & run.brain, run.grid), "mL",
+            "Volume in and around bleedings, calcifications and other sources so strong that the "
+            "field, and with it the map, may be wrong there. It is left out of desc-qsm_mask.",
         ),
     ]  # fmt: skip
 

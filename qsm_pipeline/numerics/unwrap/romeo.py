@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.params.unwrap import RomeoParams
 from qsm_pipeline.numerics.unwrap.edge_costs import edge_costs
 from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
@@ -47,11 +48,13 @@ def romeo(problem: UnwrapProblem, params: RomeoParams | None = None) -> Tensor:
     times = problem.echo_times_s
     if params.template_echo > len(times):
         raise ValueError(f"template_echo is {params.template_echo} of {len(times)} echoes")
-    phase = problem.phase_rad.detach().cpu().numpy().astype(np.float32)
-    mask = np.ascontiguousarray(problem.mask.detach().cpu().numpy())
+    box = BoundingBox.of(problem.mask, problem.grid)
+    phase = box.cut(problem.phase_rad).detach().cpu().numpy().astype(np.float32, copy=False)
+    mask = box.cut(problem.mask).detach().cpu().numpy()
     magnitude = None
     if problem.magnitude is not None:
-        magnitude = problem.magnitude.detach().cpu().numpy().astype(np.float32, copy=False)
+        magnitude = box.cut(problem.magnitude).detach().cpu().numpy()
+        magnitude = magnitude.astype(np.float32, copy=False)
     out = np.empty_like(phase)
     template = params.template_echo - 1
     first, parts = _unwrap_in_space(phase, magnitude, mask, times, template)
@@ -66,7 +69,7 @@ def romeo(problem: UnwrapProblem, params: RomeoParams | None = None) -> Tensor:
         else:
             out[echo] = _unwrap_in_time(phase[echo], expected)
     out *= mask
-    return torch.from_numpy(out).to(problem.phase_rad)
+    return box.paste(torch.from_numpy(out).to(problem.phase_rad))
 
 
 def unwrap_volume(phase_rad: Tensor, mask: Tensor, magnitude: Tensor | None = None) -> Tensor:

@@ -8,7 +8,7 @@ import subprocess
 import tomllib
 
 import bids_trees
-import faults
+import commands
 import pytest
 from click.testing import CliRunner
 
@@ -159,7 +159,7 @@ def slurm(tmp_path, monkeypatch):
         (folder / name).write_text(f"#!/bin/sh\n{body}\n")
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
-    monkeypatch.setenv("PYTHONPATH", str(faults.ROOT), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(commands.ROOT), prepend=os.pathsep)
     return folder
 
 

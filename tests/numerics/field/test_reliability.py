@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from grids import GRIDS, radius_mm
 
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
 from qsm_pipeline.numerics.field.fit import weighted_field_fit
 from qsm_pipeline.numerics.field.reliability import rim_weight, steepness_weight
-from qsm_pipeline.numerics.field.trust import trusted_mask
+from qsm_pipeline.numerics.field.trust import find_trust
 
 TIMES = (0.004, 0.010, 0.016, 0.022)
 
@@ -32,10 +33,26 @@ def test_unreliable_voxels_are_dropped_at_the_surface_and_kept_inside():
     mask[1:11, 1:9, 1:8] = True
     weights = mask.float()
     weights[1, 4, 4] = weights[2, 4, 4] = weights[6, 5, 4] = 0
-    trusted = trusted_mask(torch.zeros(mask.shape), mask, 0.004, 3.0, weights)
+    trust = find_trust(torch.zeros(mask.shape), mask, 0.004, 3.0, weights)
     expected = mask.clone()
     expected[1, 4, 4] = expected[2, 4, 4] = False
-    assert torch.equal(trusted, expected)
+    assert torch.equal(trust.mask, expected)
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
+def test_what_steep_phase_encloses_stays_and_what_it_cuts_off_at_the_surface_goes(grid):
+    mask = radius_mm(grid) < 9
+    inside, outside = radius_mm(grid, (-2.0, 0.0, 0.0)) < 3, radius_mm(grid, (8.0, 0.0, 0.0)) < 3
+    field = torch.where(inside | outside, 40.0, 0.0)
+    trust = find_trust(field, mask, 0.004, 3.0, mask.float())
+    assert trust.mask[inside].all()
+    assert not trust.mask[outside & mask].any()
+    assert trust.unsure[inside].all()
+    assert trust.lost[inside].all()
+    assert not trust.unsure[radius_mm(grid) > 8].any()
+    mild = find_trust(field * 0.02, mask, 0.004, 3.0, mask.float())  # steep, but less than a turn
+    assert mild.unsure[inside].any()
+    assert not mild.lost.any()
 
 
 def test_weights_fall_in_steep_field_and_at_the_rim():

@@ -67,6 +67,7 @@ def _run(shape=(64, 64, 64), echoes=2, **changes):
         "wrapped_rad": torch.zeros(echoes, *shape),
         "unwrapped_rad": torch.zeros(echoes, *shape),
         "weights": ones, "relative_residual": 0.02 * ones, "local_field_ppm": maps[1],
+        "unsure": torch.zeros_like(mask),
         "field_residual_ppm": 0.1 * maps[2], "chi_ppm": 0.05 * maps[3],
         "brain": mask, "known": mask, "valid": mask, "reference_sd_ppm": 0.05,
         "grid": Grid(shape, (2.0, 2.0, 2.0)),

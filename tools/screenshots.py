@@ -1,6 +1,7 @@
 """Make the screenshots of ``docs/screenshots`` from pages of simulated participants.
 
-``python tests/screenshots.py [FOLDER]``: what lies in FOLDER from an earlier call is used again.
+``PYTHONPATH=tests python tools/screenshots.py [FOLDER]``: what lies in FOLDER from an earlier call
+is used again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from browser import Page, open_page
-from faults import ROOT
+from commands import ROOT
 
 from qsm_pipeline.bids.simulated_dataset import write_simulated_dataset
 

@@ -1,7 +1,7 @@
 """Print the table of docs/cohorts.md from the file that test_resume.py left with ``--junitxml``.
 
 python -m pytest -m slow tests/test_resume.py --junitxml=kills.xml
-python tests/resume_table.py kills.xml
+python tools/resume_table.py kills.xml
 """
 
 import json
@@ -26,6 +26,6 @@ def rows(files):
 
 
 if __name__ == "__main__":
-    print("| " + " | ".join(COLUMNS.values()) + " |\n" + "|---" * len(COLUMNS) + "|")  # noqa: T201
+    print("| " + " | ".join(COLUMNS.values()) + " |\n" + "|---" * len(COLUMNS) + "|")
     for seen in rows(sys.argv[1:]):
-        print("| " + " | ".join(str(seen[key]) for key in COLUMNS) + " |")  # noqa: T201
+        print("| " + " | ".join(str(seen[key]) for key in COLUMNS) + " |")

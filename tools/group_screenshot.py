@@ -1,6 +1,6 @@
 """Make ``docs/screenshots/group.webp`` from the tables of a simulated cohort.
 
-``python tests/group_screenshot.py``
+``PYTHONPATH=tests python tools/group_screenshot.py``
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from browser import open_page
 from click.testing import CliRunner
-from faults import ROOT
+from commands import ROOT
 from simulated_cohort import make_cohort, write_record, write_run
 
 from qsm_pipeline.cli.main import main as command

@@ -1,4 +1,4 @@
-"""``PYTHONPATH=tests python tests/hostile/table.py`` writes docs/hostile.md from the corpus."""
+"""``PYTHONPATH=tests python tools/hostile_table.py`` writes docs/hostile.md from the corpus."""
 
 import re
 import tempfile
@@ -12,7 +12,7 @@ from qsm_pipeline.bids.layout import index
 from qsm_pipeline.bids.load import load_run
 from qsm_pipeline.exceptions import QSMPipelineError
 
-TARGET = Path(__file__).resolve().parents[2] / "docs" / "hostile.md"
+TARGET = Path(__file__).resolve().parents[1] / "docs" / "hostile.md"
 GROUPS = {
     "Image files": corpus.IMAGES,
     "Geometry and scaling in the header": corpus.GEOMETRY,
@@ -22,7 +22,7 @@ GROUPS = {
 }
 HEAD = """# Broken and odd input
 
-Written by `PYTHONPATH=tests python tests/hostile/table.py` from the corpus in
+Written by `PYTHONPATH=tests python tools/hostile_table.py` from the corpus in
 `tests/hostile/corpus.py`, which makes one participant of three echoes for each row and spoils it
 as the code there says; `tests/hostile/test_corpus.py` checks each, together with a sound one
 that they must not disturb. "Read" means that the arrays are right, with the note that goes to the
