@@ -275,7 +275,8 @@ def _by_part_and_echo(
         number = entities.get("echo", "1")
         if not (number.isascii() and number.isdecimal() and len(number) <= _MAX_ECHO_DIGITS):
             raise BIDSInputError(
-                f"{path.name}: echo-{number} is not a number of at most {_MAX_ECHO_DIGITS} digits"
+                f"{path.name}: echo-{number} is not a number of at most {_MAX_ECHO_DIGITS} "
+                "digits; name the echoes echo-1, echo-2, ... in the order of their times"
             )
         echo = int(entities["echo"]) if "echo" in entities else None
         of_part = files.setdefault(_PART_NAMES[label or "mag"], {})
