@@ -166,8 +166,6 @@ def main(context: click.Context, **arguments: Any) -> None:
     try:
         check_current_folder()
         make_caches_writable()
-        import qsm_pipeline.engine.nipype_defaults  # noqa: F401, before anything that imports nipype
-
         if group:
             from qsm_pipeline.app.group import run_group as run
         else:

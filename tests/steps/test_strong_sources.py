@@ -10,7 +10,8 @@ from torch import Tensor
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
 from qsm_pipeline.numerics.masking.refine import measured_region
 from qsm_pipeline.numerics.phase.quality import phase_quality
-from qsm_pipeline.numerics.simulate import ScanParams, simulate_scan
+from qsm_pipeline.numerics.simulate import simulate_scan
+from qsm_pipeline.numerics.simulate.signal import ScanParams
 from qsm_pipeline.numerics.simulate.strong_sources import StrongSource, add_sources, source_maps
 from qsm_pipeline.steps.chain import Methods, map_scan
 from qsm_pipeline.steps.masking import BrainMask

@@ -8,20 +8,8 @@ from torch.nn.functional import pad
 
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.grid import Grid
-<<<<<<< HEAD
-from qsm_pipeline.numerics.params.field import ReliabilityParams, RimWeightParams
-=======
 from qsm_pipeline.numerics.core.smoothing import moving_mean
-
-MAX_RELATIVE_RESIDUAL = 0.3
-"""Voxels whose signal the fit explains worse get no weight (doi:10.1002/mrm.30006)."""
-
-STEEP_PPM = 0.2
-"""A field that changes by this much from voxel to voxel is believed half as much."""
-
-RIM_MM = 4.0
-"""Depth under the surface from which the local field counts fully."""
->>>>>>> speed
+from qsm_pipeline.numerics.params.field import ReliabilityParams, RimWeightParams
 
 
 def reliability(
@@ -121,24 +109,14 @@ def rim_weight(mask: Tensor, grid: Grid, params: RimWeightParams | None = None) 
     torch.Tensor, shape (X, Y, Z)
         Weights in [0, 1]; zero outside the mask.
     """
-<<<<<<< HEAD
     rim_mm = (params or RimWeightParams()).rim_mm
-    share = mask.to(torch.float32)[None, None]
-    extent = BoundingBox.of(mask, grid).inner.shape if mask.any() else mask.shape
-    for axis, voxel in enumerate(grid.voxel_size_mm):
-        reach = min(round(rim_mm / voxel), extent[axis] // 4)
-        along = [reach if a == axis else 0 for a in range(3)]
-        share = avg_pool3d(share, [2 * r + 1 for r in along], stride=1, padding=along)
-    return (2 * share[0, 0] - 1).clamp(0, 1) * mask
-=======
     if not mask.any():
         return mask.to(torch.float32)
     box = BoundingBox.of(mask, grid)
     inside = box.cut(mask)
     share = inside.to(torch.float32)
     for axis, (voxel, extent) in enumerate(zip(grid.voxel_size_mm, inside.shape, strict=True)):
-        reach = min(round(RIM_MM / voxel), extent // 4)
+        reach = min(round(rim_mm / voxel), extent // 4)
         ends = [reach if a == axis else 0 for a in (2, 2, 1, 1, 0, 0)]
         share = moving_mean(pad(share, ends), 2 * reach + 1, axis)
     return box.paste(share.mul_(2).sub_(1).clamp_(0, 1).mul_(inside))
->>>>>>> speed

@@ -8,11 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-<<<<<<< HEAD
-from qsm_pipeline.numerics.params.unwrap import RomeoParams
-=======
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
->>>>>>> speed
+from qsm_pipeline.numerics.params.unwrap import RomeoParams
 from qsm_pipeline.numerics.unwrap.edge_costs import edge_costs
 from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
 from qsm_pipeline.numerics.unwrap.region_growing import grow
