@@ -206,7 +206,9 @@ class LocalField:
         assert local is not None
         names = ("local_field_ppm", "mask", "brain", "weights")
         volumes = {name: getattr(local, name) for name in names}
-        moved = {k: None if v is None else v.to(device) for k, v in volumes.items()}
+        moved: dict[str, Any] = {
+            k: None if v is None else v.to(device) for k, v in volumes.items()
+        }
         edges = None if self.magnitude is None else _tensor(self.magnitude).to(device)
         return replace(local, **moved), edges
 
