@@ -137,6 +137,7 @@ def _without_alternation(
         )
         warnings.append(
             f"Even echoes differ from odd ones by a smooth phase (spread {spread_rad:.2f} rad), "
-            "so the readout was taken as bipolar, which no sidecar says; --readout decides otherwise"
+            "so the readout was taken as bipolar, which no sidecar says; --readout decides "
+            "otherwise"
         )
     return remove_alternating_phase(phase, alternating, polarity)
