@@ -136,8 +136,8 @@ def _without_alternation(
             "say"
         )
         warnings.append(
-            "Even echoes differ from odd ones by a smooth phase (spread "
-            f"{spread_rad:.2f} rad), so the readout was taken as bipolar, which no sidecar says; "
-            "--readout decides otherwise"
+            f"Even echoes differ from odd ones by a smooth phase (spread {spread_rad:.2f} rad), "
+            "so the readout was taken as bipolar, which no sidecar says; --readout decides "
+            "otherwise"
         )
     return remove_alternating_phase(phase, alternating, polarity)
