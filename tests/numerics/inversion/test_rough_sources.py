@@ -6,7 +6,7 @@ from grids import radius_mm
 
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.operators import DipoleOperator
-from qsm_pipeline.numerics.inversion import InversionProblem
+from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.rough_sources import STRONG_PPM, rough_sources
 
 GRIDS = {
