@@ -108,7 +108,7 @@ def test_every_metric_is_there_and_a_limit_of_the_user_warns(mapped):
 def test_weighted_images_darken_veins_and_say_how_they_were_made(mapped):
     scan, _, out, *_ = mapped
     images = {
-        name: nib.load(out / ff"{NAME}_desc-{name}_T2starw.nii.gz").get_fdata()
+        name: nib.load(out / f"{NAME}_desc-{name}_T2starw.nii.gz").get_fdata()
         for name in ("swi", "tswi", "minip")
     }
     chi = nib.load(out / f"{NAME}_Chimap.nii.gz").get_fdata()
