@@ -157,7 +157,7 @@ class LocalField:
     b0_tesla, echo_time_s : float, optional
         Field strength and (mean) echo time, for methods that fit the complex signal.
     provenance : Provenance
-        What was used and found so far.
+        How the field was made.
 
     Raises
     ------

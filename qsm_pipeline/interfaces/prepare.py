@@ -22,7 +22,7 @@ class ReadRunInputSpec(BaseInterfaceInputSpec):
     """Inputs of `ReadRun`."""
 
     run = traits.Dict(mandatory=True, desc="GreRun.to_dict()")
-    files = traits.List(File(exists=True), desc="files of the run, so that a change is noticed")
+    files = traits.List(File(), desc="files of the run, so that a change is noticed")
 
 
 class ReadRunOutputSpec(TraitedSpec):
