@@ -54,9 +54,7 @@ class CorrectPhase(NumericInterface):
     def _compute(self, folder: Path) -> dict[str, Any]:
         inputs = self.inputs
         corrected = correct_phase(
-            load_scan(
-                inputs, readout=inputs.readout, echo_numbers=self._get("echo_numbers")
-            ),
+            load_scan(inputs, readout=inputs.readout, echo_numbers=self._get("echo_numbers")),
             load_mask(inputs.mask, device=inputs.device),
             remove_offset=inputs.remove_offset,
             params=PhaseOffsetParams(**inputs.params),

@@ -50,8 +50,8 @@ def correct_phase(
     """Remove from the phase what is not proportional to the echo time.
 
     Offsets of slices, the odd/even difference of a bipolar readout, constants of echoes, and last
-    the smooth phase offset (MCPC-3D-S). The difference is removed where the readout is bipolar, and
-    looked for where it is unknown; the others are looked for in every scan.
+    the smooth phase offset (MCPC-3D-S). The difference is removed where the readout is bipolar,
+    and looked for where it is unknown; the others are looked for in every scan.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def correct_phase(
         warnings.append(
             f"Each slice along voxel axis {slices.axis} has a phase offset of its own, as in "
             "two-dimensional acquisitions; it was removed"
-            + ("" if several else " as far as it is not smooth along the slices")
+            + ("" if several else ", and the mean field of each slice with it")
         )
     phase = _without_alternation(replace(scan, phase_rad=phase), mask, facts, warnings)
     if several:
@@ -96,8 +96,8 @@ def correct_phase(
             facts["EchoConstantsRad"] = [round(c, 4) for c in constants]
             listed = ", ".join(f"{c:.2f}" for c in constants)
             warnings.append(
-                f"The echoes differ by constants that grow with no echo time ({listed} rad), as "
-                "after drift or separate scans; they were removed"
+                f"The phase of whole echoes is off the line through the first two ({listed} rad), "
+                "as after drift or in separate scans; these constants were removed"
             )
     if remove_offset and several:
         phase, _ = remove_phase_offset(phase, scan.magnitude, mask, times, grid, params)
@@ -119,7 +119,7 @@ def _without_alternation(
         if declared:
             warnings.append(
                 "The readout is bipolar, but two echoes cannot tell its phase from the field: what "
-                "is linear of it is removed with the background, the rest stays"
+                "is linear goes with the background, the rest stays"
             )
         return phase
     alternating = alternating_phase(
@@ -136,7 +136,7 @@ def _without_alternation(
             "say"
         )
         warnings.append(
-            f"Even echoes differ from odd ones by a smooth phase (spread {spread_rad:.2f} rad), so "
-            "the readout was taken as bipolar, which no sidecar says; --readout decides otherwise"
+            f"Even echoes differ from odd ones by a smooth phase (spread {spread_rad:.2f} rad): "
+            "taken for a bipolar readout, which no sidecar says; --readout decides otherwise"
         )
     return remove_alternating_phase(phase, alternating, polarity)

@@ -72,9 +72,7 @@ class Scan:
         if self.echo_numbers is not None:
             object.__setattr__(self, "echo_numbers", tuple(self.echo_numbers))
             if len(self.echo_numbers) != shape[0]:
-                raise ValueError(
-                    f"Expected {shape[0]} echo_numbers, got {len(self.echo_numbers)}"
-                )
+                raise ValueError(f"Expected {shape[0]} echo_numbers, got {len(self.echo_numbers)}")
         assert self.grid
 
     @cached_property

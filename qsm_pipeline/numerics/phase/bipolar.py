@@ -136,7 +136,9 @@ def _triples(echo_times_s: Sequence[float], polarity: Sequence[int]) -> list[_Tr
                 if 0 < ratio < 1:
                     found.setdefault(_MOST_TIMES + 1, []).append(_Triple((a, b), other, None))
     if not found:  # all of the other polarity come before or after
-        pair = next(p for p in itertools.combinations(echoes, 2) if polarity[p[0]] == polarity[p[1]])
+        pair = next(
+            p for p in itertools.combinations(echoes, 2) if polarity[p[0]] == polarity[p[1]]
+        )
         other = next(e for e in echoes if polarity[e] != polarity[pair[0]])
         return [_Triple(pair, other, None)]
     best = found[min(found)]
