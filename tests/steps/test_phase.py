@@ -171,3 +171,35 @@ def test_unequal_spacing(alternating):
     )
     found = _correct(made, keep=range(4), times=times)
     assert found.provenance.facts["BipolarCorrection"] is (alternating > 0)
+
+
+def _moved(made, echo):
+    """Return the phase with one echo of a head that has moved."""
+    phase = made.phase_rad.clone()
+    voxels = 2 if echo else 5  # the first echo has evolved little
+    phase[echo] = made.phase_rad[echo].roll((voxels, voxels), (0, 1)) + 0.4
+    return phase
+
+
+@pytest.mark.parametrize("echo", range(5))
+@pytest.mark.parametrize("how", ["moved", "noise", "copied"])
+def test_an_echo_that_does_not_fit_is_left_out_as_a_whole(five_echoes, echo, how):
+    made = five_echoes[0.0]
+    phase = _moved(made, echo)
+    if how == "noise":
+        noise = torch.rand(made.brain.shape, generator=torch.Generator().manual_seed(echo))
+        phase[echo] = 6.28 * noise - 3.14
+    elif how == "copied":
+        phase[echo] = made.phase_rad[(echo + 2) % 5]
+    found = _correct(made, phase)
+    assert found.provenance.facts["EchoLeftOut"] == echo + 1
+    assert any(f"Echo {echo + 1} does not fit" in w for w in found.provenance.warnings)
+    plain = _correct(made)
+    assert "EchoLeftOut" not in plain.provenance.facts
+    left = wrap(found.phase_rad[echo] - plain.phase_rad[echo])[made.brain]
+    left = wrap(left - torch.polar(torch.ones_like(left), left).sum().angle())
+    assert float(left.abs().median()) < 0.1
+
+
+def test_a_bipolar_readout_is_no_corrupted_echo(five_echoes):
+    assert "EchoLeftOut" not in _correct(five_echoes[2.5]).provenance.facts
