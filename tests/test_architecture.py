@@ -108,7 +108,7 @@ ROOMS = {
     "numerics.masking": Room("masks and their edges", _CORE, "numpy scipy torch"),
     "numerics.field": Room(
         "unwrapped phase to the total field, its reliability and its error",
-        f"numerics.phase {_CORE}",
+        f"numerics.phase numerics.unwrap {_CORE}",
         "numpy scipy torch",
     ),
     "numerics.phase": Room("offset, polarity, quality", f"numerics.unwrap {_CORE}", "numpy torch"),
