@@ -157,7 +157,11 @@ class LocalField:
     b0_tesla, echo_time_s : float, optional
         Field strength and (mean) echo time, for methods that fit the complex signal.
     provenance : Provenance
+<<<<<<< HEAD
         How the field was made.
+=======
+        What was used and found so far.
+>>>>>>> main
 
     Raises
     ------
@@ -206,7 +210,9 @@ class LocalField:
         assert local is not None
         names = ("local_field_ppm", "mask", "brain", "weights")
         volumes = {name: getattr(local, name) for name in names}
-        moved = {k: None if v is None else v.to(device) for k, v in volumes.items()}
+        moved: dict[str, Any] = {
+            k: None if v is None else v.to(device) for k, v in volumes.items()
+        }
         edges = None if self.magnitude is None else _tensor(self.magnitude).to(device)
         return replace(local, **moved), edges
 

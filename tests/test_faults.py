@@ -67,7 +67,7 @@ def test_the_sound_participants_are_mapped(broken):
     for label in (SOUND, faults.GAP):
         assert f"done sub-{label}" in result.lines
         assert (out / f"sub-{label}/anat/sub-{label}_Chimap.nii.gz").is_file()
-    assert f"note on sub-{faults.GAP}: Echo 2 is not there in any part" in result.lines
+    assert f"warning on sub-{faults.GAP}: Echo 2 is not there in any part" in result.lines
     assert "Echo 2 is not there" in (out / f"sub-{faults.GAP}.html").read_text()
     _check_everything_is_whole(out)
 

@@ -157,6 +157,7 @@ def run_participants(
                     stop_on_first_crash=stop_on_first_crash, write_graph=write_graph,
                 )  # fmt: skip
                 execute(execution, runs, ledger, summary, locks, echo)
+                summary.note_warnings(out_dir)
             write_pages(summary, out_dir, whole=not participant_label)
     echo(f"finished in {time.monotonic() - start:.0f} s")
     return summary.close(out_dir)

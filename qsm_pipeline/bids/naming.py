@@ -195,6 +195,10 @@ OUTPUTS = {
         "Magnitude combined over the echoes.", skull_stripped=False,
     ),
     "r2star": Output("R2starmap", units="1/s", description="Transverse relaxation rate R2*."),
+    "r2star_error": Output(
+        "R2starmap", "uncertainty", units="1/s",
+        description="Standard deviation of the error of R2* from noise.",
+    ),
     "t2star": Output("T2starmap", units="s", description="Transverse relaxation time T2*."),
     "s0": Output("S0map", units="arbitrary", description="Magnitude at echo time zero."),
     "swi": Output(

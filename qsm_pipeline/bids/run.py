@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -69,6 +70,15 @@ class GreRun:
     def prefix(self) -> str:
         """Name shared by all files of the run, such as ``sub-01_ses-a_run-1``."""
         return build_name(self.entities, "")
+
+    @property
+    def echo_numbers(self) -> list[int]:
+        """Numbers of the echoes in their files' names; 1, 2, ... where those do not say."""
+        files = self.phase or self.real
+        found = [re.search(r"_echo-(\d+)_", Path(path).name) for path in files]
+        numbers = [int(match[1]) for match in found if match]
+        complete = len(numbers) == len(self.echo_times_s) and numbers == sorted(set(numbers))
+        return numbers if complete else list(range(1, len(self.echo_times_s) + 1))
 
     @property
     def subject(self) -> str:

@@ -52,7 +52,11 @@ def load_scan(inputs: Any, **options: Any) -> Scan:
 
 def as_dict(provenance: Provenance) -> dict[str, Any]:
     """Return a provenance as nipype hands it on."""
-    return {"parameters": dict(provenance.parameters), "facts": dict(provenance.facts)}
+    return {
+        "parameters": dict(provenance.parameters),
+        "facts": dict(provenance.facts),
+        "warnings": list(provenance.warnings),
+    }
 
 
 class NumericInterface(SimpleInterface):

@@ -19,7 +19,7 @@ from nipype.interfaces.base import (
 
 from qsm_pipeline.bids.derivatives import sidecar, write_output
 from qsm_pipeline.bids.naming import OUTPUTS, output_path
-from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.bids.run import GreRun, doubts
 from qsm_pipeline.numerics.core.units import hz_per_ppm
 
 _STEPS = ("mask", "phase", "unwrap", "fit", "background", "invert")
@@ -40,6 +40,7 @@ class WriteDerivativesInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):
     background_provenance = traits.Dict(usedefault=True)
     invert_provenance = traits.Dict(usedefault=True)
     reference_provenance = traits.Dict(usedefault=True, desc="its facts go to the map alone")
+    relaxation_provenance = traits.Dict(usedefault=True, desc="of R2*, T2* and S0")
     weighting_provenance = traits.Dict(usedefault=True, desc="of susceptibility-weighted images")
     chi = File(exists=True)
     uncertainty = File(desc="ppm")
@@ -52,6 +53,7 @@ class WriteDerivativesInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):
     r2star = File(exists=True)
     t2star = File(exists=True)
     s0 = File(exists=True)
+    r2star_error = File(exists=True)
     swi = File(exists=True)
     minip = File(exists=True)
     tswi = File(exists=True)
@@ -89,10 +91,16 @@ class WriteDerivatives(SimpleInterface):
             steps = _STEPS
             if quantity == "chi":
                 steps = (*steps, "reference")
+            if spec.suffix in ("R2starmap", "T2starmap", "S0map"):
+                steps = (*steps, "relaxation")
             if spec.suffix == "T2starw":
                 steps = (*steps, "weighting")
             used = [getattr(inputs, f"{step}_provenance") for step in steps]
             extra = {key: value for one in used for key, value in one.get("facts", {}).items()}
+            if quantity == "chi":
+                extra["Warnings"] = doubts(inputs.inferred) + [
+                    warning for one in used for warning in one.get("warnings", ())
+                ]
             metadata = sidecar(
                 run,
                 quantity,

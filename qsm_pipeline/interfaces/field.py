@@ -19,6 +19,7 @@ from qsm_pipeline.numerics.field.relaxation import fit_relaxation
 from qsm_pipeline.numerics.params.phase import PhaseOffsetParams
 from qsm_pipeline.steps.methods import methods
 from qsm_pipeline.steps.phase import correct_phase
+from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.scan import READOUTS
 from qsm_pipeline.steps.total_field import fit_total_field
 from qsm_pipeline.steps.unwrapping import unwrap_phase
@@ -32,6 +33,7 @@ class CorrectPhaseInputSpec(ScanInputSpec):
         usedefault=True,
         desc="the odd/even difference is removed if bipolar, and looked for if unknown",
     )
+    echo_numbers = traits.List(traits.Int, desc="from 1; 1, 2, ... by default")
     remove_offset = traits.Bool(True, usedefault=True, desc="MCPC-3D-S")
     params = traits.Dict(usedefault=True, desc="of PhaseOffsetParams")
 
@@ -52,7 +54,7 @@ class CorrectPhase(NumericInterface):
     def _compute(self, folder: Path) -> dict[str, Any]:
         inputs = self.inputs
         corrected = correct_phase(
-            load_scan(inputs, readout=inputs.readout),
+            load_scan(inputs, readout=inputs.readout, echo_numbers=self._get("echo_numbers")),
             load_mask(inputs.mask, device=inputs.device),
             remove_offset=inputs.remove_offset,
             params=PhaseOffsetParams(**inputs.params),
@@ -153,6 +155,8 @@ class FitRelaxationOutputSpec(TraitedSpec):
     r2star = File(exists=True, desc="1/s")
     t2star = File(exists=True, desc="s")
     s0 = File(exists=True, desc="unit of the magnitude")
+    r2star_error = File(exists=True, desc="1/s")
+    provenance = traits.Dict(desc="the bounds, for the sidecar")
 
 
 class FitRelaxation(NumericInterface):
@@ -173,4 +177,8 @@ class FitRelaxation(NumericInterface):
             "r2star": save_tensor(maps.r2star_per_s, like, folder / "r2star.nii"),
             "t2star": save_tensor(maps.t2star_s, like, folder / "t2star.nii"),
             "s0": save_tensor(maps.s0, like, folder / "s0.nii"),
+            "r2star_error": save_tensor(
+                maps.r2star_error_per_s, like, folder / "r2star_error.nii"
+            ),
+            "provenance": as_dict(Provenance(facts=maps.facts())),
         }

@@ -98,8 +98,8 @@ class RunSection:
 
     @property
     def warnings(self) -> list[str]:
-        """What the quality metrics warn of."""
-        return [metric.warning for metric in self.metrics if metric.warning]
+        """What the steps and the quality metrics warn of."""
+        return self.facts.warnings + [m.warning for m in self.metrics if m.warning]
 
     @property
     def run_time(self) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.core.contracts import check_mask
@@ -13,10 +14,12 @@ from qsm_pipeline.numerics.phase.bipolar import (
     FOUND_RAD,
     alternating_phase,
     bipolar_score,
-    equally_spaced,
+    can_be_looked_for,
+    polarities,
     remove_alternating_phase,
 )
-from qsm_pipeline.numerics.phase.offset import remove_phase_offset
+from qsm_pipeline.numerics.phase.constants import SAME_RAD, echo_constants_rad, slice_offsets
+from qsm_pipeline.numerics.phase.offset import remove_phase_offset, wrap
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.scan import Scan
 
@@ -44,9 +47,11 @@ def correct_phase(
     remove_offset: bool = True,
     params: PhaseOffsetParams | None = None,
 ) -> CorrectedPhase:
-    """Remove the odd/even difference of a bipolar readout, then the phase offset (MCPC-3D-S).
+    """Remove from the phase what is not proportional to the echo time.
 
-    The difference is removed where the readout is bipolar, and looked for where it is unknown.
+    Offsets of slices, the odd/even difference of a bipolar readout, constants of echoes, and last
+    the smooth phase offset (MCPC-3D-S). The difference is removed where the readout is bipolar,
+    and looked for where it is unknown; the others are looked for in every scan.
 
     Parameters
     ----------
@@ -63,11 +68,6 @@ def correct_phase(
     -------
     CorrectedPhase
         The phase and what was removed of it.
-
-    Raises
-    ------
-    ValueError
-        If a readout that is declared bipolar cannot be corrected.
     """
     check_mask("mask", mask, scan.grid.shape, empty=False)
     params = params or PhaseOffsetParams()
@@ -75,23 +75,69 @@ def correct_phase(
     several = len(times) > 1
     facts: dict[str, Any] = {"PhaseOffsetRemoval": "none", "BipolarCorrection": False}
     parameters: dict[str, Any] = {}
+    warnings: list[str] = []
     if not several:
         facts["PhaseOffsetRemoval"] = "none: a single echo cannot tell it from the field"
-    declared = scan.readout == "bipolar"
-    if declared or (scan.readout == "unknown" and equally_spaced(times)):
-        alternating = alternating_phase(phase, scan.magnitude, mask, times, grid)
-        spread_rad = bipolar_score(alternating, mask)
-        facts["BipolarPhaseSpreadRad"] = spread_rad
-        if declared or spread_rad > FOUND_RAD:
-            phase = remove_alternating_phase(phase, alternating)
-            facts["BipolarCorrection"] = True
-        if not declared and spread_rad > FOUND_RAD:
-            facts["BipolarReadout"] = (
-                "Found in the phase, whose even echoes differ from the odd ones; the sidecar "
-                "does not say"
+    slices = slice_offsets(phase, scan.magnitude, mask, times)
+    if slices is not None:
+        phase = slices.remove(phase)
+        facts["SliceOffsetsAxis"] = slices.axis
+        warnings.append(
+            f"Each slice along voxel axis {slices.axis} has a phase offset of its own, as in "
+            "two-dimensional acquisitions; it was removed"
+            + ("" if several else " as far as it is not smooth along the slices")
+        )
+    phase = _without_alternation(replace(scan, phase_rad=phase), mask, facts, warnings)
+    if several:
+        constants = echo_constants_rad(phase, scan.magnitude, mask, times)
+        if max(abs(c) for c in constants) > SAME_RAD:
+            column = torch.tensor(constants, dtype=phase.dtype, device=phase.device)
+            phase = wrap(phase - column[:, None, None, None])
+            facts["EchoConstantsRad"] = [round(c, 4) for c in constants]
+            listed = ", ".join(f"{c:.2f}" for c in constants)
+            warnings.append(
+                f"The echoes differ by constants that grow with no echo time ({listed} rad), as "
+                "after drift or separate scans; they were removed"
             )
     if remove_offset and several:
         phase, _ = remove_phase_offset(phase, scan.magnitude, mask, times, grid, params)
         facts["PhaseOffsetRemoval"] = f"MCPC-3D-S, Gaussian of {params.sigma_mm:g} mm"
         parameters["PhaseOffsetParameters"] = asdict(params)
-    return CorrectedPhase(phase, Provenance(parameters, facts))
+    return CorrectedPhase(phase, Provenance(parameters, facts, tuple(warnings)))
+
+
+def _without_alternation(
+    scan: Scan, mask: Tensor, facts: dict[str, Any], warnings: list[str]
+) -> Tensor:
+    """Return the phase without the odd/even difference of a bipolar readout."""
+    phase, times = scan.phase_rad, scan.echo_times_s
+    polarity = polarities(len(times), scan.echo_numbers)
+    declared = scan.readout == "bipolar"
+    if scan.readout == "monopolar" or len(set(polarity)) < 2:
+        return phase
+    if not can_be_looked_for(polarity):
+        if declared:
+            warnings.append(
+                "The readout is bipolar, but two echoes cannot tell its phase from the field: "
+                "what is linear of it is removed with the background, the rest stays"
+            )
+        return phase
+    alternating = alternating_phase(
+        phase, scan.magnitude, mask, times, scan.grid, polarity=polarity
+    )
+    spread_rad = bipolar_score(alternating, mask)
+    facts["BipolarPhaseSpreadRad"] = spread_rad
+    if not declared and spread_rad <= FOUND_RAD:
+        return phase
+    facts["BipolarCorrection"] = True
+    if not declared:
+        facts["BipolarReadout"] = (
+            "Found in the phase, whose even echoes differ from the odd ones; the sidecar does not "
+            "say"
+        )
+        warnings.append(
+            "Even echoes differ from odd ones by a smooth phase (spread "
+            f"{spread_rad:.2f} rad), so the readout was taken as bipolar, which no sidecar says; "
+            "--readout decides otherwise"
+        )
+    return remove_alternating_phase(phase, alternating, polarity)

@@ -17,11 +17,18 @@ class Provenance:
         Methods by name and the numbers that they really used; units stand in the names.
     facts : mapping
         What was decided or found in the data.
+    warnings : tuple of str
+        What people have to know before they use the result, one sentence each.
     """
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def __or__(self, other: Provenance) -> Provenance:
         """Return both; the other one wins where both speak."""
-        return Provenance({**self.parameters, **other.parameters}, {**self.facts, **other.facts})
+        return Provenance(
+            {**self.parameters, **other.parameters},
+            {**self.facts, **other.facts},
+            (*self.warnings, *other.warnings),
+        )

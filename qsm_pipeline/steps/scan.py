@@ -38,6 +38,8 @@ class Scan:
         Voxel to scanner mm; B0 is along the scanner's third axis.
     readout : {"unknown", "monopolar", "bipolar"}
         Whether even echoes were read in the other direction.
+    echo_numbers : sequence of int, length E, optional
+        From 1, where some are missing; 1 to E by default.
 
     Raises
     ------
@@ -51,6 +53,7 @@ class Scan:
     b0_tesla: float
     affine: np.ndarray
     readout: str = "unknown"
+    echo_numbers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "echo_times_s", tuple(float(t) for t in self.echo_times_s))
@@ -66,6 +69,10 @@ class Scan:
             raise ValueError(f"Expected an affine of shape (4, 4), got {np.shape(self.affine)}")
         if self.readout not in READOUTS:
             raise ValueError(f"Expected a readout of {', '.join(READOUTS)}, got {self.readout!r}")
+        if self.echo_numbers is not None:
+            object.__setattr__(self, "echo_numbers", tuple(self.echo_numbers))
+            if len(self.echo_numbers) != shape[0]:
+                raise ValueError(f"Expected {shape[0]} echo_numbers, got {len(self.echo_numbers)}")
         assert self.grid
 
     @cached_property

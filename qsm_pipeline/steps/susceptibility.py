@@ -16,6 +16,7 @@ from qsm_pipeline.numerics.field.reliability import rim_weight
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.maps.unsure import widened_error_ppm
 from qsm_pipeline.numerics.params.field import RimWeightParams
+from qsm_pipeline.numerics.quality.sign import INVERTED, asymmetry
 from qsm_pipeline.steps import methods as registry
 from qsm_pipeline.steps.local_field import LocalField
 from qsm_pipeline.steps.provenance import Provenance
@@ -127,6 +128,18 @@ def invert_dipole(
     if uncertainty is not None:
         uncertainty = widened_error_ppm(uncertainty, result.chi_ppm, strong, unknown) * mask
     unsure = strong | unknown
+    warnings: tuple[str, ...] = ()
+    evidence = asymmetry(result.chi_ppm, known & ~strong) if local.measured else None
+    if evidence is not None and evidence < INVERTED:
+        warnings = (
+            "What should be veins and nuclei is diamagnetic, so the sign of the phase is probably "
+            "the wrong one: check Manufacturer in the sidecars, and the conversion",
+        )
     return SusceptibilityMap(
-        result.chi_ppm, mask, local.grid, uncertainty, unsure, Provenance(parameters)
+        result.chi_ppm,
+        mask,
+        local.grid,
+        uncertainty,
+        unsure,
+        Provenance(parameters, warnings=warnings),
     )

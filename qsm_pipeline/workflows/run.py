@@ -185,7 +185,10 @@ def init_run_wf(
             (read, decay, [("magnitude", "magnitude")]),
             (brain, decay, [("mask", "mask")]),
             (decay, zero, [("r2star", "r2star")]),
-            (decay, write, [("r2star", "r2star"), ("t2star", "t2star"), ("s0", "s0")]),
+            (decay, write, [
+                ("r2star", "r2star"), ("t2star", "t2star"), ("s0", "s0"),
+                ("r2star_error", "r2star_error"), ("provenance", "relaxation_provenance"),
+            ]),
         ])  # fmt: skip
     add_figures(workflow, node, out_dir=str(out_dir), run=run.to_dict())
     add_quality(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -19,12 +20,12 @@ from qsm_pipeline.numerics.quality.streaking import streaking_index
 from qsm_pipeline.numerics.quality.unwrapping import incongruence_rad, jumps_percent
 
 _WHOLE_HEAD_MM = 120.0
-"""Narrower volumes hold no whole brain, so the volume of their mask is not judged."""
+"""Narrower volumes hold no whole brain, so the volume of their mask is not checked."""
 
 
 @dataclass(frozen=True)
 class Assessed:
-    """What a run is judged by.
+    """The data that the quality of a run is computed from.
 
     Parameters
     ----------
@@ -93,7 +94,9 @@ def _cut(run: Assessed) -> Assessed:
     if not masks.any():
         return run
     box = BoundingBox.of(masks, run.grid, margin=1)
-    volumes = {k: box.cut(v) for k, v in vars(run).items() if isinstance(v, Tensor)}
+    volumes: dict[str, Any] = {
+        k: box.cut(v) for k, v in vars(run).items() if isinstance(v, Tensor)
+    }
     return replace(run, grid=box.inner, **volumes)
 
 
