@@ -93,6 +93,7 @@ class Scan:
     affine: np.ndarray
     readout: str = "unknown"
     mask: Array | None = None
+    echo_numbers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         grid = self._scan.grid
@@ -103,7 +104,7 @@ class Scan:
     def _scan(self) -> steps_scan.Scan:
         return steps_scan.Scan(
             _tensor(self.phase_rad), _tensor(self.magnitude), tuple(self.echo_times_s),
-            self.b0_tesla, self.affine, self.readout,
+            self.b0_tesla, self.affine, self.readout, self.echo_numbers,
         )  # fmt: skip
 
 
@@ -157,11 +158,7 @@ class LocalField:
     b0_tesla, echo_time_s : float, optional
         Field strength and (mean) echo time, for methods that fit the complex signal.
     provenance : Provenance
-<<<<<<< HEAD
         How the field was made.
-=======
-        What was used and found so far.
->>>>>>> main
 
     Raises
     ------
@@ -288,7 +285,7 @@ def read_run(bids_dir: str | Path, participant: str, session: str | None = None)
         magnitude = np.repeat(loaded.valid_mask[None].astype(np.float32), len(loaded.phase_rad), 0)
     return Scan(
         loaded.phase_rad, magnitude, loaded.echo_times_s, loaded.b0_tesla, loaded.affine,
-        run.readout, loaded.mask,
+        run.readout, loaded.mask, tuple(run.echo_numbers),
     )  # fmt: skip
 
 

@@ -64,11 +64,7 @@ def test_phase_that_steps_by_more_than_a_quarter_turn_is_not_trusted_nor_what_li
     field[12:] = step_rad * torch.pi / (rad_per_s_per_ppm(3.0) * 0.004)
     mask = torch.zeros(field.shape, dtype=torch.bool)
     mask[:17] = True
-<<<<<<< HEAD
     trusted = find_trust(field, mask, 0.004, 3.0, mask.float()).mask
-=======
-    trusted = find_trust(field, mask, 0.004, 3.0, torch.ones_like(field)).mask
->>>>>>> main
     assert torch.equal(trusted.sum(0), torch.full((6, 5), kept))
     assert trusted[:kept].all()
 
