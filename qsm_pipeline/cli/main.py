@@ -76,6 +76,14 @@ EXIT_USAGE = 2
     help="Map the reliable voxels first, then fill the rest from the whole mask; needs a "
     "background method that does not erode the mask.",
 )
+@click.option(
+    "--readout",
+    type=click.Choice(["auto", "monopolar", "bipolar"]),
+    default="auto",
+    show_default=True,
+    help="Whether even echoes were read in the other direction: as the sidecars say or the phase "
+    "shows, or as you know better.",
+)
 @method_option("unwrap")
 @method_option("field_fit")
 @method_option("background")

@@ -19,6 +19,7 @@ from qsm_pipeline.numerics.phase.bipolar import (
     remove_alternating_phase,
 )
 from qsm_pipeline.numerics.phase.constants import SAME_RAD, echo_constants_rad, slice_offsets
+from qsm_pipeline.numerics.phase.corrupted import corrupted_echo, predicted_echo
 from qsm_pipeline.numerics.phase.offset import remove_phase_offset, wrap
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.scan import Scan
@@ -71,6 +72,9 @@ def correct_phase(
     """
     check_mask("mask", mask, scan.grid.shape, empty=False)
     params = params or PhaseOffsetParams()
+    bad = corrupted_echo(scan.phase_rad, scan.magnitude, mask, scan.echo_times_s)
+    if bad is not None and not _alone_in_polarity(scan, bad):
+        return _without_echo(scan, mask, bad, params)
     phase, grid, times = scan.phase_rad, scan.grid, scan.echo_times_s
     several = len(times) > 1
     facts: dict[str, Any] = {"PhaseOffsetRemoval": "none", "BipolarCorrection": False}
@@ -85,7 +89,7 @@ def correct_phase(
         warnings.append(
             f"Each slice along voxel axis {slices.axis} has a phase offset of its own, as in "
             "two-dimensional acquisitions; it was removed"
-            + ("" if several else " as far as it is not smooth along the slices")
+            + ("" if several else ", and the mean field of each slice with it")
         )
     phase = _without_alternation(replace(scan, phase_rad=phase), mask, facts, warnings)
     if several:
@@ -96,14 +100,43 @@ def correct_phase(
             facts["EchoConstantsRad"] = [round(c, 4) for c in constants]
             listed = ", ".join(f"{c:.2f}" for c in constants)
             warnings.append(
-                f"The echoes differ by constants that grow with no echo time ({listed} rad), as "
-                "after drift or separate scans; they were removed"
+                f"The phase of whole echoes is off the line through the first two ({listed} rad), "
+                "as after drift or in separate scans; these constants were removed"
             )
     if remove_offset and several:
         phase, _ = remove_phase_offset(phase, scan.magnitude, mask, times, grid, params)
         facts["PhaseOffsetRemoval"] = f"MCPC-3D-S, Gaussian of {params.sigma_mm:g} mm"
         parameters["PhaseOffsetParameters"] = asdict(params)
     return CorrectedPhase(phase, Provenance(parameters, facts, tuple(warnings)))
+
+
+def _alone_in_polarity(scan: Scan, echo: int) -> bool:
+    """Return whether an echo may be off because it alone was read in the other direction."""
+    polarity = polarities(len(scan.echo_times_s), scan.echo_numbers)
+    return scan.readout != "monopolar" and polarity.count(polarity[echo]) == 1
+
+
+def _without_echo(scan: Scan, mask: Tensor, bad: int, params: PhaseOffsetParams) -> CorrectedPhase:
+    """Correct the other echoes, and put what they say in the place of the one that is left out."""
+    kept = [echo for echo in range(len(scan.echo_times_s)) if echo != bad]
+    times = tuple(scan.echo_times_s[echo] for echo in kept)
+    numbers = scan.echo_numbers or tuple(range(1, len(scan.echo_times_s) + 1))
+    rest = replace(
+        scan, phase_rad=scan.phase_rad[kept], magnitude=scan.magnitude[kept], echo_times_s=times,
+        echo_numbers=tuple(numbers[echo] for echo in kept),
+    )  # fmt: skip
+    corrected = correct_phase(rest, mask, params=params)
+    phase = torch.empty_like(scan.phase_rad)
+    phase[kept] = corrected.phase_rad
+    phase[bad] = predicted_echo(
+        corrected.phase_rad, rest.magnitude, mask, times, scan.grid, scan.echo_times_s[bad]
+    )
+    said = (
+        f"Echo {numbers[bad]} does not fit the others, as after motion or with damaged data; it "
+        "was left out of the field"
+    )
+    facts = Provenance(facts={"EchoLeftOut": numbers[bad]}, warnings=(said,))
+    return CorrectedPhase(phase, corrected.provenance | facts)
 
 
 def _without_alternation(
@@ -119,7 +152,7 @@ def _without_alternation(
         if declared:
             warnings.append(
                 "The readout is bipolar, but two echoes cannot tell its phase from the field: "
-                "what is linear of it is removed with the background, the rest stays"
+                "what is linear goes with the background, and the rest stays"
             )
         return phase
     alternating = alternating_phase(
@@ -136,8 +169,7 @@ def _without_alternation(
             "say"
         )
         warnings.append(
-            "Even echoes differ from odd ones by a smooth phase (spread "
-            f"{spread_rad:.2f} rad), so the readout was taken as bipolar, which no sidecar says; "
-            "--readout decides otherwise"
+            f"Even echoes differ from odd ones by a smooth phase (spread {spread_rad:.2f} rad): "
+            "taken for a bipolar readout, which no sidecar says; --readout decides otherwise"
         )
     return remove_alternating_phase(phase, alternating, polarity)

@@ -40,6 +40,7 @@ def init_run_wf(
     mask_method: str = "deepbet",
     mask_refinement: str = "phase-quality",
     two_pass: bool = False,
+    readout: str = "auto",
     unwrap: str = "romeo",
     field_fit: str = "weighted",
     background: str = "lbv-pdf",
@@ -64,6 +65,9 @@ def init_run_wf(
         Derivatives data set.
     mask_method, mask_refinement, unwrap, field_fit, background, inversion, reference : str
         Methods, by the names of their registries.
+    readout : {"auto", "monopolar", "bipolar"}
+        Whether even echoes were read in the other direction; by default what the sidecars say, or
+        what is found in the phase where they do not.
     two_pass : bool
         Map the reliable voxels alone first, and fill the rest from the whole mask.
     background_params, inversion_params : mapping, optional
@@ -108,7 +112,14 @@ def init_run_wf(
         MaskBrain, nodes.MASK, method=mask_method, refinement=mask_refinement, two_pass=two_pass,
         label=run.prefix, **echoes,
     )  # fmt: skip
-    correct = node(CorrectPhase, nodes.CORRECT, readout=run.readout, **echoes, **common)
+    correct = node(
+        CorrectPhase,
+        nodes.CORRECT,
+        readout=run.readout if readout == "auto" else readout,
+        echo_numbers=run.echo_numbers,
+        **echoes,
+        **common,
+    )
     unwrapping = node(UnwrapPhase, nodes.UNWRAP, method=unwrap, **echoes, **common)
     fit = node(FitField, nodes.FIT, method=field_fit, **echoes, **common)
 

@@ -58,7 +58,7 @@ def slice_offsets(
     mask : torch.Tensor, shape (X, Y, Z), bool
         Where there is signal.
     echo_times_s : tuple of float, length E
-        Echo times. Of a single echo only what is not smooth along the slices is found.
+        Echo times. Of a single echo the mean field of each slice goes with its offset.
 
     Returns
     -------
@@ -83,8 +83,6 @@ def slice_offsets(
         count = both.sum(others)
         used = (count > _FEWEST * count.max()) & (mean.abs() > 0)
         steps = torch.where(used, mean.angle(), 0.0)
-        if not several:
-            steps = wrap(steps - _running_median(steps))
         bends = wrap(torch.diff(steps))[used[1:] & used[:-1]]
         if bends.numel() < 3:
             continue
@@ -93,12 +91,6 @@ def slice_offsets(
             offsets = torch.cat([steps.new_zeros(1), steps.cumsum(0)])
             best = rough, SliceOffsets(axis, offsets)
     return best[1] if best else None
-
-
-def _running_median(steps: Tensor, width: int = 5) -> Tensor:
-    """Return the circular mean direction of the neighbours, the nearest ``width`` of them."""
-    padded = torch.nn.functional.pad(steps[None, None], [width // 2] * 2, mode="replicate")[0, 0]
-    return padded.unfold(0, width, 1).median(-1).values
 
 
 def echo_constants_rad(
