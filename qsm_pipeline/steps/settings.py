@@ -7,10 +7,10 @@ from typing import Any
 from qsm_pipeline.steps.methods import STAGES, default
 
 METHOD_DEFAULTS: dict[str, Any] = {
-    "readout": "auto",
     **{stage.setting: default(stage.name) for stage in STAGES if stage.setting},
     **{stage.table: None for stage in STAGES if stage.table},
     "two_pass": False,
+    "readout": "auto",
     "derive": False,
     "quality_limits": None,
     "atlas": None,

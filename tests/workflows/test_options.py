@@ -55,8 +55,8 @@ def test_every_choice_builds_its_graph(runs, tmp_path, chosen):
 
 
 def test_there_are_choices_for_every_step():
-    stages = ("readout", "mask_method", "mask_refinement", "unwrap", "field_fit", "background", "inversion",
-              "reference")  # fmt: skip
+    stages = ("mask_method", "mask_refinement", "readout", "unwrap", "field_fit", "background",
+              "inversion", "reference")  # fmt: skip
     assert {name for choice in CHOICES for name in choice} == set(stages)
     assert len(CHOICES) > 20
 
