@@ -68,6 +68,8 @@ class Scan:
         Whether even echoes were read in the other direction.
     mask : array of bool, shape (X, Y, Z), optional
         A brain mask of your own, which is used unchanged.
+    echo_numbers : sequence of int, optional
+        Of each echo, from 1, where some are missing; they decide its polarity.
 
     Raises
     ------

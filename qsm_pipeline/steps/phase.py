@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.core.contracts import check_mask
+from qsm_pipeline.numerics.field.corrupted import corrupted_echo, predicted_echo
 from qsm_pipeline.numerics.params.phase import PhaseOffsetParams
 from qsm_pipeline.numerics.phase.bipolar import (
     FOUND_RAD,
@@ -19,7 +20,6 @@ from qsm_pipeline.numerics.phase.bipolar import (
     remove_alternating_phase,
 )
 from qsm_pipeline.numerics.phase.constants import SAME_RAD, echo_constants_rad, slice_offsets
-from qsm_pipeline.numerics.phase.corrupted import corrupted_echo, predicted_echo
 from qsm_pipeline.numerics.phase.offset import remove_phase_offset, wrap
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.scan import Scan
