@@ -157,6 +157,8 @@ class LocalField:
         Background removal made the field; False for a simulated field without background.
     b0_tesla, echo_time_s : float, optional
         Field strength and (mean) echo time, for methods that fit the complex signal.
+    provenance : Provenance
+        What was used and found so far.
 
     Raises
     ------

@@ -97,10 +97,10 @@ ROOMS = {
     ),
     "io": Room("NIfTI volumes and locks", "numerics.core", "nibabel numpy torch"),
     "numerics.quality": Room(
-        "numbers that tell whether a map can be trusted", f"numerics.field {_CORE}", "torch"
+        "numbers that tell whether a map can be trusted", f"numerics.field {_CORE}", "scipy torch"
     ),
     "numerics.simulate": Room("heads and their raw scans", _CORE, "numpy torch"),
-    "numerics.maps": Room("what is made of a map", _CORE, "torch"),
+    "numerics.maps": Room("what is made of a map", _CORE, "numpy scipy torch"),
     "numerics.inversion": Room(
         "local field to susceptibility", f"numerics.field {_CORE}", "torch"
     ),

@@ -10,7 +10,7 @@ import pytest
 from qsm_pipeline.app.checks import check_methods
 from qsm_pipeline.app.settings import read_mapping
 from qsm_pipeline.cli.main import main
-from qsm_pipeline.engine.runner import check_plugin
+from qsm_pipeline.engine.plugins import check_plugin
 from qsm_pipeline.steps.settings import METHOD_DEFAULTS
 
 pytestmark = pytest.mark.command

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qsm_pipeline.app.record import Problem, RunState
 from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.bids.run import Collection, GreRun, Skipped, doubts
 from qsm_pipeline.engine.failures import Failure
-from qsm_pipeline.engine.runner import Outcome
 from qsm_pipeline.reports.facts import read_sidecar, warnings_of
-from qsm_pipeline.workflows.run import node_name
+from qsm_pipeline.steps.nodes import NODES, WRITE
+from qsm_pipeline.workflows.names import node_name
+
+if TYPE_CHECKING:
+    from qsm_pipeline.engine.runner import Outcome
 
 
 class Summary:
@@ -71,7 +75,7 @@ class Summary:
         for run in self.found.runs:
             if run not in unfinished:
                 self._before.add(run.prefix)
-                self._echo(f"done {run.prefix} before; nothing it was made from has changed")
+                self._echo(f"{run.prefix}: already processed, inputs unchanged, skipped")
 
     def note_outcome(self, outcome: Outcome, workflow: str) -> None:
         """Take in how the workflow of that name ended."""
@@ -87,7 +91,7 @@ class Summary:
         for run in self.found.runs:
             if run.prefix in self._problems or run.prefix in self._before:
                 continue
-            if f"{workflow}.{node_name(run)}.write" in outcome.finished:
+            if f"{workflow}.{node_name(run)}.{WRITE.name}" in outcome.finished:
                 self._echo(f"done {run.prefix}")
             else:
                 self._fail(run.prefix, Problem("was not run to its end after another failure"))
@@ -165,7 +169,7 @@ def _telling(failures: Sequence[Failure]) -> list[Failure]:
     told: dict[str, Failure] = {}
     rest = []
     for failure in failures:
-        if failure.node.startswith(("draw_", "write_")):
+        if NODES.get(failure.node, WRITE).optional:
             told.setdefault(failure.run, failure)
         else:
             rest.append(failure)

@@ -7,10 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bids.layout import BIDSLayout
-
 from qsm_pipeline.bids import metadata as md
-from qsm_pipeline.bids.layout import participants
+from qsm_pipeline.bids.layout import Index, participants
 from qsm_pipeline.bids.masks import find_mask
 from qsm_pipeline.bids.naming import (
     ENTITY_ORDER,
@@ -23,7 +21,6 @@ from qsm_pipeline.bids.near_misses import near_misses
 from qsm_pipeline.bids.run import Collection, GreRun, Skipped
 from qsm_pipeline.bids.segmentations import find_segmentation
 from qsm_pipeline.bids.selection import (
-    SUFFIXES,
     Filters,
     checked_filters,
     known_labels,
@@ -48,7 +45,7 @@ _Groups = dict[_Key, list[tuple[dict[str, str], Path]]]
 
 
 def collect_runs(
-    layout: BIDSLayout,
+    index: Index,
     participant_labels: Sequence[str] | None = None,
     session_labels: Sequence[str] | None = None,
     bids_filters: Mapping[str, Any] | None = None,
@@ -59,7 +56,7 @@ def collect_runs(
 
     Parameters
     ----------
-    layout : bids.layout.BIDSLayout
+    index : Index
         From `qsm_pipeline.bids.layout.index`.
     participant_labels, session_labels : sequence of str, optional
         With or without ``sub-`` and ``ses-``; all if not given.
@@ -83,7 +80,7 @@ def collect_runs(
     ConfigError
         If a filter cannot be understood.
     """
-    bids_dir = Path(str(layout.root))
+    bids_dir = index.root
     everybody = participants(bids_dir)
     subjects = known_labels(participant_labels, "sub", everybody, bids_dir)
     left_out = [
@@ -92,7 +89,7 @@ def collect_runs(
         if subject not in subjects
     ]
     filters = checked_filters(bids_filters or {})
-    groups, skipped, sessions = _groups(layout, bids_dir, subjects)
+    groups, skipped, sessions = _groups(index, subjects)
     if session_labels:
         wanted = known_labels(session_labels, "ses", sorted(sessions), bids_dir)
         for key in [k for k in groups if dict(k[1]).get("ses") not in wanted]:
@@ -126,7 +123,7 @@ def collect_runs(
                 f"sub-{subject}",
                 "No gradient-echo image (MEGRE or T2starw) was found in its anat folders"
                 + (" with the filters given" if filters or session_labels else "")
-                + _stale(layout)
+                + _stale(index)
                 + near_misses(bids_dir / f"sub-{subject}"),
                 subject,
             )
@@ -142,37 +139,30 @@ def _with_segmentation(run: GreRun, derivatives: Sequence[Path]) -> GreRun:
     return replace(run, segmentation=asdict(found)) if found else run
 
 
-def _stale(layout: BIDSLayout) -> str:
+def _stale(index: Index) -> str:
     """Return what to think of where the index was made before."""
-    database = layout.connection_manager.database_file
-    return f", by the index {database}; delete it if it is older than the data" if database else ""
+    if index.database is None:
+        return ""
+    return f", by the index {index.database}; delete it if it is older than the data"
 
 
-def _groups(
-    layout: BIDSLayout,
-    bids_dir: Path,
-    subjects: Sequence[str],
-) -> tuple[_Groups, list[Skipped], set[str]]:
+def _groups(index: Index, subjects: Sequence[str]) -> tuple[_Groups, list[Skipped], set[str]]:
     groups: _Groups = {}
     skipped: list[Skipped] = []
     sessions: set[str] = set()
-    found = layout.get(
-        suffix=list(SUFFIXES), extension=[".nii", ".nii.gz"], return_type="filename"
-    )
-    for text in sorted(found):
-        path = Path(text)
-        in_folder = path.relative_to(bids_dir).parts[0].removeprefix("sub-")
+    for path in index.images:
+        in_folder = path.relative_to(index.root).parts[0].removeprefix("sub-")
         if in_folder not in subjects:
             continue
         try:
             name = parse_name(path.name)
         except ValueError as err:
-            skipped.append(Skipped(text, str(err), in_folder))
+            skipped.append(Skipped(str(path), str(err), in_folder))
             continue
         if name.entities.get("sub") != in_folder:
             skipped.append(
                 Skipped(
-                    text,
+                    str(path),
                     f"The name says sub-{name.entities.get('sub')}, the folder sub-{in_folder}",
                     in_folder,
                 )
@@ -285,7 +275,8 @@ def _by_part_and_echo(
         number = entities.get("echo", "1")
         if not (number.isascii() and number.isdecimal() and len(number) <= _MAX_ECHO_DIGITS):
             raise BIDSInputError(
-                f"{path.name}: echo-{number} is not a number of at most {_MAX_ECHO_DIGITS} digits"
+                f"{path.name}: echo-{number} is not a number of at most {_MAX_ECHO_DIGITS} "
+                "digits; name the echoes echo-1, echo-2, ... in the order of their times"
             )
         echo = int(entities["echo"]) if "echo" in entities else None
         of_part = files.setdefault(_PART_NAMES[label or "mag"], {})

@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def _told(command: Callable[..., None]) -> Callable[..., None]:
-    """End with one sentence where the user can help."""
+    """Turn the errors that a user can mend into one sentence and exit status 1."""
 
     @functools.wraps(command)
     def told(**arguments: Any) -> None:
@@ -45,15 +45,29 @@ def _training_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add what ``train`` and ``finetune`` have in common."""
     for option in reversed(
         (
-            click.option("--out", type=_OUT, required=True, help="Checkpoint, logs, generator."),
+            click.option(
+                "--out",
+                type=_OUT,
+                required=True,
+                help="Folder for the checkpoint, the logs and the generator.",
+            ),
             click.option(
                 "--data", type=_OUT, default="cycleqsm-brains", help="Pool of random brains."
             ),
-            click.option("--pool-seed", type=click.IntRange(0), default=0, help="Of that pool."),
+            click.option(
+                "--pool-seed",
+                type=click.IntRange(0),
+                default=0,
+                help="Random seed of the brain pool.",
+            ),
             click.option("--maps", type=_FOLDER, help="Derivatives with maps, not random brains."),
-            click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out."),
+            click.option("--resume", is_flag=True, help="Continue from the checkpoint in --out."),
             click.option("--device", default="auto", help="auto or a torch device."),
-            click.option("--steps", type=click.IntRange(1), help="Instead of the preset's."),
+            click.option(
+                "--steps",
+                type=click.IntRange(1),
+                help="Number of training steps.  [default: that of the preset]",
+            ),
             click.option(
                 "--workers", type=click.IntRange(0), default=0, help="Processes that draw samples."
             ),
@@ -66,7 +80,9 @@ def _training_options(command: Callable[..., None]) -> Callable[..., None]:
 @main.command()
 @click.argument("data_dir", type=_OUT)
 @click.option("--brains", type=click.IntRange(2, 1000), default=60)
-@click.option("--seed", type=click.IntRange(0), default=0, help="Another gives other brains.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, help="Each seed gives a different set of brains."
+)
 @_told
 def prepare(data_dir: Path, brains: int, seed: int) -> None:
     """Make the pool of random brains in DATA_DIR; those that exist are kept."""

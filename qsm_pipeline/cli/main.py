@@ -73,8 +73,8 @@ EXIT_USAGE = 2
 @click.option(
     "--two-pass",
     is_flag=True,
-    help="Map reliable voxels first, then fill the rest from the whole mask; with a background "
-    "method that does not erode the mask.",
+    help="Map the reliable voxels first, then fill the rest from the whole mask; needs a "
+    "background method that does not erode the mask.",
 )
 @click.option(
     "--readout",
@@ -93,7 +93,7 @@ EXIT_USAGE = 2
 @click.option(
     "--atlas",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Labels of regions in the space of a template, for who has no segmentation.",
+    help="Atlas label image in template space; used for participants without a segmentation.",
 )
 @click.option(
     "--atlas-template",
@@ -174,8 +174,6 @@ def main(context: click.Context, **arguments: Any) -> None:
     try:
         check_current_folder()
         make_caches_writable()
-        import qsm_pipeline.engine.nipype_defaults  # noqa: F401, before anything that imports nipype
-
         if group:
             from qsm_pipeline.app.group import run_group as run
         else:

@@ -1,4 +1,4 @@
-"""The nodes that judge a run and write what they found."""
+"""Nodes that compute and write the quality metrics of a run."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ METHOD_DEFAULTS: dict[str, Any] = {
     **{stage.setting: default(stage.name) for stage in STAGES if stage.setting},
     **{stage.table: None for stage in STAGES if stage.table},
     "two_pass": False,
+    "readout": "auto",
     "derive": False,
     "quality_limits": None,
     "atlas": None,

@@ -20,6 +20,8 @@ from qsm_pipeline.interfaces.susceptibility import (
     RemoveBackground,
 )
 from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
+from qsm_pipeline.steps import nodes
+from qsm_pipeline.steps.nodes import NodeKind
 from qsm_pipeline.workflows.extras import (
     add_quality,
     add_regions,
@@ -28,11 +30,7 @@ from qsm_pipeline.workflows.extras import (
 )
 from qsm_pipeline.workflows.figures import add_figures
 from qsm_pipeline.workflows.memory import node_memory_gb, volume_size_gb
-
-
-def node_name(run: GreRun) -> str:
-    """Return the name of the workflow of a run, which nipype wants to be alphanumeric."""
-    return run.prefix.replace("-", "_").replace("+", "_") + "_wf"
+from qsm_pipeline.workflows.names import node_name
 
 
 def init_run_wf(
@@ -102,47 +100,43 @@ def init_run_wf(
     echoes = {"echo_times_s": times, "b0_tesla": run.b0_tesla}
     volume_gb = volume_size_gb(run)
 
-    def node(interface: Any, name: str, **inputs: Any) -> Node:
-        serial = name.split("_")[0] in ("read", "write", "draw")
-        alone = serial or (on_gpu and "device" in inputs)
+    def node(interface: Any, kind: NodeKind, **inputs: Any) -> Node:
+        alone = kind.serial or (on_gpu and "device" in inputs)
         return Node(
-            interface(**inputs), name=name, n_procs=1 if alone else omp_nthreads,
-            mem_gb=node_memory_gb(name, volume_gb, len(times)),
+            interface(**inputs), name=kind.name, n_procs=1 if alone else omp_nthreads,
+            mem_gb=node_memory_gb(kind, volume_gb, len(times)),
         )  # fmt: skip
 
-    read = node(ReadRun, "read", run=run.to_dict(), files=list(run.files))
+    read = node(ReadRun, nodes.READ, run=run.to_dict(), files=list(run.files))
     brain = node(
-        MaskBrain, "mask", method=mask_method, refinement=mask_refinement, two_pass=two_pass,
+        MaskBrain, nodes.MASK, method=mask_method, refinement=mask_refinement, two_pass=two_pass,
         label=run.prefix, **echoes,
     )  # fmt: skip
     correct = node(
-        CorrectPhase,
-        "correct",
-        readout=run.readout if readout == "auto" else readout,
-        echo_numbers=run.echo_numbers,
-        **echoes,
-        **common,
-    )
-    unwrapping = node(UnwrapPhase, "unwrap", method=unwrap, **echoes, **common)
-    fit = node(FitField, "fit", method=field_fit, **echoes, **common)
+        CorrectPhase, nodes.CORRECT,
+        readout=run.readout if readout == "auto" else readout, echo_numbers=run.echo_numbers,
+        **echoes, **common,
+    )  # fmt: skip
+    unwrapping = node(UnwrapPhase, nodes.UNWRAP, method=unwrap, **echoes, **common)
+    fit = node(FitField, nodes.FIT, method=field_fit, **echoes, **common)
 
-    def remove_and_invert(suffix: str = "") -> tuple[Node, Node]:
+    def remove_and_invert(background_kind: NodeKind, invert_kind: NodeKind) -> tuple[Node, Node]:
         remove = node(
-            RemoveBackground, f"background{suffix}", method=background, params=background_params,
+            RemoveBackground, background_kind, method=background, params=background_params,
             echoes=len(times), **common,
         )  # fmt: skip
         invert = node(
-            InvertDipole, f"invert{suffix}", method=inversion, params=inversion_params,
+            InvertDipole, invert_kind, method=inversion, params=inversion_params,
             mean_rad_per_ppm=rad_per_s_per_ppm(run.b0_tesla) * sum(times) / len(times), **common,
         )  # fmt: skip
         return remove, invert
 
-    remove, invert = remove_and_invert()
-    zero = node(Reference, "reference", reference=reference, **common)
-    predict = node(PredictField, "predict", **common)
+    remove, invert = remove_and_invert(nodes.BACKGROUND, nodes.INVERT)
+    zero = node(Reference, nodes.REFERENCE, reference=reference, **common)
+    predict = node(PredictField, nodes.PREDICT, **common)
     regions = region_source(run, atlas)
     write = node(
-        WriteDerivatives, "write", out_dir=str(out_dir), run=run.to_dict(),
+        WriteDerivatives, nodes.WRITE, out_dir=str(out_dir), run=run.to_dict(),
         parameters={"Regions": regions} if regions else {},
     )  # fmt: skip
     workflow = Workflow(node_name(run))
@@ -180,8 +174,8 @@ def init_run_wf(
         (zero, write, [("chi", "chi"), ("provenance", "reference_provenance")]),
     ])  # fmt: skip
     if two_pass:
-        first = remove_and_invert("_reliable")
-        combine = node(CombinePasses, "combine", **common)
+        first = remove_and_invert(nodes.BACKGROUND_RELIABLE, nodes.INVERT_RELIABLE)
+        combine = node(CombinePasses, nodes.COMBINE, **common)
         workflow.connect([
             *_connections(read, brain, fit, *first),
             (brain, first[0], [("reliable", "within")]),
@@ -194,7 +188,7 @@ def init_run_wf(
     else:
         workflow.connect([(invert, zero, [("chi", "chi")]), (invert, predict, [("chi", "chi")])])
     if several:
-        decay = node(FitRelaxation, "relaxation", echo_times_s=times, **common)
+        decay = node(FitRelaxation, nodes.RELAXATION, echo_times_s=times, **common)
         workflow.connect([
             (read, decay, [("magnitude", "magnitude")]),
             (brain, decay, [("mask", "mask")]),

@@ -107,7 +107,7 @@ def test_second_run_resumes_and_a_changed_option_recomputes_what_depends_on_it(k
     before = {node: _written(out / "work", node) for node in nodes}
     again = run(raw, out, "--keep-work")
     assert again.exit_code == 0
-    assert "done sub-01 before; nothing it was made from has changed" in again.output
+    assert "sub-01: already processed, inputs unchanged, skipped" in again.output
     assert {node: _written(out / "work", node) for node in nodes} == before
     assert run(raw, out, "--keep-work", "--inversion", "tikhonov").exit_code == 0
     after = {node: _written(out / "work", node) for node in nodes}
@@ -137,7 +137,7 @@ def test_the_work_of_a_run_is_removed_after_success_and_kept_after_a_failure(fin
     before = (out / "sub-01/anat/sub-01_Chimap.nii.gz").stat().st_mtime_ns
     result = run(raw, out)
     assert result.exit_code == 0, result.output
-    assert "done sub-01 before" in result.output
+    assert "sub-01: already processed" in result.output
     assert "done sub-02" in result.output.splitlines()
     assert not list((out / "work").glob("*/*_wf"))
     assert (out / "sub-01/anat/sub-01_Chimap.nii.gz").stat().st_mtime_ns == before

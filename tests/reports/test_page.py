@@ -90,7 +90,7 @@ def test_a_failed_run_says_what_happened_and_what_to_do(tree, tmp_path):
     problem = {"node": "mask", "message": "the mask holds <b>0</b> voxels"}
     problem["crash_file"] = "/moved/away/logs/crash-1.txt"
     html = render_page(make_record(run, problem), out)
-    assert "In the step mask: the mask holds &lt;b&gt;0&lt;/b&gt; voxels" in html
+    assert "In the step brain mask: the mask holds &lt;b&gt;0&lt;/b&gt; voxels" in html
     assert "--mask-pattern" in html
     assert "start the same command again" in html
     assert "Traceback &lt;i&gt;deep&lt;/i&gt;" in html

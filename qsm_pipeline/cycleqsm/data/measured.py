@@ -98,7 +98,7 @@ def draw_measured(
     Returns
     -------
     Block
-        Without a map: nobody knows it.
+        Its map is zero, as it is not known.
     MeasuredField
         Field of the sources in the block.
 

@@ -1,4 +1,4 @@
-"""What the field still says against a map, inverted in closed form."""
+"""Data consistency: the residual of the field, inverted in closed form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One step of CycleQSM: maps and fields that belong to nobody in common."""
+"""One training step on unpaired susceptibility maps and fields."""
 
 from __future__ import annotations
 

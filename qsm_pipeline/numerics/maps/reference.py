@@ -29,7 +29,7 @@ class Referenced:
         Size of the region.
     relative_to_brain_ppm : float
         Mean of the region when the whole brain is the zero, which the consensus
-        (doi:10.1002/mrm.30006) wants to be told with any other reference.
+        (doi:10.1002/mrm.30006) asks to report for any other reference.
     """
 
     chi_ppm: Tensor

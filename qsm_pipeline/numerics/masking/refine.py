@@ -105,6 +105,8 @@ def measured_region(
         Brain.
     quality : numpy.ndarray, shape (X, Y, Z)
         See :func:`refine_mask`.
+    grid : Grid
+        Geometry.
     params : FieldRegionParams, optional
         Parameters.
 

@@ -224,6 +224,8 @@ class MediParams(AdmmParams):
 
     Parameters
     ----------
+    tolerance, max_iterations
+        As of `AdmmParams`.
     edge_fraction : float
         The part of the mask with the steepest magnitude, where gradients cost little.
     edge_weight : float

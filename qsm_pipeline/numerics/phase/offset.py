@@ -61,7 +61,7 @@ def remove_phase_offset(
     """
     params = params or PhaseOffsetParams()
     if len(echo_times_s) < 2:
-        raise ValueError("The phase offset cannot be told from the field in a single echo")
+        raise ValueError("A single echo cannot separate the phase offset from the field")
     first, second = echo_times_s[:2]
     since_first = tuple(time - first for time in echo_times_s[1:])
     box = BoundingBox.of(mask, grid)

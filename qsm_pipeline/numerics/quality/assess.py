@@ -19,12 +19,12 @@ from qsm_pipeline.numerics.quality.streaking import streaking_index
 from qsm_pipeline.numerics.quality.unwrapping import incongruence_rad, jumps_percent
 
 _WHOLE_HEAD_MM = 120.0
-"""Narrower volumes hold no whole brain, so the volume of their mask is not judged."""
+"""Narrower volumes hold no whole brain, so the volume of their mask is not checked."""
 
 
 @dataclass(frozen=True)
 class Assessed:
-    """What a run is judged by.
+    """The data that the quality of a run is computed from.
 
     Parameters
     ----------

@@ -55,6 +55,20 @@ def test_what_steep_phase_encloses_stays_and_what_it_cuts_off_at_the_surface_goe
     assert not mild.lost.any()
 
 
+@pytest.mark.parametrize(("step_rad", "kept"), [(0.4, 17), (0.6, 11)])
+def test_phase_that_steps_by_more_than_a_quarter_turn_is_not_trusted_nor_what_lies_behind(
+    step_rad, kept
+):
+    """In units of pi: half a turn is aliased, and noise reaches that from less."""
+    field = torch.zeros(18, 6, 5)
+    field[12:] = step_rad * torch.pi / (rad_per_s_per_ppm(3.0) * 0.004)
+    mask = torch.zeros(field.shape, dtype=torch.bool)
+    mask[:17] = True
+    trusted = find_trust(field, mask, 0.004, 3.0, torch.ones_like(field)).mask
+    assert torch.equal(trusted.sum(0), torch.full((6, 5), kept))
+    assert trusted[:kept].all()
+
+
 def test_weights_fall_in_steep_field_and_at_the_rim():
     mask = torch.zeros(30, 30, 20, dtype=torch.bool)
     mask[2:28, 2:28, 2:18] = True
