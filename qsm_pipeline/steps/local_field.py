@@ -18,6 +18,7 @@ from qsm_pipeline.numerics.core.contracts import (
     check_weights,
 )
 from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.head_size import head_sized
 from qsm_pipeline.steps import methods as registry
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.total_field import TotalField
@@ -132,7 +133,8 @@ def remove_background(
     mask = total.trusted if within is None else total.trusted & within
     brain = total.trusted if brain is None else brain
     used = chosen.with_values(given)
-    problem = BackgroundProblem(total.total_field_ppm, mask, total.grid, total.weights)
+    grid = head_sized(total.grid, brain)
+    problem = BackgroundProblem(total.total_field_ppm, mask, grid, total.weights)
     problem = replace(problem, total_field_ppm=fill_unknown(problem))
     found = chosen.function(problem, used)
     valid = found.mask & brain
