@@ -18,6 +18,7 @@ from qsm_pipeline.numerics.core.contracts import (
     check_weights,
 )
 from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.head_size import head_sized
 from qsm_pipeline.steps import methods as registry
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.total_field import TotalField
@@ -28,6 +29,8 @@ SINGLE_ECHO_SCREENING_MM = 8.0
 
 MUCH_UNTRUSTED, MOST_UNTRUSTED = 0.1, 0.5
 """Shares of the brain without trusted phase, beyond which is a warning and a failure."""
+STRONG_ML = 0.1
+"""Strong sources of less are not worth a warning: veins at 7 T have as much."""
 LEAST_BACKGROUND = 2.0
 """The typical total field of a brain over its local field, unless phase was filtered: simulated
 scans have 8 to 9, and 0.9 to 2.3 after high-pass filters of 4 to 12 mm."""
@@ -132,7 +135,8 @@ def remove_background(
     mask = total.trusted if within is None else total.trusted & within
     brain = total.trusted if brain is None else brain
     used = chosen.with_values(given)
-    problem = BackgroundProblem(total.total_field_ppm, mask, total.grid, total.weights)
+    grid = head_sized(total.grid, brain)
+    problem = BackgroundProblem(total.total_field_ppm, mask, grid, total.weights)
     problem = replace(problem, total_field_ppm=fill_unknown(problem))
     found = chosen.function(problem, used)
     valid = found.mask & brain
@@ -150,6 +154,15 @@ def remove_background(
             "The total field holds hardly any background, as if the phase had been high-pass "
             "filtered; susceptibility is then too small. Use phase that was not filtered"
         )
+    if total.unsure is not None:
+        strong_ml = float((total.unsure & brain).sum()) * total.grid.voxel_volume_mm3 / 1000
+        facts["StrongSourceMl"] = round(strong_ml, 3)
+        if strong_ml > STRONG_ML:
+            warnings.append(
+                f"{strong_ml:.2f} mL of the brain lie in or around sources so strong (bleeding, "
+                "calcification, implants) that the map may be wrong there; they are not in "
+                "desc-qsm_mask, and the expected error says by how much"
+            )
     parameters = {"BackgroundRemoval": chosen.name, "BackgroundParameters": asdict(used)}
     return LocalField(
         torch.where(valid, found.local_field_ppm, 0.0), valid, total.grid, brain, total.weights,

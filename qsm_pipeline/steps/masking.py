@@ -12,6 +12,7 @@ from torch import Tensor
 from qsm_pipeline.numerics.core.connected import check_in_one_part
 from qsm_pipeline.numerics.core.contracts import check_mask as check_boolean
 from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.head_size import head_sized, length_scale
 from qsm_pipeline.numerics.masking.refine import measured_region, refine_mask, reliable_part
 from qsm_pipeline.numerics.masking.robust import check_mask, robust_mask
 from qsm_pipeline.numerics.params.masking import (
@@ -99,6 +100,8 @@ def find_mask(
     found = _brain(scan, method) if own is None else own.cpu().numpy()
     mask = found & valid.numpy()
     check_mask(mask, grid)
+    scale = length_scale(torch.from_numpy(mask), grid)
+    sized = head_sized(grid, torch.from_numpy(mask))
     refine = refinement != "none" and own is None
     parameters: dict[str, Any] = {
         "MaskMethod": OWN_MASK if own is not None else method,
@@ -110,13 +113,13 @@ def find_mask(
     if refine:
         facts["BrainVolumeBeforeRefinementMl"] = _volume_ml(mask, grid)
         edge = RefinementParams()
-        mask = refine_mask(mask, quality, grid, edge)
+        mask = refine_mask(mask, quality, sized, edge)
         check_mask(mask, grid)
         parameters["MaskRefinementParameters"] = asdict(edge)
     measured = mask
     if refinement != "none":
         around = FieldRegionParams()
-        measured = measured_region(mask, quality, grid, around)
+        measured = measured_region(mask, quality, sized, around)
         parameters["FieldRegionParameters"] = asdict(around)
     check_in_one_part(measured)
     reliable = None
@@ -126,6 +129,8 @@ def find_mask(
         reliable = torch.from_numpy(reliable_part(mask, quality, passes))
         parameters["TwoPassParameters"] = asdict(passes)
         facts["ReliableVolumeMl"] = _volume_ml(reliable.numpy(), grid)
+    if scale != 1:
+        facts["LengthScale"] = round(scale, 4)
     facts["BrainVolumeMl"] = _volume_ml(mask, grid)
     facts["FieldVolumeMl"] = _volume_ml(measured, grid)
     return BrainMask(

@@ -12,6 +12,7 @@ from torch import Tensor
 from qsm_pipeline.cycleqsm.infer import Reconstruction
 from qsm_pipeline.cycleqsm.shipped_generator import SHA256, SHIPPED
 from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.head_size import head_sized
 from qsm_pipeline.numerics.field.reliability import rim_weight
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.maps.unsure import widened_error_ppm
@@ -95,16 +96,17 @@ def invert_dipole(
     known = local.mask
     brain = known if local.brain is None else local.brain
     mask = brain if chosen.fills_gaps else known
+    grid = head_sized(local.grid, brain)
     weights = known.float() if local.weights is None else local.weights * known
     parameters: dict[str, Any] = {"Inversion": chosen.name, "InversionParameters": asdict(used)}
     if local.measured:
         rim = RimWeightParams()
-        weights = weights * rim_weight(known, local.grid, rim)
+        weights = weights * rim_weight(known, grid, rim)
         parameters["RimWeight"] = asdict(rim)
     problem = InversionProblem(
         local_field_ppm=local.local_field_ppm,
         mask=mask,
-        grid=local.grid,
+        grid=grid,
         weights=weights,
         magnitude=magnitude,
         noise_ppm=local.noise_ppm,

@@ -115,7 +115,7 @@ def fit_total_field(
         fit = nonlinear_field_fit(*echoes, start, params)
     limits = ReliabilityParams()
     weights, noise_ppm = reliability(fit.field_noise_ppm, fit.relative_residual, mask, limits)
-    trust = find_trust(fit.total_field_ppm, mask, times[0], tesla, weights, limits)
+    trust = find_trust(fit.total_field_ppm, mask, times, tesla, weights, limits)
     trusted = trust.mask
     if not trusted.any():
         raise ValueError(

@@ -90,7 +90,7 @@ def test_field_and_its_weights(volumes, elsewhere):
     assert _has_values(fit.total_field_ppm)
     fit = nonlinear_field_fit(corrected, magnitude, mask, TIMES_S, TESLA, 800 * field)
     weights, _ = reliability(fit.field_noise_ppm, fit.relative_residual, mask)
-    trusted = find_trust(fit.total_field_ppm, mask, TIMES_S[0], TESLA, weights).mask
+    trusted = find_trust(fit.total_field_ppm, mask, TIMES_S, TESLA, weights).mask
     assert _has_values(weights * steepness_weight(fit.total_field_ppm, trusted))
     assert _has_values(rim_weight(trusted, GRID))
 

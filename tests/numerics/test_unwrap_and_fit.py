@@ -209,7 +209,7 @@ def test_steep_phase_and_what_it_hides_are_not_trusted():
     mask = _mask()
     field = 0.01 * _field_ppm()
     field[22:] += 3.0  # a pocket behind an aliased step
-    trusted = find_trust(field, mask, TIMES[0], B0, mask.float()).mask
+    trusted = find_trust(field, mask, TIMES, B0, mask.float()).mask
     assert not trusted[22:].any()
     assert (trusted[:21] == mask[:21]).all()
 

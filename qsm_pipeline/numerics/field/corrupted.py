@@ -7,12 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
-from qsm_pipeline.numerics.field.fit import weighted_field_fit
 from qsm_pipeline.numerics.phase.offset import wrap
-from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
-from qsm_pipeline.numerics.unwrap.romeo import romeo
 
 OFF_RAD = 0.06
 """Echoes that are less off a line, typically and each, are left in."""
@@ -65,17 +60,6 @@ def corrupted_echo(
         return None
     best = min(without, key=without.__getitem__)
     return best if without[best] * BETTER < worst else None
-
-
-def predicted_echo(
-    phase_rad: Tensor, magnitude: Tensor, mask: Tensor, echo_times_s: Sequence[float],
-    grid: Grid, time_s: float,
-) -> Tensor:  # fmt: skip
-    """Return the wrapped phase that other echoes, without offset, have at another time."""
-    times = tuple(echo_times_s)
-    unwrapped = romeo(UnwrapProblem(phase_rad, mask, times, grid, magnitude))
-    field = weighted_field_fit(unwrapped, magnitude, mask, times, 3.0).total_field_ppm
-    return wrap(field * (rad_per_s_per_ppm(3.0) * time_s)) * mask
 
 
 def _worst(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,9 @@ from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
 from qsm_pipeline.numerics.field.reliability import steepest_step
 from qsm_pipeline.numerics.params.field import ReliabilityParams
 
+_NOT_OFF = 0.125
+"""Phase that is less off, as the mean of 1 minus the cosine, may be that of a dephased voxel."""
+_MOST_TURNS = 8
 CUT_RAD = math.pi
 """Such a step is left only where paths of unwrapping disagree. Around sources within the brain the
 field is used up to here, since there is brain on all sides that it has to fit."""
@@ -43,7 +47,7 @@ class Trust:
 def find_trust(
     total_field_ppm: Tensor,
     mask: Tensor,
-    evolution_time_s: float,
+    echo_times_s: Sequence[float],
     b0_tesla: float,
     weights: Tensor,
     params: ReliabilityParams | None = None,
@@ -61,8 +65,9 @@ def find_trust(
         Total field.
     mask : torch.Tensor, shape (X, Y, Z), bool
         Brain.
-    evolution_time_s : float
-        Time over which the phase evolved whose whole turns had to be found.
+    echo_times_s : sequence of float
+        Of all echoes. Around sources within the brain the phase between echoes tells how many
+        turns there are, see :func:`ambiguity_time_s`.
     b0_tesla : float
         Field strength.
     weights : torch.Tensor, shape (X, Y, Z)
@@ -77,14 +82,44 @@ def find_trust(
         neighbour's by more than that, and what it encloses.
     """
     params = params or ReliabilityParams()
-    rad_per_ppm = rad_per_s_per_ppm(b0_tesla) * evolution_time_s
-    step_rad = steepest_step(total_field_ppm, mask) * rad_per_ppm
+    rad_per_s = steepest_step(total_field_ppm, mask) * rad_per_s_per_ppm(b0_tesla)
+    step_rad = rad_per_s * echo_times_s[0]
     good = mask & (step_rad <= params.max_step_rad) & ~_open(mask & (weights == 0), mask)
     good = _largest(good)
     unsure = mask & ~good & ~_open(mask & ~good, mask)
     whole = good | unsure
-    lost = unsure & ~_largest(whole & (step_rad <= CUT_RAD))
+    lost = unsure & ~_largest(whole & (rad_per_s * ambiguity_time_s(echo_times_s) <= CUT_RAD))
     return Trust(whole, unsure, lost)
+
+
+def ambiguity_time_s(echo_times_s: Sequence[float]) -> float:
+    """Return the time over which a field evolves by a turn if no echo can tell it from another.
+
+    A wrong number of turns in the first echo puts the second off its line, unless that turns by a
+    whole number too. Voxels off the line get no weight, so that only fields are mistaken for each
+    other that differ by the inverse of this time.
+
+    Parameters
+    ----------
+    echo_times_s : sequence of float
+        Increasing; the first two count, since late echoes may be left out of the fit.
+
+    Returns
+    -------
+    float
+        At most the first echo time; that for one echo, and where the second is a multiple of it.
+    """
+    first = echo_times_s[0]
+    if len(echo_times_s) < 2:
+        return first
+    difference_hz = 0.5 / echo_times_s[1]
+    while difference_hz < _MOST_TURNS / first:
+        turns = (difference_hz * time for time in echo_times_s[:2])
+        off = sum(1 - math.cos(2 * math.pi * t) for t in turns) / 2
+        if off < _NOT_OFF:
+            break
+        difference_hz += 0.01 / echo_times_s[1]
+    return min(first, 1 / difference_hz)
 
 
 def _largest(mask: Tensor) -> Tensor:

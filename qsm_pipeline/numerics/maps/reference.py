@@ -10,6 +10,7 @@ from torch import Tensor
 
 from qsm_pipeline.numerics.core.connected import largest_parts
 from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.head_size import head_sized
 from qsm_pipeline.numerics.params.maps import CsfReferenceParams
 
 
@@ -117,7 +118,9 @@ def csf_mask(
     """
     params = params or CsfReferenceParams()
     where = mask.nonzero().to(r2star_per_s.dtype)
-    spacing = torch.tensor(grid.voxel_size_mm, dtype=where.dtype, device=where.device)
+    spacing = torch.tensor(
+        head_sized(grid, mask).voxel_size_mm, dtype=where.dtype, device=where.device
+    )
     near = torch.zeros_like(mask)
     near[mask] = ((where - where.mean(0)) * spacing).norm(dim=1) < params.max_distance_mm
     slow = near & (r2star_per_s < params.max_r2star_per_s)

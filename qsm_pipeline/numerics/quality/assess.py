@@ -10,6 +10,7 @@ from torch import Tensor
 
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.head_size import head_sized
 from qsm_pipeline.numerics.field.reliability import rim_weight
 from qsm_pipeline.numerics.quality.fidelity import inversion_residual_percent
 from qsm_pipeline.numerics.quality.mask_shape import compactness, volume_ml
@@ -158,7 +159,7 @@ def _of_the_field(run: Assessed) -> list[Metric]:
 
 
 def _of_the_map(run: Assessed) -> list[Metric]:
-    weights = run.weights * rim_weight(run.known, run.grid)
+    weights = run.weights * rim_weight(run.known, head_sized(run.grid, run.brain))
     return [
         Metric(
             "inversion_residual_percent",
@@ -178,7 +179,7 @@ def _of_the_map(run: Assessed) -> list[Metric]:
             "doi:10.1002/mrm.30006",
         ),
         Metric(
-            "rim_ratio", rim_ratio(run.chi_ppm, run.valid, run.grid), "1",
+            "rim_ratio", rim_ratio(run.chi_ppm, run.valid, head_sized(run.grid, run.brain)), "1",
             "Typical size of the susceptibility in the outer 3 mm of its mask over that within; a "
             "rim is left by the background field.",
         ),
