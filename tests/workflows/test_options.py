@@ -92,7 +92,7 @@ def test_two_passes_and_an_atlas(tmp_path):
     atlas = tmp_path / "atlas.nii.gz"
     atlas.write_bytes((given / "atlas.nii.gz").read_bytes())
     options = ("--background", "pdf", "--two-pass", "--atlas", atlas, "--atlas-template",
-               given / "template.nii.gz")  # fmt: skip
+               given / "template.nii.gz", "--keep-work")  # fmt: skip
     result = commands.run(given / "raw", tmp_path / "out", *options)
     assert result.exit_code == 0, result.output
     anat = tmp_path / "out/sub-01/anat"
@@ -101,6 +101,14 @@ def test_two_passes_and_an_atlas(tmp_path):
     brain = np.asarray(nib.load(anat / "sub-01_desc-brain_mask.nii.gz").dataobj) > 0
     chi = nib.load(anat / "sub-01_Chimap.nii.gz").get_fdata()
     assert (chi[brain] != 0).mean() > 0.95  # the second pass fills what is not reliable
+    first, second, both = (
+        nib.load(next((tmp_path / "out/work").glob(f"*/*/{node}/chi.nii*"))).get_fdata()
+        for node in ("invert_reliable", "invert", "combine")
+    )
+    reliable = first != 0
+    assert 0.3 < reliable.sum() / brain.sum() < 1
+    np.testing.assert_allclose(both[reliable], first[reliable], atol=1e-6)
+    assert np.abs(both - second)[reliable].max() > 1e-3
     (brought,) = anat.glob("*_dseg.nii.gz")
     labels = np.asarray(nib.load(brought).dataobj)
     truth = np.asarray(nib.load(given / "truth.nii.gz").dataobj)
