@@ -68,6 +68,8 @@ class Scan:
         Whether even echoes were read in the other direction.
     mask : array of bool, shape (X, Y, Z), optional
         A brain mask of your own, which is used unchanged.
+    echo_numbers : sequence of int, optional
+        Of each echo, from 1, where some are missing; they decide its polarity.
 
     Raises
     ------
@@ -158,7 +160,7 @@ class LocalField:
     b0_tesla, echo_time_s : float, optional
         Field strength and (mean) echo time, for methods that fit the complex signal.
     provenance : Provenance
-        What was used and found so far.
+        How the field was made.
 
     Raises
     ------
@@ -207,7 +209,9 @@ class LocalField:
         assert local is not None
         names = ("local_field_ppm", "mask", "brain", "weights")
         volumes = {name: getattr(local, name) for name in names}
-        moved = {k: None if v is None else v.to(device) for k, v in volumes.items()}
+        moved: dict[str, Any] = {
+            k: None if v is None else v.to(device) for k, v in volumes.items()
+        }
         edges = None if self.magnitude is None else _tensor(self.magnitude).to(device)
         return replace(local, **moved), edges
 

@@ -107,7 +107,8 @@ ROOMS = {
     "numerics.background": Room("total field to local field", _CORE, "numba numpy torch"),
     "numerics.masking": Room("masks and their edges", _CORE, "numpy scipy torch"),
     "numerics.field": Room(
-        "unwrapped phase to the total field, its reliability and its error", _CORE,
+        "unwrapped phase to the total field, its reliability and its error",
+        f"numerics.phase numerics.unwrap {_CORE}",
         "numpy scipy torch",
     ),
     "numerics.phase": Room("offset, polarity, quality", f"numerics.unwrap {_CORE}", "numpy torch"),

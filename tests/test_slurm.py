@@ -122,10 +122,39 @@ def test_resubmission_does_only_what_is_left(cohort, slurm):
 _LABELS = ("bad", "good", "late", "large")
 
 
+@pytest.mark.smoke
+def test_an_array_from_script_to_audit(slurm, tmp_path):
+    """One participant is damaged, repaired and run again; the other is not touched twice."""
+    raw = commands.make_dataset(tmp_path, ("bad", "good"))
+    whole = {path: path.read_bytes() for path in raw.glob("sub-bad/anat/*")}
+    script, out = tmp_path / "slurm.sh", tmp_path / "out"
+    made = commands.run(raw, out, "--slurm-array", script, "--nprocs", "1")
+    assert made.exit_code == 0, made.output
+    faults.PARTICIPANTS["truncated"].provoke(raw / "sub-bad" / "anat")
+    submitted = _bash(slurm, script, "submit", "--mem=3000")
+    assert submitted.exit_code == 0, submitted.output
+    slurm_node.wait_for_jobs(slurm)
+    audited = _bash(slurm, script, "audit")
+    assert audited.lines[-1] == "2 participants: 1 failed, 1 done"
+    assert "is damaged or was cut off" in _audit(out)["sub-bad"]["reason"]
+    for path, content in whole.items():
+        path.write_bytes(content)
+    assert "submitted 1 participant as" in _bash(slurm, script, "resubmit", "--mem=3000").output
+    slurm_node.wait_for_jobs(slurm)
+    assert _bash(slurm, script, "audit").lines == ["2 participants: 2 done"]
+    events = {
+        label: (out / f"logs/slurm/sub-{label}.tsv").read_text() for label in ("bad", "good")
+    }
+    assert {label: text.count("started") for label, text in events.items()} == {
+        "bad": 2,
+        "good": 1,
+    }
+
+
 def test_who_was_never_started(slurm, tmp_path):
     raw = commands.make_dataset(tmp_path, ("01", "02"))
     script, out = tmp_path / "slurm.sh", tmp_path / "out"
-    made = commands.execute(commands.command(raw, out, "--slurm-array", script, "--nprocs", "1"))
+    made = commands.run(raw, out, "--slurm-array", script, "--nprocs", "1")
     assert made.exit_code == 0, made.output
     assert _bash(slurm, script, "submit", "--hold").exit_code == 0
     _bash(slurm, script, "audit")
@@ -155,7 +184,7 @@ def test_a_task_that_reaches_its_time_limit(slurm, tmp_path):
     """It is stopped, so that it takes for ever, and does not react to a polite end."""
     raw = commands.make_dataset(tmp_path, ("slow",))
     script, out = tmp_path / "slurm.sh", tmp_path / "out"
-    made = commands.execute(commands.command(raw, out, "--slurm-array", script, "--nprocs", "1"))
+    made = commands.run(raw, out, "--slurm-array", script, "--nprocs", "1")
     assert made.exit_code == 0, made.output
     assert _bash(slurm, script, "submit", "--time=1").exit_code == 0
     os.kill(_main_process(["qsm_pipeline", str(out), "--work-dir"]), signal.SIGSTOP)
@@ -175,7 +204,7 @@ def test_what_the_accounting_of_slurm_says(tmp_path):
         pytest.skip(reason)
     raw = commands.make_dataset(tmp_path, ("01", "02"))
     script, out = tmp_path / "slurm.sh", tmp_path / "out"
-    made = commands.execute(commands.command(raw, out, "--slurm-array", script, "--nprocs", "1"))
+    made = commands.run(raw, out, "--slurm-array", script, "--nprocs", "1")
     assert made.exit_code == 0, made.output
     with slurm_node.one_node_slurm(accounting=True) as slurm:
         assert _bash(slurm, script, "submit", "--hold").exit_code == 0

@@ -246,13 +246,14 @@ def _build_run(
             f"{names[0]}: {filtered} says that the phase was filtered; susceptibility from "
             "high-pass filtered phase is too small. Use the phase before it was filtered"
         )
+    images: dict[str, Any] = {part: tuple(str(files[part][e]) for e in echoes) for part in files}
     return GreRun(
         bids_dir=str(bids_dir),
         suffix=suffix,
         entities=entities,
         echo_times_s=times,
         b0_tesla=b0_tesla,
-        **{part: tuple(str(files[part][e]) for e in echoes) for part in files},
+        **images,
         metadata=tuple({k: s[k] for k in md.KEPT_KEYS if k in s} for s in sidecars),
         mask=mask,
         readout=md.readout(sidecars),

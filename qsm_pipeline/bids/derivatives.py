@@ -140,7 +140,7 @@ def write_image(path: Path, values: np.ndarray, like: nib.Nifti1Header) -> None:
         )
     if not np.isfinite(values).all():
         raise ValueError(f"{path.name}: some values are not finite")
-    kinds = {"b": np.uint8, "i": values.dtype, "u": values.dtype}
+    kinds: dict[str, Any] = {"b": np.uint8, "i": values.dtype, "u": values.dtype}
     stored = values.astype(kinds.get(values.dtype.kind, np.float32))
     header = nib.Nifti1Header.from_header(like, check=False)
     header.set_data_dtype(stored.dtype)

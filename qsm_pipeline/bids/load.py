@@ -6,6 +6,7 @@ import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -152,7 +153,7 @@ def open_image(path: str) -> nib.Nifti1Image:
     """Open a NIfTI file; raise `BIDSInputError` naming it if that fails."""
     file_size(path)
     try:
-        image = nib.load(path)
+        image: Any = nib.load(path)
         slope = _stored_slope(image)
     except _NIBABEL_ERRORS as err:
         raise BIDSInputError(
@@ -197,7 +198,7 @@ def _stored_slope(image: nib.Nifti1Image) -> float:
 
 def read_values(image: nib.Nifti1Image) -> np.ndarray:
     """Return the values as float32; raise `BIDSInputError` naming the file if that fails."""
-    path = image.get_filename()
+    path = str(image.get_filename())
     try:
         check_packing(path, _declared_bytes(image))
         with np.errstate(over="ignore"):  # what overflows is infinite, and left out

@@ -139,7 +139,8 @@ def ppm_per_unit(
             )
     if units == "hz":
         return 1 / hz_per_ppm(b0_tesla)
-    return 1 / (rad_per_s_per_ppm(b0_tesla) * (echo_time_s if units == "rad" else 1.0))
+    seconds = echo_time_s if units == "rad" and echo_time_s else 1.0
+    return 1 / (rad_per_s_per_ppm(b0_tesla) * seconds)
 
 
 def field_in_ppm(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -129,7 +130,8 @@ def _write_echoes(
         meta = common | ({"Units": "arbitrary"} if part == "phase" else {})
         stored = [echo[part].values for echo in echoes]
         if single_file:
-            files = [({}, "T2starw", params.echo_times_s, np.stack(stored, axis=-1))]
+            everything = np.stack(stored, axis=-1)
+            files: list[Any] = [({}, "T2starw", params.echo_times_s, everything)]
         else:
             times = enumerate(params.echo_times_s)
             files = [({"echo": str(i + 1)}, "MEGRE", t, stored[i]) for i, t in times]

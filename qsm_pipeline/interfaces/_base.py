@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
-import torch
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
@@ -15,9 +14,10 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from qsm_pipeline.io.volumes import load_tensor
 from qsm_pipeline.steps.provenance import Provenance
-from qsm_pipeline.steps.scan import Scan
+
+if TYPE_CHECKING:
+    from qsm_pipeline.steps.scan import Scan
 
 
 class NumericInputSpec(BaseInterfaceInputSpec):
@@ -40,6 +40,9 @@ class ScanInputSpec(NumericInputSpec):
 
 def load_scan(inputs: Any, **options: Any) -> Scan:
     """Return the scan of a node's inputs; ``options`` are further fields of `Scan`."""
+    from qsm_pipeline.io.volumes import load_tensor
+    from qsm_pipeline.steps.scan import Scan
+
     return Scan(
         load_tensor(inputs.phase, device=inputs.device),
         load_tensor(inputs.magnitude, device=inputs.device),
@@ -66,6 +69,8 @@ class NumericInterface(SimpleInterface):
     """
 
     def _run_interface(self, runtime: Any) -> Any:
+        import torch
+
         torch.set_num_threads(max(1, self.inputs.num_threads))
         torch.set_flush_denormal(True)  # denormal numbers slow FFTs down
         with torch.inference_mode():

@@ -6,17 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from nipype.interfaces.base import File, TraitedSpec, traits
 
 from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface, as_dict
-from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor, save_tensor
-from qsm_pipeline.numerics.maps.swi import (
-    chi_weighted,
-    minimum_projection,
-    phase_weighted,
-    weighting_echo,
-)
 from qsm_pipeline.numerics.params.maps import WeightingParams
 from qsm_pipeline.steps.provenance import Provenance
 
@@ -48,6 +40,16 @@ class WeightMagnitude(NumericInterface):
     output_spec = WeightMagnitudeOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        import torch
+
+        from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor, save_tensor
+        from qsm_pipeline.numerics.maps.swi import (
+            chi_weighted,
+            minimum_projection,
+            phase_weighted,
+            weighting_echo,
+        )
+
         inputs = self.inputs
         params = WeightingParams()
         times = tuple(inputs.echo_times_s)

@@ -14,15 +14,9 @@ from qsm_pipeline.interfaces._base import (
     as_dict,
     load_scan,
 )
-from qsm_pipeline.io.volumes import load_mask, load_tensor, save_tensor
-from qsm_pipeline.numerics.field.relaxation import fit_relaxation
-from qsm_pipeline.numerics.params.phase import PhaseOffsetParams
+from qsm_pipeline.numerics.params.phase import READOUTS, PhaseOffsetParams
 from qsm_pipeline.steps.methods import methods
-from qsm_pipeline.steps.phase import correct_phase
 from qsm_pipeline.steps.provenance import Provenance
-from qsm_pipeline.steps.scan import READOUTS
-from qsm_pipeline.steps.total_field import fit_total_field
-from qsm_pipeline.steps.unwrapping import unwrap_phase
 
 
 class CorrectPhaseInputSpec(ScanInputSpec):
@@ -52,6 +46,9 @@ class CorrectPhase(NumericInterface):
     output_spec = CorrectPhaseOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        from qsm_pipeline.io.volumes import load_mask, save_tensor
+        from qsm_pipeline.steps.phase import correct_phase
+
         inputs = self.inputs
         corrected = correct_phase(
             load_scan(inputs, readout=inputs.readout, echo_numbers=self._get("echo_numbers")),
@@ -86,6 +83,9 @@ class UnwrapPhase(NumericInterface):
     output_spec = UnwrapPhaseOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        from qsm_pipeline.io.volumes import load_mask, save_tensor
+        from qsm_pipeline.steps.unwrapping import unwrap_phase
+
         inputs = self.inputs
         result = unwrap_phase(
             load_scan(inputs),
@@ -124,6 +124,9 @@ class FitField(NumericInterface):
     output_spec = FitFieldOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        from qsm_pipeline.io.volumes import load_mask, save_tensor
+        from qsm_pipeline.steps.total_field import fit_total_field
+
         inputs = self.inputs
         mask = load_mask(inputs.mask, device=inputs.device)
         total = fit_total_field(load_scan(inputs), mask, method=inputs.method)
@@ -166,6 +169,9 @@ class FitRelaxation(NumericInterface):
     output_spec = FitRelaxationOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        from qsm_pipeline.io.volumes import load_mask, load_tensor, save_tensor
+        from qsm_pipeline.numerics.field.relaxation import fit_relaxation
+
         inputs = self.inputs
         maps = fit_relaxation(
             load_tensor(inputs.magnitude, device=inputs.device),

@@ -16,11 +16,7 @@ from nipype.interfaces.base import (
 
 from qsm_pipeline.exceptions import MaskError
 from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface, as_dict
-from qsm_pipeline.io.volumes import load_mask, load_tensor, save_tensor
-from qsm_pipeline.numerics.masking.two_pass import combine_passes
-from qsm_pipeline.steps.masking import find_mask
 from qsm_pipeline.steps.methods import OWN_MASK, methods
-from qsm_pipeline.steps.scan import Scan
 
 
 class MaskBrainInputSpec(BaseInterfaceInputSpec):
@@ -57,6 +53,10 @@ class MaskBrain(SimpleInterface):
     output_spec = MaskBrainOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
+        from qsm_pipeline.io.volumes import load_mask, load_tensor, save_tensor
+        from qsm_pipeline.steps.masking import find_mask
+        from qsm_pipeline.steps.scan import Scan
+
         inputs = self.inputs
         own = inputs.user_mask
         scan = Scan(
@@ -110,6 +110,9 @@ class CombinePasses(NumericInterface):
     output_spec = CombinePassesOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        from qsm_pipeline.io.volumes import load_mask, load_tensor, save_tensor
+        from qsm_pipeline.numerics.masking.two_pass import combine_passes
+
         inputs = self.inputs
         chi = combine_passes(
             load_tensor(inputs.chi_reliable, device=inputs.device),

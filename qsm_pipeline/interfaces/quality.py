@@ -18,8 +18,6 @@ from qsm_pipeline.bids.derivatives import software_versions, write_json
 from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface
-from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor
-from qsm_pipeline.numerics.quality.assess import Assessed, assess
 from qsm_pipeline.numerics.quality.limits import check_limits
 
 
@@ -55,6 +53,9 @@ class AssessQuality(NumericInterface):
     output_spec = AssessQualityOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor
+        from qsm_pipeline.numerics.quality.assess import Assessed, assess
+
         inputs = self.inputs
 
         def load(name: str) -> Any:

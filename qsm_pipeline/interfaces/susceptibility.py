@@ -8,14 +8,8 @@ from typing import Any
 from nipype.interfaces.base import File, TraitedSpec, traits
 
 from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface, as_dict
-from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor, save_tensor
-from qsm_pipeline.numerics.maps.predicted_field import predicted_field
-from qsm_pipeline.numerics.maps.reference import subtract_reference
-from qsm_pipeline.steps.local_field import LocalField, remove_background
 from qsm_pipeline.steps.methods import methods
 from qsm_pipeline.steps.provenance import Provenance
-from qsm_pipeline.steps.susceptibility import invert_dipole
-from qsm_pipeline.steps.total_field import TotalField
 
 
 class RemoveBackgroundInputSpec(NumericInputSpec):
@@ -46,6 +40,10 @@ class RemoveBackground(NumericInterface):
     output_spec = RemoveBackgroundOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor, save_tensor
+        from qsm_pipeline.steps.local_field import remove_background
+        from qsm_pipeline.steps.total_field import TotalField
+
         inputs = self.inputs
         weights, within = self._get("weights"), self._get("within")
         total = TotalField(
@@ -102,6 +100,10 @@ class InvertDipole(NumericInterface):
     output_spec = InvertDipoleOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor, save_tensor
+        from qsm_pipeline.steps.local_field import LocalField
+        from qsm_pipeline.steps.susceptibility import invert_dipole
+
         inputs = self.inputs
         weights, magnitude = self._get("weights"), self._get("magnitude")
         unsure = self._get("unsure")
@@ -151,6 +153,9 @@ class PredictField(NumericInterface):
     output_spec = PredictFieldOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor, save_tensor
+        from qsm_pipeline.numerics.maps.predicted_field import predicted_field
+
         inputs = self.inputs
         mask = load_mask(inputs.mask, device=inputs.device)
         chi = load_tensor(inputs.chi, device=inputs.device)
@@ -187,6 +192,9 @@ class Reference(NumericInterface):
     output_spec = ReferenceOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor, save_tensor
+        from qsm_pipeline.numerics.maps.reference import subtract_reference
+
         inputs = self.inputs
         r2star = self._get("r2star")
         result = subtract_reference(

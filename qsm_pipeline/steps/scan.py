@@ -16,8 +16,7 @@ from qsm_pipeline.numerics.core.contracts import (
 )
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
-
-READOUTS = ("unknown", "monopolar", "bipolar")
+from qsm_pipeline.numerics.params.phase import READOUTS
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from qsm_pipeline.steps.methods import STAGES, default
 METHOD_DEFAULTS: dict[str, Any] = {
     **{stage.setting: default(stage.name) for stage in STAGES if stage.setting},
     **{stage.table: None for stage in STAGES if stage.table},
+    "readout": "auto",
     "two_pass": False,
     "readout": "auto",
     "derive": False,

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 
+import commands
 import numpy as np
 import pytest
 from bids_trees import SHAPE, add_megre, make_dataset, wrapped_phase
@@ -38,15 +39,20 @@ def _files(folder):
     return {p: (p.lstat().st_size, p.lstat().st_mtime_ns) for p in folder.rglob("*")}
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    """Return everybody of one data set: label to the run, or to the sentences about it."""
-    folder = tmp_path_factory.mktemp("hostile")
+def _make_corpus(folder):
     raw = make_dataset(folder / "raw")
     for label in (*CASES, SOUND):
         add_megre(raw, sub=label)
     for label, case in CASES.items():
         case.spoil(raw / f"sub-{label}" / "anat")
+    return raw
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """Return everybody of one data set: label to the run, or to the sentences about it."""
+    folder = tmp_path_factory.mktemp("hostile")
+    raw = _make_corpus(folder)
     before = _files(folder)
     with at_most(120):
         collection = collect_runs(index(raw))
@@ -97,6 +103,32 @@ def test_case(found, label):
 def test_the_sound_one_is_not_disturbed(found):
     loaded = _read(found[SOUND])
     assert loaded.phase_rad.shape == (3, *SHAPE)
+
+
+@pytest.mark.command
+def test_the_command_maps_who_is_sound_and_says_the_same_of_the_others(tmp_path):
+    raw, out = _make_corpus(tmp_path), tmp_path / "out"
+    before = _files(raw)
+    options = ("--background", "pdf", "--mask-refinement", "none")
+    result = commands.run(raw, out, *options)
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+    assert f"done sub-{SOUND}" in result.lines
+    told = [line for line in result.lines if line.startswith(("done ", "skipped ", "FAILED "))]
+    for label, case in CASES.items():
+        about = [line for line in told if re.match(rf"\w+ sub-{label}\b", line)]
+        assert about, label
+        maps = list(out.glob(f"sub-{label}/anat/*_Chimap.nii.gz"))
+        if case.words:
+            assert not maps
+            assert not any(line.startswith("done ") for line in about), about
+            assert any(re.search(case.words, line) for line in about), about
+        else:
+            assert maps, about
+    assert not list(out.glob("sub-*/**/.*.tmp"))
+    for page in out.glob("*.html"):
+        assert "<script>alert" not in page.read_text()
+    assert _files(raw) == before
 
 
 def test_there_are_enough():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from qsm_pipeline.numerics.background.problem import BackgroundProblem, LocalField
 from qsm_pipeline.numerics.background.spheres import ErodedBox
 from qsm_pipeline.numerics.core.solvers import conjugate_gradient
@@ -37,10 +39,10 @@ def resharp(problem: BackgroundProblem, params: ResharpParams | None = None) -> 
     balls, kernel = part.balls, part.kernel
     gain = 1 - kernel
 
-    def filtered(x):
+    def filtered(x: Tensor) -> Tensor:
         return balls.back(balls.transform(x) * gain)
 
-    def normal(x):
+    def normal(x: Tensor) -> Tensor:
         return filtered(filtered(x) * part.eroded) + params.regularisation * x
 
     local = conjugate_gradient(

@@ -58,11 +58,12 @@ def vsharp(problem: BackgroundProblem, params: VSharpParams | None = None) -> Lo
         high = torch.where(new, field - balls.back(field_spectrum * kernel), high)
         done |= new
     require(done, radii[-1])
+    assert largest is not None
     local = restore(high, balls, largest, params.threshold) * done
     return LocalField(box.paste(local), box.paste(done))
 
 
-def _radii(params: VSharpParams, voxel_size_mm: tuple[float, float, float]) -> list[float]:
+def _radii(params: VSharpParams, voxel_size_mm: tuple[float, ...]) -> list[float]:
     """Return the radii in mm, largest first."""
     smallest = max(params.min_radius_mm, *voxel_size_mm)
     step = max(params.step_mm, min(voxel_size_mm))

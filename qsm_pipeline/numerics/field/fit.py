@@ -71,12 +71,12 @@ def weighted_field_fit(
     frequency = _line(unwrapped_rad, magnitude, times) * mask
     fit = _with_noise(frequency, None, unwrapped_rad, magnitude, mask, times, b0_tesla)
     for echoes in range(len(times) - 1, 1, -1):
-        bent = (fit.relative_residual > params.dephased_residual).nonzero(as_tuple=True)
+        poor = fit.relative_residual > params.dephased_residual
+        bent = poor.nonzero(as_tuple=True)
         if not len(bent[0]):
             break
-        _drop_echo(
-            fit, bent, unwrapped_rad[:, *bent], magnitude[:, *bent], times, echoes, b0_tesla
-        )
+        phase, signal = (x[:, poor] for x in (unwrapped_rad, magnitude))
+        _drop_echo(fit, bent, phase, signal, times, echoes, b0_tesla)
     return fit
 
 
@@ -153,7 +153,7 @@ def nonlinear_field_fit(
         raise ValueError("The nonlinear complex fit needs at least two echoes")
     times = torch.tensor(echo_times_s, dtype=phase_rad.dtype, device=phase_rad.device)
     inside = mask.nonzero(as_tuple=True)
-    phase, mag = phase_rad[:, *inside], magnitude[:, *inside]
+    phase, mag = (x[:, mask] for x in (phase_rad, magnitude))
     column = times[:, None]
     precision = mag.square()
     total = precision.sum(0).clamp(min=torch.finfo(mag.dtype).tiny)

@@ -92,7 +92,7 @@ def fit_relaxation(
         raise ValueError("R2* needs at least two echoes")
     inside = mask.nonzero(as_tuple=True)
     noise = magnitude_noise(magnitude, mask)
-    measured = magnitude[:, *inside]
+    measured = magnitude[:, mask]
     times = torch.tensor(echo_times_s, dtype=measured.dtype, device=measured.device)[:, None]
     tiny = torch.finfo(measured.dtype).tiny
     # what is left of the power without that of the noise, and how far it can be told from it
@@ -130,7 +130,8 @@ def fit_relaxation(
     )
     for whole, values in zip(maps, found, strict=True):
         whole[inside] = values
-    return Relaxation(*maps, longest, noise)
+    rate_map, t2star, s0_map, error_map = maps
+    return Relaxation(rate_map, t2star, s0_map, error_map, longest, noise)
 
 
 def magnitude_noise(magnitude: Tensor, mask: Tensor) -> float:

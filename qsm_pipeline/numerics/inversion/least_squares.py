@@ -47,6 +47,7 @@ def least_squares(
     rhs = box.back(box.forward(box.field_ppm * precision).mul_(dipole))
 
     def precondition(x: Tensor) -> Tensor:
+        assert preconditioner is not None
         return box.back(box.forward(x).mul_(preconditioner))
 
     return conjugate_gradient(

@@ -76,7 +76,7 @@ def refine_mask(
 def _refined(
     mask: np.ndarray, poor: np.ndarray, voxel_mm: Sequence[float], params: RefinementParams
 ) -> np.ndarray:
-    step_mm = np.minimum(voxel_mm, params.grow_mm) if params.grow_mm else voxel_mm
+    step_mm = [min(v, params.grow_mm) if params.grow_mm else v for v in voxel_mm]
     wide = distance_mm(~mask, step_mm) <= params.grow_mm
     unreliable = wide & poor & (distance_mm(mask, voxel_mm) <= params.depth_mm)
     reached = ndimage.binary_propagation(~wide, mask=~wide | unreliable)

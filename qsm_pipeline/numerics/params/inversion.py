@@ -224,7 +224,9 @@ class MediParams(AdmmParams):
 
     Parameters
     ----------
-    tolerance, max_iterations
+    tolerance : float
+        As of `AdmmParams`.
+    max_iterations : int
         As of `AdmmParams`.
     edge_fraction : float
         The part of the mask with the steepest magnitude, where gradients cost little.

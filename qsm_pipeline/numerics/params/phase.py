@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+READOUTS = ("unknown", "monopolar", "bipolar")
+"""How the echoes of a scan may have been read out."""
+
 
 @dataclass(frozen=True)
 class PhaseOffsetParams:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -94,7 +95,9 @@ def _cut(run: Assessed) -> Assessed:
     if not masks.any():
         return run
     box = BoundingBox.of(masks, run.grid, margin=1)
-    volumes = {k: box.cut(v) for k, v in vars(run).items() if isinstance(v, Tensor)}
+    volumes: dict[str, Any] = {
+        k: box.cut(v) for k, v in vars(run).items() if isinstance(v, Tensor)
+    }
     return replace(run, grid=box.inner, **volumes)
 
 

@@ -131,8 +131,8 @@ def source_maps(
     for whole, part in zip((chi, field, share), sums, strict=True):
         whole[near] = part
     factor[:, near] = signal / len(offsets)
-    maps = (x.reshape(grid.shape) for x in (chi, field, share))
-    return SourceMaps(*maps, factor.reshape(-1, *grid.shape))
+    chi, field, share = (x.reshape(grid.shape) for x in (chi, field, share))
+    return SourceMaps(chi, field, share, factor.reshape(-1, *grid.shape))
 
 
 def add_sources(

@@ -23,9 +23,11 @@ GRIDS = {
     "anisotropic": Grid((40, 40, 26), (0.9, 1.0, 1.5)),
     "oblique": Grid((39, 40, 28), (1.0, 1.0, 1.4), (0.3, -0.2, 0.93)),
 }
-BOUNDS = {
-    "tv": 0.2, "nltv": 0.2, "medi": 0.2, "rts": 0.4, "ilsqr": 0.45, "tkd": 0.45, "tikhonov": 0.45,
+MEASURED = {
+    "tv": 0.0266, "nltv": 0.0266, "medi": 0.0188, "rts": 0.172, "ilsqr": 0.426, "tkd": 0.262,
+    "tikhonov": 0.259,
 }  # fmt: skip
+"""Relative error of each method, on the worst of the grids."""
 OWN_SCALE = {"tv", "nltv", "medi"}  # their weight does not follow the field's scale
 methods = pytest.mark.parametrize("name", METHODS)
 grids = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
@@ -38,19 +40,26 @@ def _truth(grid):
     return chi * mask, mask
 
 
-def _invert(name, field, mask, grid, **kwargs):
-    """Invert with what every method needs: a featureless magnitude and small phases."""
+def _invert(name, field, mask, grid, *, whole=False, **kwargs):
+    """Invert with what every method needs: a featureless magnitude and small phases.
+
+    MEDI, which takes most iterations, takes fewer unless the ``whole`` inversion is wanted.
+    """
     problem = {"magnitude": torch.ones_like(field), "rad_per_ppm": 10.0, **kwargs}
-    return METHODS[name].function(InversionProblem(field, mask, grid, **problem))
+    few = {"max_iterations": 40} if name == "medi" and not whole else {}
+    params = METHODS[name].params(**few)
+    return METHODS[name].function(InversionProblem(field, mask, grid, **problem), params)
 
 
 @methods
 @grids
 def test_recovers_a_known_susceptibility(name, grid):
     chi, mask = _truth(grid)
-    out = _invert(name, DipoleOperator(grid)(chi) * mask, mask, grid, noise_ppm=5e-4)
+    field = DipoleOperator(grid)(chi) * mask
+    out = _invert(name, field, mask, grid, noise_ppm=5e-4, whole=True)
     error = (out - chi)[mask]
-    assert (error - error.mean()).norm() < BOUNDS[name] * (chi[mask] - chi[mask].mean()).norm()
+    norm = (chi[mask] - chi[mask].mean()).norm()
+    assert (error - error.mean()).norm() < 1.1 * MEASURED[name] * norm
     assert out[radius_mm(grid, (3.0, 2.0, 0.0)) < 2].mean() > 0.1  # paramagnetic is positive
     assert (out[~mask] == 0).all()
 
