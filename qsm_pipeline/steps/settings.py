@@ -11,7 +11,6 @@ METHOD_DEFAULTS: dict[str, Any] = {
     **{stage.table: None for stage in STAGES if stage.table},
     "readout": "auto",
     "two_pass": False,
-    "readout": "auto",
     "derive": False,
     "quality_limits": None,
     "atlas": None,
