@@ -10,7 +10,9 @@ from torch import Tensor
 
 from qsm_pipeline.numerics.core.contracts import check_mask
 from qsm_pipeline.numerics.core.head_size import head_sized
-from qsm_pipeline.numerics.field.corrupted import corrupted_echo, predicted_echo
+from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.field.corrupted import corrupted_echo
+from qsm_pipeline.numerics.field.fit import weighted_field_fit
 from qsm_pipeline.numerics.params.phase import PhaseOffsetParams
 from qsm_pipeline.numerics.phase.bipolar import (
     FOUND_RAD,
@@ -24,6 +26,7 @@ from qsm_pipeline.numerics.phase.constants import SAME_RAD, echo_constants_rad, 
 from qsm_pipeline.numerics.phase.offset import remove_phase_offset, wrap
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.scan import Scan
+from qsm_pipeline.steps.unwrapping import unwrap_phase
 
 
 @dataclass(frozen=True)
@@ -130,9 +133,10 @@ def _without_echo(scan: Scan, mask: Tensor, bad: int, params: PhaseOffsetParams)
     corrected = correct_phase(rest, mask, params=params)
     phase = torch.empty_like(scan.phase_rad)
     phase[kept] = corrected.phase_rad
-    phase[bad] = predicted_echo(
-        corrected.phase_rad, rest.magnitude, mask, times, scan.grid, scan.echo_times_s[bad]
-    )
+    unwrapped = unwrap_phase(replace(rest, phase_rad=corrected.phase_rad), mask)
+    fit = weighted_field_fit(unwrapped.phase_rad, rest.magnitude, mask, times, scan.b0_tesla)
+    evolution = rad_per_s_per_ppm(scan.b0_tesla) * scan.echo_times_s[bad]
+    phase[bad] = wrap(fit.total_field_ppm * evolution) * mask
     said = (
         f"Echo {numbers[bad]} does not fit the others, as after motion or with damaged data; it "
         "was left out of the field"
