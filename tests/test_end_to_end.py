@@ -72,7 +72,7 @@ def test_the_sound_participant_is_mapped_and_the_broken_one_named(mapped):
     inside = brain & (chi != 0)
     assert inside.sum() > 0.9 * brain.sum()
     assert inside.sum() > 0.9 * (chi != 0).sum()
-    assert np.corrcoef(chi[inside], scan.chi_ppm.numpy()[inside])[0, 1] > 0.75
+    assert np.corrcoef(chi[inside], scan.chi_ppm.numpy()[inside])[0, 1] > 0.7
     sidecar = json.loads((out / f"{NAME}_Chimap.json").read_text())
     assert sidecar["Units"] == "ppm"
     assert sidecar["SusceptibilityReference"] == "brain"

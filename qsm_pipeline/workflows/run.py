@@ -113,13 +113,10 @@ def init_run_wf(
         label=run.prefix, **echoes,
     )  # fmt: skip
     correct = node(
-        CorrectPhase,
-        nodes.CORRECT,
-        readout=run.readout if readout == "auto" else readout,
-        echo_numbers=run.echo_numbers,
-        **echoes,
-        **common,
-    )
+        CorrectPhase, nodes.CORRECT,
+        readout=run.readout if readout == "auto" else readout, echo_numbers=run.echo_numbers,
+        **echoes, **common,
+    )  # fmt: skip
     unwrapping = node(UnwrapPhase, nodes.UNWRAP, method=unwrap, **echoes, **common)
     fit = node(FitField, nodes.FIT, method=field_fit, **echoes, **common)
 

@@ -68,7 +68,7 @@ def _on_command_line(values):
     return arguments
 
 
-# those of the job array write a script and run nothing: tests/workflows/test_slurm.py
+# those of the job array write a script and run nothing: tests/app/slurm/test_script.py
 @pytest.mark.parametrize("name", [name for name in OPTIONS if not name.startswith("slurm_")])
 def test_each_option_has_its_key(name, call, tmp_path):
     value = {name: _example(OPTIONS[name], tmp_path)}

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import click
 import commands
@@ -30,7 +31,7 @@ CHOICES = [
 SWITCHES = [
     {"two_pass": True}, {"two_pass": True, "background": "pdf"}, {"derive": True},
     {"quality_limits": {"max_rim_ratio": 3.0}},
-    {"atlas": "atlas.nii.gz", "atlas_template": "template.nii.gz"},
+    {"atlas": Path(__file__), "atlas_template": Path(__file__)},  # some files
 ]  # fmt: skip
 
 
@@ -54,8 +55,8 @@ def test_every_choice_builds_its_graph(runs, tmp_path, chosen):
 
 
 def test_there_are_choices_for_every_step():
-    stages = ("mask_method", "mask_refinement", "unwrap", "field_fit", "background", "inversion",
-              "reference")  # fmt: skip
+    stages = ("mask_method", "mask_refinement", "readout", "unwrap", "field_fit", "background",
+              "inversion", "reference")  # fmt: skip
     assert {name for choice in CHOICES for name in choice} == set(stages)
     assert len(CHOICES) > 20
 
@@ -107,7 +108,8 @@ def test_two_passes_and_an_atlas(tmp_path):
     assert inside.sum() > 0.8 * (brain & (truth > 0)).sum()
     with open(next(anat.glob("*_dseg.tsv")), newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
-    assert len(rows) > 10
-    for row in rows:
+    measured = [row for row in rows if row["mean_ppm"] != "n/a"]
+    assert len(measured) > 10
+    for row in measured:
         found = chi[(labels == int(row["index"])) & (chi != 0)]
         assert float(row["mean_ppm"]) == pytest.approx(found.mean(), abs=1e-4)

@@ -196,7 +196,9 @@ def test_sources_outside_cost_less_only_where_background_removal_left_some():
         box = SpectralBox(
             InversionProblem(mask.float(), mask, grid, residual_background=left), 16.0
         )
-        cost = box.discount(InversionProblem(mask, mask, grid, residual_background=left), 0.01)
+        cost = box.discount(
+            InversionProblem(mask.float(), mask, grid, residual_background=left), 0.01
+        )
         assert (cost[box.mask] == 1).all()
         assert cost[~box.mask].unique().tolist() == pytest.approx([expected])
 
