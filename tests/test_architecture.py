@@ -90,7 +90,8 @@ ROOMS = {
         f"cycleqsm.model numerics.inversion numerics.simulate {_CORE}", "torch",
     ),
     "cycleqsm.model": Room(
-        "generator and discriminator", f"numerics.field numerics.inversion {_CORE}", "torch"
+        "generator and discriminator",
+        f"numerics.field_error numerics.inversion {_CORE}", "torch",
     ),
     "external": Room(
         "adapters to deepbet and SimpleITK", "", "SimpleITK deepbet nibabel numpy scipy"
@@ -99,10 +100,15 @@ ROOMS = {
     "numerics.quality": Room(
         "numbers that tell whether a map can be trusted", f"numerics.field {_CORE}", "scipy torch"
     ),
-    "numerics.simulate": Room("heads and their raw scans", _CORE, "numpy torch"),
+    "numerics.simulate": Room(
+        "heads, their raw scans, errors of fields", f"numerics.field_error {_CORE}", "numpy torch"
+    ),
     "numerics.maps": Room("what is made of a map", _CORE, "numpy scipy torch"),
     "numerics.inversion": Room(
-        "local field to susceptibility", f"numerics.field {_CORE}", "torch"
+        "local field to susceptibility", f"numerics.field_error {_CORE}", "torch"
+    ),
+    "numerics.field_error": Room(
+        "the spectrum of the error of a local field", _CORE, "numpy scipy torch"
     ),
     "numerics.background": Room("total field to local field", _CORE, "numba numpy torch"),
     "numerics.masking": Room("masks and their edges", _CORE, "numpy scipy torch"),

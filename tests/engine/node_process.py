@@ -1,6 +1,6 @@
 """Run one node, and print the threads of its process, what limits them, and its huge pages in MiB.
 
-python tests/engine/node_process.py FOLDER: a process of its own, since the server from which nodes are
+python tests/engine/node_process.py FOLDER: a process of its own, since the server that nodes are
 forked keeps the environment of the first workflow of its process.
 """
 

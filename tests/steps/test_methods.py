@@ -122,7 +122,7 @@ def test_the_reference_holds_every_method_and_parameter():
     alone = method_reference("TKD")
     assert "## Dipole inversion" in alone
     assert "Option `--inversion`. Parameters in the table `[inversion_params]`" in alone
-    assert "| `threshold` | `0.15` |  | Where the dipole kernel" in alone
+    assert "| `threshold` | `none` |  | Where the dipole kernel" in alone
     assert "| `margin_mm` | `16` | mm | Zero padding" in alone
     assert "Shmueli et al. 2009, doi:10.1002/mrm.22135." in alone
     assert "tikhonov" not in alone

@@ -14,6 +14,7 @@ from qsm_pipeline.cycleqsm.model.noise import LEAST_NOISE, field_noise_ppm
 from qsm_pipeline.cycleqsm.model.physics import BatchDipole
 from qsm_pipeline.cycleqsm.model.unet import SpaceToDepthUNet
 from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.field_error import FieldError
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.tv import tv
 from qsm_pipeline.numerics.params.inversion import TvParams
@@ -233,11 +234,12 @@ class Generator(nn.Module):
         magnitude = None if batch.magnitude is None else batch.magnitude[number, 0]
         problem = InversionProblem(
             field[number, 0], batch.mask[number, 0], batch.grids[number],
-            weights=batch.weights[number, 0], magnitude=magnitude,
+            weights=batch.weights[number, 0], magnitude=magnitude, field_error=FieldError(1.0),
         )  # fmt: skip
         level = max(float(noise[number]), LEAST_NOISE) ** self.config.tv_exponent
         params = TvParams(
             regularisation=self.config.tv_weight * level,
+            noise_exponent=0.0,
             gradient_step=0.5,
             data_step=0.07,
             relaxation=1.6,

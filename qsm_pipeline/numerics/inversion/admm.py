@@ -40,17 +40,27 @@ class TotalVariationAdmm:
         self.data = data
         self._box = box
         self._params = params
-        self._rho = params.gradient_step * params.weight(problem.noise_ppm)
+        self._rho = params.gradient_step * params.weight(problem.error.n0_ppm)
         threshold = box.discount(problem, params.outside) / params.gradient_step
         if edge_weights is not None:
             threshold = threshold * edge_weights
-        self._inverse = 1 / (self._rho * box.laplacian() + params.data_step * box.dipole.square())
+        # A coloured error is one more unknown, found in closed form with the map: it takes this
+        # share of what the map does not explain at each frequency.
+        self._belief: Tensor | None = None
+        steps = params.data_step * box.dipole
+        colour = box.colour(problem.error)
+        if colour is not None:
+            self._belief = 1 / (1 + params.data_step * colour)
+            steps = steps * self._belief
+        self._pull = steps
+        self._inverse = 1 / (self._rho * box.laplacian() + steps * box.dipole)
         self._inverse[0, 0, 0] = 0  # the mean is not measured
         # start from the closed form of the same penalties, with no field where there is no weight
         known = box.field_ppm * (data.precision > 0)
-        start = box.forward(known).mul_(box.dipole).mul_(params.data_step).mul_(self._inverse)
+        measured = box.forward(known)
+        start = measured * self._pull * self._inverse
         self.chi_ppm = box.back(start)
-        self.field_ppm = box.back(start.mul_(box.dipole))
+        self.field_ppm = self._explained(start, measured)
         self._data_dual = torch.zeros_like(self.chi_ppm)
         self._gradient = SplitGradient(
             self.chi_ppm, box.inverse_voxel, threshold, params.relaxation
@@ -69,13 +79,21 @@ class TotalVariationAdmm:
             if follow != 1:
                 self._data = data.clone()
             spectrum = box.forward(self._gradient.pull(self.chi_ppm).mul_(self._rho))
-            spectrum += box.forward(data.sub_(self._data_dual)).mul_(box.dipole).mul_(step)
+            target = box.forward(data.sub_(self._data_dual))
+            spectrum.addcmul_(target, self._pull)
             spectrum *= self._inverse
             updated = box.back(spectrum)
             change = torch.linalg.vector_norm(updated - self.chi_ppm)
             change = float(change / torch.linalg.vector_norm(updated))
             self.chi_ppm = updated
-            self.field_ppm = box.back(spectrum.mul_(box.dipole))
+            self.field_ppm = self._explained(spectrum, target)
             if not change > self._params.tolerance:
                 break
         return self.chi_ppm
+
+    def _explained(self, chi: Tensor, target: Tensor) -> Tensor:
+        """Return the field of a map and of the coloured error beside it, from their spectra."""
+        field = chi.mul_(self._box.dipole)
+        if self._belief is not None:
+            field = field.sub_(target).mul_(self._belief).add_(target)
+        return self._box.back(field)

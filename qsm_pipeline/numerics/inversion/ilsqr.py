@@ -10,6 +10,7 @@ from qsm_pipeline.numerics.core.order import upper_fraction
 from qsm_pipeline.numerics.core.solvers import conjugate_gradient
 from qsm_pipeline.numerics.inversion.least_squares import least_squares
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.regularisation import tikhonov_weight
 from qsm_pipeline.numerics.inversion.spectral import (
     SpectralBox,
     cyclic_gradient,
@@ -44,9 +45,13 @@ def ilsqr(problem: InversionProblem, params: IlsqrParams | None = None) -> Tenso
     """
     params = params or IlsqrParams()
     box = SpectralBox(problem, params.margin_mm)
+    penalty = params.regularisation
+    if penalty is None:
+        penalty = tikhonov_weight(box, problem)
     chi = least_squares(
-        box, box.weights(problem), box.dipole, params.tolerance, params.least_squares_iterations
-    )
+        box, box.weights(problem), box.dipole, params.tolerance, params.least_squares_iterations,
+        penalty=penalty,
+    )  # fmt: skip
     return box.unpad(chi - _streaks(box, chi, params))
 
 

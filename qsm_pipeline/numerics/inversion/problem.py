@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -14,6 +15,12 @@ from qsm_pipeline.numerics.core.contracts import (
     check_weights,
 )
 from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.field_error import FieldError, estimate_field_error
+
+LEAST_NOISE = 0.03
+"""Over the standard deviation of the field: no field is believed to be less noisy."""
+UNKNOWN_NOISE_PPM = 1e-3
+"""Where nothing is known of a field's error."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,8 @@ class InversionProblem:
     residual_background : bool
         Whether background removal made the field, which then still holds a little of the field
         of sources outside the mask; False for the exact field of the sources inside.
+    field_error : FieldError, optional
+        Error of the field where it is known already; else it is estimated once, from the field.
 
     Raises
     ------
@@ -54,6 +63,7 @@ class InversionProblem:
     noise_ppm: float | None = None
     rad_per_ppm: float | None = None
     residual_background: bool = False
+    field_error: FieldError | None = None
 
     def __post_init__(self) -> None:
         shape = self.grid.shape
@@ -72,3 +82,23 @@ class InversionProblem:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"Expected {name} of at least 0, got {value}")
+
+    @cached_property
+    def error(self) -> FieldError:
+        """The error of the field: as given, else as estimated, else white.
+
+        Where it is estimated, its white part is at least `LEAST_NOISE` of the field: the dipole
+        model itself is no better at the edge of the mask.
+        """
+        if self.field_error is not None:
+            return self.field_error
+        found = estimate_field_error(self.local_field_ppm, self.mask, self.grid, self.weights)
+        found = found or FieldError(self.noise_ppm or UNKNOWN_NOISE_PPM)
+        return found.at_least(LEAST_NOISE * self.spread_ppm)
+
+    @cached_property
+    def spread_ppm(self) -> float:
+        """Standard deviation of the field where it is known, 0 for less than two voxels."""
+        known = self.mask if self.weights is None else self.mask & (self.weights > 0)
+        inside = self.local_field_ppm[known]
+        return float(inside.std()) if inside.numel() > 1 else 0.0

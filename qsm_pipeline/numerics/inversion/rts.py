@@ -7,9 +7,13 @@ from torch import Tensor
 
 from qsm_pipeline.numerics.inversion.least_squares import least_squares
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.regularisation import dipole_threshold
 from qsm_pipeline.numerics.inversion.shrinkage import SplitGradient
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox, gradient_length
 from qsm_pipeline.numerics.params.inversion import RtsParams
+
+NOISE_TO_THRESHOLD = 1.2
+"""As `~.regularisation.THRESHOLD`, but smaller, since the second step takes out noise too."""
 
 
 def rts(problem: InversionProblem, params: RtsParams | None = None) -> Tensor:
@@ -33,7 +37,9 @@ def rts(problem: InversionProblem, params: RtsParams | None = None) -> Tensor:
     """
     params = params or RtsParams()
     box = SpectralBox(problem, params.margin_mm)
-    well_conditioned = box.dipole.abs() > params.threshold
+    well_conditioned = box.dipole.abs() > dipole_threshold(
+        box, problem, params.threshold, NOISE_TO_THRESHOLD
+    )
     inverse_square = torch.where(well_conditioned, box.dipole.square().reciprocal(), 0.0)
     chi = least_squares(
         box, box.weights(problem), box.dipole * well_conditioned, 0.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.regularisation import tikhonov_weight
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
 from qsm_pipeline.numerics.params.inversion import TikhonovParams
 
@@ -31,9 +32,8 @@ def tikhonov(problem: InversionProblem, params: TikhonovParams | None = None) ->
     params = params or TikhonovParams()
     box = SpectralBox(problem, params.margin_mm)
     penalty = box.laplacian() if params.penalty == "gradient" else 1.0
-    noise_ppm = problem.noise_ppm or 1e-3
-    noise = max(noise_ppm, params.noise_floor_ppm) / 1e-3
-    denominator = box.dipole.square() + params.regularisation * noise * penalty
+    weight = params.regularisation or tikhonov_weight(box, problem)
+    denominator = box.dipole.square() + weight * penalty
     denominator[0, 0, 0] = 1  # the mean is not measured
     inverse = box.dipole / denominator
     return box.unpad(box.back(box.forward(box.field_ppm) * inverse))

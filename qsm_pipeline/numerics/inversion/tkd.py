@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.regularisation import dipole_threshold
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
 from qsm_pipeline.numerics.params.inversion import TkdParams
 
@@ -33,7 +34,8 @@ def tkd(problem: InversionProblem, params: TkdParams | None = None) -> Tensor:
     params = params or TkdParams()
     box = SpectralBox(problem, params.margin_mm)
     sign = torch.where(box.dipole < 0, -1.0, 1.0)
-    bounded = torch.where(box.dipole.abs() < params.threshold, params.threshold * sign, box.dipole)
+    threshold = dipole_threshold(box, problem, params.threshold)
+    bounded = torch.where(box.dipole.abs() < threshold, threshold * sign, box.dipole)
     inverse = 1 / bounded
     inverse[0, 0, 0] = 0
     chi = box.back(box.forward(box.field_ppm) * inverse)

@@ -11,20 +11,21 @@ class TkdParams:
 
     Parameters
     ----------
-    threshold : float
-        Where the dipole kernel is smaller than this, it is replaced by it.
+    threshold : float, optional
+        Where the dipole kernel is smaller than this, it is replaced by it; by default it follows
+        the field's error at each frequency.
     correct_underestimation : bool
         Divide by the mean of the point spread, which the threshold lowers below one.
     margin_mm : float
         Zero padding around the mask.
     """
 
-    threshold: float = 0.15
+    threshold: float | None = None
     correct_underestimation: bool = False
     margin_mm: float = 16.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold < 1 / 3:
+        if self.threshold is not None and not 0 < self.threshold < 1 / 3:
             raise ValueError(f"Expected 0 < threshold < 1/3, got {self.threshold}")
 
 
@@ -34,25 +35,22 @@ class TikhonovParams:
 
     Parameters
     ----------
-    regularisation : float
-        Weight of the penalty for a field noise of 0.001 ppm; it grows in proportion to the
-        noise where that is known.
-    noise_floor_ppm : float
-        No field is believed to be less noisy.
+    regularisation : float, optional
+        Weight of the penalty, the same at all frequencies; by default it follows the field's
+        error at each.
     penalty : str
         ``identity`` for the norm of the susceptibility, ``gradient`` for that of its gradient.
     margin_mm : float
         Zero padding around the mask.
     """
 
-    regularisation: float = 0.004
+    regularisation: float | None = None
     penalty: str = "identity"
-    noise_floor_ppm: float = 5e-4
     margin_mm: float = 16.0
 
     def __post_init__(self) -> None:
-        if not (self.regularisation > 0 and self.noise_floor_ppm > 0):
-            raise ValueError(f"Expected a positive regularisation and noise floor, got {self}")
+        if self.regularisation is not None and not self.regularisation > 0:
+            raise ValueError(f"Expected regularisation > 0, got {self.regularisation}")
         if self.penalty not in ("identity", "gradient"):
             raise ValueError(f"Expected penalty identity or gradient, got {self.penalty!r}")
 
@@ -63,8 +61,9 @@ class RtsParams:
 
     Parameters
     ----------
-    threshold : float
-        The first step finds the map where the dipole kernel is larger than this.
+    threshold : float, optional
+        The first step finds the map where the dipole kernel is larger than this; by default it
+        follows the field's error at each frequency.
     least_squares_iterations : int
         Iterations of the first step; few of them, since they amplify noise.
     shrinkage : float
@@ -81,7 +80,7 @@ class RtsParams:
         Padding around the mask.
     """
 
-    threshold: float = 0.15
+    threshold: float | None = None
     least_squares_iterations: int = 3
     shrinkage: float = 1.0
     tolerance: float = 1e-2
@@ -90,7 +89,8 @@ class RtsParams:
     margin_mm: float = 16.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold < 1 / 3 or not self.shrinkage > 0 or not self.tolerance > 0:
+        small = self.threshold is None or 0 < self.threshold < 1 / 3
+        if not small or not self.shrinkage > 0 or not self.tolerance > 0:
             raise ValueError(
                 f"Expected 0 < threshold < 1/3, shrinkage > 0 and tolerance > 0, got {self}"
             )
@@ -108,6 +108,9 @@ class IlsqrParams:
         Relative residual at which the least squares and the streaks stop.
     least_squares_iterations, streak_iterations : int
         Largest numbers of iterations.
+    regularisation : float, optional
+        Weight of the squared susceptibility in the least squares; by default it follows the
+        field's error at each frequency.
     cone_threshold : float
         Streaks have their spectrum where the dipole kernel is smaller than this.
     flat_fraction, steep_fraction : float
@@ -119,6 +122,7 @@ class IlsqrParams:
     tolerance: float = 0.01
     least_squares_iterations: int = 30
     streak_iterations: int = 30
+    regularisation: float | None = None
     cone_threshold: float = 0.1
     flat_fraction: float = 0.5
     steep_fraction: float = 0.3
@@ -127,6 +131,8 @@ class IlsqrParams:
     def __post_init__(self) -> None:
         if not 0 < self.cone_threshold < 1 / 3 or not self.tolerance > 0:
             raise ValueError(f"Expected 0 < cone_threshold < 1/3 and tolerance > 0, got {self}")
+        if self.regularisation is not None and not self.regularisation >= 0:
+            raise ValueError(f"Expected regularisation >= 0, got {self.regularisation}")
         if min(self.least_squares_iterations, self.streak_iterations) < 1:
             raise ValueError(f"Expected at least one iteration, got {self}")
         flat, steep = self.flat_fraction, self.steep_fraction
@@ -143,8 +149,8 @@ class AdmmParams:
     Parameters
     ----------
     regularisation : float
-        Weight of the total variation in ppm mm for a field noise of 0.001 ppm; it grows with
-        the noise where that is known.
+        Weight of the total variation in ppm mm for white noise of 0.001 ppm in the field; it
+        grows with the white part of the field's error.
     noise_exponent : float
         The power of the noise with which the weight grows.
     noise_floor_ppm : float
@@ -166,7 +172,7 @@ class AdmmParams:
     """
 
     regularisation: float = 1e-4
-    noise_exponent: float = 1.0
+    noise_exponent: float = 1.25
     noise_floor_ppm: float = 5e-4
     outside: float = 0.01
     gradient_step: float = 100.0
@@ -185,10 +191,8 @@ class AdmmParams:
         if not self.outside >= 0 or self.max_iterations < 1:
             raise ValueError(f"Expected outside >= 0 and max_iterations >= 1, got {self}")
 
-    def weight(self, noise_ppm: float | None) -> float:
-        """Return the weight of the total variation in ppm mm at a field noise."""
-        if noise_ppm is None:
-            return self.regularisation
+    def weight(self, noise_ppm: float) -> float:
+        """Return the weight of the total variation in ppm mm at a field's white noise."""
         return self.regularisation * (max(noise_ppm, self.noise_floor_ppm) / 1e-3) ** (
             self.noise_exponent
         )
