@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from qsm_pipeline.numerics.field_error import FieldError
 from qsm_pipeline.numerics.grid import Grid
 
 
@@ -29,6 +30,8 @@ class InversionProblem:
         Standard deviation of the field's noise where ``weights`` is 1.
     rad_per_ppm : float, optional
         Phase in radians of a field of 1 ppm, for methods that fit the complex signal.
+    field_error : FieldError, optional
+        Spectrum of the field's error where ``weights`` is 1, for methods that know of it.
     residual_background : bool
         Whether background removal made the field, which then still holds a little of the field
         of sources outside the mask; False for the exact field of the sources inside.
@@ -41,4 +44,5 @@ class InversionProblem:
     magnitude: Tensor | None = None
     noise_ppm: float | None = None
     rad_per_ppm: float | None = None
+    field_error: FieldError | None = None
     residual_background: bool = False

@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.bounding_box import BoundingBox
-from qsm_pipeline.numerics.fourier import crop_to, fast_shape, irfft3, pad_to, rfft3
+from qsm_pipeline.numerics.field_error import FieldError
+from qsm_pipeline.numerics.fourier import (
+    crop_to,
+    fast_shape,
+    frequencies,
+    irfft3,
+    pad_to,
+    rfft3,
+)
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.kernels import dipole_kernel, laplacian_kernel
 
@@ -70,6 +78,16 @@ class SpectralBox:
         """Return the negative Laplacian's kernel."""
         like = self.field_ppm
         return -laplacian_kernel(self.grid, self.shape, device=like.device, dtype=like.dtype)
+
+    def colour(self, error: FieldError | None) -> Tensor | None:
+        """Return the coloured variance of a field's error over its white one, half spectrum."""
+        if error is None or not error.knee_per_mm:
+            return None
+        axes = frequencies(
+            self.shape, self.grid.voxel_size_mm, device=self.dipole.device, dtype=torch.float32
+        )
+        k = sum((axis.square() for axis in axes), torch.tensor(0.0)).sqrt()
+        return error.colour(k)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the spectrum of a padded volume."""

@@ -64,5 +64,6 @@ def tv(problem: InversionProblem, params: TvParams | None = None) -> Tensor:
     if problem.magnitude is not None and params.edge_weight < 1:
         edges = edge_weights(box, problem.magnitude, params.edge_fraction, params.edge_weight)
         edges /= edges[box.mask].mean()
-    solver = TotalVariationAdmm(box, problem, params, data, edges)
+    colour = box.colour(problem.field_error)
+    solver = TotalVariationAdmm(box, problem, params, data, edges, colour)
     return box.unpad(solver.run(params.max_iterations))
