@@ -12,7 +12,8 @@ from torch.nn.functional import interpolate, pad
 from qsm_pipeline.cycleqsm.anatomy import RandomBrain
 from qsm_pipeline.cycleqsm.orientation import b0_last, permuted
 from qsm_pipeline.cycleqsm.physics import BatchDipole
-from qsm_pipeline.cycleqsm.samples import Block, MeasuredField, SampleConfig, Subject
+from qsm_pipeline.cycleqsm.measurements import MeasuredField
+from qsm_pipeline.cycleqsm.samples import Block, SampleConfig, Subject
 from qsm_pipeline.numerics.bounding_box import BoundingBox
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
@@ -132,7 +133,7 @@ def draw_measured(
     b0 = tuple(-b if axis in flips else b for axis, b in enumerate(grid.b0_dir))
     grid = Grid(grid.shape, grid.voxel_size_mm, b0)
     mask, field, weights = (x.flip(flips) for x in (mask, field, weights))
-    measured = MeasuredField(field * (weights > 0), weights, residual_background=True)
+    measured = MeasuredField(field * (weights > 0), weights)
     return Block(torch.zeros_like(field), mask, grid), measured
 
 

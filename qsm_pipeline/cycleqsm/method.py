@@ -9,9 +9,7 @@ from pathlib import Path
 from qsm_pipeline.cycleqsm.generator import Generator
 from qsm_pipeline.cycleqsm.infer import Reconstruction, reconstruct
 from qsm_pipeline.cycleqsm.weights import load_generator
-from qsm_pipeline.numerics.inversion.outer_sources import outer_source_field
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
-from qsm_pipeline.numerics.inversion.tv import TvParams
 
 
 @dataclass(frozen=True)
@@ -45,9 +43,7 @@ class CycleQsmParams:
 def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) -> Reconstruction:
     """Invert a local field with a trained generator.
 
-    Where background removal made the field, what sources outside the mask explain of it is
-    subtracted first, and weights are brought nearer to 1: the generator does worse with such
-    residues and with very uneven weights.
+    Weights are brought nearer to 1: the generator does worse with very uneven ones.
 
     Parameters
     ----------
@@ -67,17 +63,16 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
     """
     params = params or CycleQsmParams()
     device = problem.local_field_ppm.device
-    residue = outer_source_field(problem, TvParams(max_iterations=10))
     return reconstruct(
         _generator(params.generator, str(device)),
-        problem.local_field_ppm - residue,
+        problem.local_field_ppm,
         problem.mask,
         problem.grid,
         None if problem.weights is None else problem.weights.sqrt(),
         problem.magnitude if params.magnitude else None,
         memory_gb=params.memory_gb if device.type != "cuda" else None,
         uncertainty=params.uncertainty,
-        residual_background=problem.residual_background,
+        error=problem.field_error,
     )
 
 

@@ -23,7 +23,8 @@ from qsm_pipeline.cycleqsm.losses import (
 )
 from qsm_pipeline.cycleqsm.parallel import average_gradients
 from qsm_pipeline.cycleqsm.physics import BatchDipole
-from qsm_pipeline.cycleqsm.samples import Block, MeasuredField
+from qsm_pipeline.cycleqsm.measurements import MeasuredField
+from qsm_pipeline.cycleqsm.samples import Block
 from qsm_pipeline.cycleqsm.state import TrainState
 
 
@@ -61,7 +62,7 @@ def collate(
         stack([m.weights for _, m in both]),
         tuple(b.grid for b, _ in both),
         magnitude=stack(magnitudes),
-        residual_background=tuple(m.residual_background for _, m in both),
+        errors=tuple(m.error for _, m in both),
     )
     return TrainBatch(batch, stack([b.chi_ppm for b, _ in maps]))
 
@@ -97,7 +98,7 @@ def train_step(state: TrainState, batches: Sequence[TrainBatch]) -> dict[str, fl
     if torch.isfinite(norm):  # else the maps may be unusable for the discriminator too
         state.scaler.step(state.generator_optimiser)
         state.average.update_parameters(state.generator)
-        if state.config.loss.adversarial and state.config.optim.fields:
+        if state.config.loss.adversarial and len(fakes[0]):
             metrics["discriminator"] = _train_discriminator(state, batches, fakes)
     state.scaler.update()
     state.step += 1
