@@ -15,7 +15,7 @@ from qsm_pipeline.cycleqsm.unet import SpaceToDepthUNet
 from qsm_pipeline.numerics.field_error import FieldError, estimate_field_error
 from qsm_pipeline.numerics.grid import Grid
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
-from qsm_pipeline.numerics.inversion.tv import TvParams, tv
+from qsm_pipeline.numerics.inversion.tv import TvParams, tv_with_outer_field
 
 Evaluate = Callable[[SpaceToDepthUNet, Tensor, Tensor], Tensor]
 
@@ -24,7 +24,7 @@ ERROR_SOURCES = 3
 GEOMETRY = 9
 """Numbers that describe the geometry of a sample to the network."""
 BANDS_PER_MM = (0.03, 0.06, 0.12, 0.25, 0.5)
-"""Frequencies at which the networks are told how much stronger the error is than its floor."""
+"""Frequencies at which the networks are told how strong the coloured part of the error is."""
 CONDITION = GEOMETRY + len(BANDS_PER_MM)
 """Numbers that describe a sample to the networks."""
 
@@ -55,6 +55,11 @@ class GeneratorConfig:
         Regularisation of the closed-form start.
     gradient_step, data_step, relaxation : float
         Penalties and over-relaxation of the ``tv`` start's ADMM.
+    outside : float
+        Where background removal made the field: cost of gradients outside the mask in the ``tv``
+        start over their cost in it. The field of what it finds there is subtracted.
+    background_knee_per_mm : float
+        There, the error is coloured below this frequency at least.
     margin_mm : float
         Zero padding of the convolutions.
     least_noise : float
@@ -86,6 +91,8 @@ class GeneratorConfig:
     gradient_step: float = 0.5
     data_step: float = 0.07
     relaxation: float = 1.6
+    outside: float = 0.3
+    background_knee_per_mm: float = 0.1
     margin_mm: float = 16.0
     least_noise: float = 0.02
     unknown_noise: float = 0.1
@@ -124,6 +131,9 @@ class FieldBatch:
         none.
     errors : tuple of FieldError, optional
         Spectrum of each field's error; found in the fields where not given.
+    residual_background : tuple of bool, optional
+        Of which samples background removal made the field: it has left the field of sources
+        outside the mask there, which the cone of the dipole does not show.
     """
 
     field_ppm: Tensor
@@ -132,6 +142,7 @@ class FieldBatch:
     grids: tuple[Grid, ...]
     magnitude: Tensor | None = None
     errors: tuple[FieldError | None, ...] = ()
+    residual_background: tuple[bool, ...] = ()
 
 
 class Pass(NamedTuple):
@@ -196,16 +207,21 @@ def describe_geometry(grids: Sequence[Grid], device: torch.device | str | None =
     return torch.stack(rows).to(device=device, dtype=torch.float32)
 
 
+def colour(error: FieldError, frequency_per_mm: Tensor) -> Tensor:
+    """Return the variance of an error beyond its white floor, over the floor's."""
+    return error.coloured_density(frequency_per_mm) / error.n0_ppm**2
+
+
 def describe_errors(
     errors: Sequence[FieldError], device: torch.device | str | None = None
 ) -> Tensor:
-    """Return how much stronger errors are than their floors, as logarithms, (B, bands).
+    """Return a / (1 + a) for the standard deviation a of what is coloured in bands, (B, bands).
 
-    All zero for white noise.
+    That of a field is 1. All zero for white noise.
     """
     bands = torch.tensor(BANDS_PER_MM)
-    rows = [0.5 * error.colour(bands).log1p() for error in errors]
-    return torch.stack(rows).to(device=device, dtype=torch.float32)
+    coloured = torch.stack([error.coloured_density(bands).sqrt() for error in errors])
+    return (coloured / (1 + coloured)).to(device=device, dtype=torch.float32)
 
 
 class Generator(nn.Module):
@@ -227,7 +243,7 @@ class Generator(nn.Module):
         channels = 2 if self.config.start == "none" else 5
         self.networks = nn.ModuleList(
             [
-                SpaceToDepthUNet(channels, self.config.widths, CONDITION)
+                SpaceToDepthUNet(channels, self.config.widths, GEOMETRY, len(BANDS_PER_MM))
                 for _ in range(self.config.stages)
             ]
         )
@@ -252,14 +268,15 @@ class Generator(nn.Module):
         margin = self.config.margin_mm
         dipole = BatchDipole(batch.grids, margin_mm=margin, device=field.device)
         lengths = dipole.frequency
-        colour = torch.stack([e.colour(lengths[n]) for n, e in enumerate(errors)])
+        beyond = torch.stack([colour(e, lengths[n]) for n, e in enumerate(errors)])
         start = torch.zeros_like(field)
         if self.config.start == "tikhonov":
             start = dipole.tikhonov(field * batch.weights.square(), self.config.tikhonov) * mask
         elif self.config.start == "tv":
-            start = torch.stack(
-                [self._tv(field, batch, n, error)[None] for n, error in enumerate(errors)]
-            )
+            found = [self._tv(field, batch, n, error) for n, error in enumerate(errors)]
+            start = torch.stack([chi for chi, _ in found])[:, None]
+            outer = torch.stack([outer for _, outer in found])[:, None]
+            field = torch.where(batch.weights > 0, field - outer, 0.0)
         condition = torch.cat(
             [
                 describe_geometry(batch.grids, field.device),
@@ -268,7 +285,15 @@ class Generator(nn.Module):
             1,
         )
         return Prepared(
-            field, start, mask, batch.weights, noise, colour, scale, condition, tuple(errors),
+            field,
+            start,
+            mask,
+            batch.weights,
+            noise,
+            beyond,
+            scale,
+            condition,
+            tuple(errors),
             dipole,
         )
 
@@ -279,11 +304,16 @@ class Generator(nn.Module):
         given = batch.errors or (None,) * len(field)
         for n, (error, grid) in enumerate(zip(given, batch.grids, strict=True)):
             if error is None:
-                error = estimate_field_error(field[n, 0], batch.mask[n, 0], grid, batch.weights[n, 0])
+                error = estimate_field_error(
+                    field[n, 0], batch.mask[n, 0], grid, batch.weights[n, 0]
+                )
             else:
                 error = replace(error, n0_ppm=error.n0_ppm / float(scale[n]))
             if error is None:
                 error = FieldError(c.unknown_noise)
+            if self._leaves_background(batch, n):
+                knee = max(error.knee_per_mm, c.background_knee_per_mm)
+                error = replace(error, knee_per_mm=knee)
             knee = min(error.knee_per_mm, c.knees_per_mm[1])
             errors.append(
                 FieldError(
@@ -294,11 +324,14 @@ class Generator(nn.Module):
             )
         return errors
 
-    def _tv(self, field: Tensor, batch: FieldBatch, number: int, error: FieldError) -> Tensor:
+    def _tv(
+        self, field: Tensor, batch: FieldBatch, number: int, error: FieldError
+    ) -> tuple[Tensor, Tensor]:
         magnitude = None if batch.magnitude is None else batch.magnitude[number, 0]
         problem = InversionProblem(
             field[number, 0], batch.mask[number, 0], batch.grids[number],
             weights=batch.weights[number, 0], magnitude=magnitude, field_error=error,
+            residual_background=self._leaves_background(batch, number),
         )  # fmt: skip
         c = self.config
         params = TvParams(
@@ -309,11 +342,16 @@ class Generator(nn.Module):
             tolerance=1e-9,
             max_iterations=c.tv_iterations,
             margin_mm=c.margin_mm,
-            outside=1.0,
+            outside=c.outside,
             edge_fraction=c.edge_fraction,
             edge_weight=c.edge_weight,
         )
-        return tv(problem, params)
+        chi, outer = tv_with_outer_field(problem, params)
+        return chi, outer if problem.residual_background else torch.zeros_like(outer)
+
+    @staticmethod
+    def _leaves_background(batch: FieldBatch, number: int) -> bool:
+        return bool(batch.residual_background) and batch.residual_background[number]
 
     def passes(self) -> list[Pass]:
         """Return what is applied, in this order."""

@@ -60,6 +60,7 @@ def reconstruct(
     uncertainty: bool = False,
     keep_error_sources: bool = False,
     error: FieldError | None = None,
+    residual_background: bool = False,
 ) -> Reconstruction:
     """Invert a local field.
 
@@ -85,6 +86,9 @@ def reconstruct(
         Also return what that estimate is made of.
     error : FieldError, optional
         Spectrum of the field's error in ppm; found in the field if not given.
+    residual_background : bool
+        Background removal made the field, as it does measured ones: sources outside the mask
+        explain a part of it.
 
     Returns
     -------
@@ -107,6 +111,7 @@ def reconstruct(
     batch = FieldBatch(
         turn(field_ppm.float()), turn(mask), turn(reliable), (turned,),
         None if magnitude is None else turn(magnitude.float()), (error,),
+        (residual_background,),
     )  # fmt: skip
     prepared = generator.prepare(batch)
     *first, last = generator.passes()

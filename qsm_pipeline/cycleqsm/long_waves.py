@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, interpolate, pad
 
-from qsm_pipeline.cycleqsm.generator import GeneratorConfig, Prepared
+from qsm_pipeline.cycleqsm.generator import GeneratorConfig, Prepared, colour
 from qsm_pipeline.cycleqsm.physics import BatchDipole
 from qsm_pipeline.numerics.fourier import crop_to, fast_shape
 from qsm_pipeline.numerics.grid import Grid
@@ -17,9 +17,7 @@ from qsm_pipeline.numerics.solvers import conjugate_gradient
 ITERATIONS = 30
 
 
-def long_wave_correction(
-    p: Prepared, chi: Tensor, grid: Grid, config: GeneratorConfig
-) -> Tensor:
+def long_wave_correction(p: Prepared, chi: Tensor, grid: Grid, config: GeneratorConfig) -> Tensor:
     """Return what makes a map explain its field at long wavelengths.
 
     The least-squares problem for the field that a map leaves unexplained is solved on coarse
@@ -60,7 +58,7 @@ def long_wave_correction(
     penalty = config.long_wave_penalty
     penalty += config.long_wave_noise_penalty * float(p.noise) ** 2
     root = weight.sqrt()
-    trusted = 1 / (1 + p.errors[0].colour(dipole.frequency))
+    trusted = 1 / (1 + colour(p.errors[0], dipole.frequency))
 
     def normal(x: Tensor) -> Tensor:
         misfit = root * dipole.filtered(root * dipole.field(share * x), trusted)

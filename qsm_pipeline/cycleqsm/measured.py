@@ -133,7 +133,7 @@ def draw_measured(
     b0 = tuple(-b if axis in flips else b for axis, b in enumerate(grid.b0_dir))
     grid = Grid(grid.shape, grid.voxel_size_mm, b0)
     mask, field, weights = (x.flip(flips) for x in (mask, field, weights))
-    measured = MeasuredField(field * (weights > 0), weights)
+    measured = MeasuredField(field * (weights > 0), weights, residual_background=True)
     return Block(torch.zeros_like(field), mask, grid), measured
 
 

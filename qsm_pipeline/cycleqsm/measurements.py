@@ -32,12 +32,15 @@ class MeasuredField:
         In any unit.
     error : FieldError, optional
         Spectrum of the error that the generator is told; it looks for itself without.
+    residual_background : bool
+        Background removal made the field, for all that the generator knows.
     """
 
     field_ppm: Tensor
     weights: Tensor
     magnitude: Tensor | None = None
     error: FieldError | None = None
+    residual_background: bool = False
 
 
 def measure(block: Block, config: SampleConfig, generator: torch.Generator) -> MeasuredField:
@@ -63,9 +66,10 @@ def measure(block: Block, config: SampleConfig, generator: torch.Generator) -> M
         weights = weights * (smooth_noise(shape, 12.0, generator) < uniform(1.5, 3))
     n0 = math.exp(uniform(*[math.log(v) for v in config.noise_ppm]))
     white = torch.randn(shape, generator=generator) * n0
-    further = torch.zeros(shape)
+    further, kinds = torch.zeros(shape), []
     if uniform(0, 1) >= config.white:
-        further = structured_error(block, field, n0, generator)
+        further, kinds = structured_error(block, field, n0, generator)
+    removed = "outer sources" in kinds or uniform(0, 1) < config.background_removed
     told = None
     if uniform(0, 1) < config.told:
         told = error_spectrum(white + further, block.mask, block.grid)
@@ -74,13 +78,13 @@ def measure(block: Block, config: SampleConfig, generator: torch.Generator) -> M
             told = replace(told, knee_per_mm=told.knee_per_mm * off)
     weights = weights * block.mask
     field = field + white / weights.clamp(min=LEAST_WEIGHT) + further
-    return MeasuredField(field * (weights > 0), weights, magnitude, told)
+    return MeasuredField(field * (weights > 0), weights, magnitude, told, removed)
 
 
 def structured_error(
     block: Block, field_ppm: Tensor, n0_ppm: float, generator: torch.Generator
-) -> Tensor:
-    """Draw an error of one to three kinds, together of .1 to 1.2 times the field's deviation."""
+) -> tuple[Tensor, list[str]]:
+    """Draw an error of one to three kinds, and name them; each of .1 to 1.2 times the field's deviation."""
     names, shares = list(KINDS), torch.tensor([weight for weight, _ in KINDS.values()])
     count = 1 + int(torch.multinomial(torch.tensor([0.5, 0.3, 0.2]), 1, generator=generator))
     chosen = torch.multinomial(shares, count, generator=generator)
@@ -92,4 +96,4 @@ def structured_error(
             field_ppm[block.mask].std()
         )
         total += part * min(1.0, limit / max(size, 1e-12))
-    return total
+    return total, [names[number] for number in chosen.tolist()]

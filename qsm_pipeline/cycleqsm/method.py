@@ -73,6 +73,7 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
         memory_gb=params.memory_gb if device.type != "cuda" else None,
         uncertainty=params.uncertainty,
         error=problem.field_error,
+        residual_background=problem.residual_background,
     )
 
 

@@ -38,6 +38,9 @@ class SampleConfig:
         Smallest and largest noise of the field.
     white : float
         Probability that the error of a field is white noise alone.
+    background_removed : float
+        Probability that the generator takes a field for one that background removal made, though
+        nothing is left of the background.
     told : float
         Probability that the generator is told the spectrum of the error itself, a little off, and
         not what can be found of it in a block, which is less than in a whole head.
@@ -57,6 +60,7 @@ class SampleConfig:
     tilt_deg: float = 30.0
     noise_ppm: tuple[float, float] = (0.0005, 0.005)
     white: float = 0.25
+    background_removed: float = 0.4
     told: float = 0.4
     lesions: float = 0.3
     vessels: float = 0.4

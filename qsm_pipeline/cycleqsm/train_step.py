@@ -63,6 +63,7 @@ def collate(
         tuple(b.grid for b, _ in both),
         magnitude=stack(magnitudes),
         errors=tuple(m.error for _, m in both),
+        residual_background=tuple(m.residual_background for _, m in both),
     )
     return TrainBatch(batch, stack([b.chi_ppm for b, _ in maps]))
 

@@ -13,7 +13,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
-from torch.nn.functional import pad
 
 from qsm_pipeline.cycleqsm.generator import Generator, GeneratorConfig
 
@@ -69,7 +68,7 @@ def load_generator(path: Path | None = None, device: torch.device | str = "cpu")
             config = GeneratorConfig(**json.loads((file.metadata() or {})["generator"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         generator = Generator(config).to(device)
-        _ignore_what_is_new(tensors, generator)
+        _add_what_is_new(tensors, generator)
         generator.load_state_dict(tensors)
         broken = sorted(name for name, x in tensors.items() if not x.isfinite().all())
         if broken:
@@ -80,9 +79,8 @@ def load_generator(path: Path | None = None, device: torch.device | str = "cpu")
     return generator.eval().requires_grad_(requires_grad=False)
 
 
-def _ignore_what_is_new(tensors: dict[str, Tensor], generator: Generator) -> None:
-    """Let a generator of a time when networks were told less take no notice of the rest."""
-    for name, wanted in generator.state_dict().items():
-        have = tensors.get(name)
-        if name.endswith("gain.weight") and have is not None and have.shape[1] < wanted.shape[1]:
-            tensors[name] = pad(have, (0, wanted.shape[1] - have.shape[1]))
+def _add_what_is_new(tensors: dict[str, Tensor], generator: Generator) -> None:
+    """Let a generator from before networks were told the colour of the error say less for it."""
+    for name, fresh in generator.state_dict().items():
+        if name.endswith("colour.weight"):
+            tensors.setdefault(name, fresh)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -70,12 +71,14 @@ class Watch:
     ----------
     cases : dict of Case
         Simulated scans.
-    references : dict of dict
-        Scores of the reference of each case.
     """
 
     cases: dict[str, Case]
-    references: dict[str, dict[str, float]]
+
+    @cached_property
+    def references(self) -> dict[str, dict[str, float]]:
+        """Scores of the reference of each case."""
+        return {name: reference_scores(case) for name, case in self.cases.items()}
 
 
 def train(
@@ -116,12 +119,11 @@ def train(
         state = _open_state(config, options, device, start)
         batches = open_batches(config, sources, echo)
         cases = _cases(config, sources, echo) if rank() == 0 else {}
-        references = {name: reference_scores(case) for name, case in cases.items()}
         logs = Logs(options.out, state.step) if rank() == 0 else None
         wait_for_others()
         with _stop_signals() as asked:
             batch_stream = stream(batches, state.step, config.optim.steps, device, options.workers)
-            done = _run(state, batch_stream, options, logs, Watch(cases, references), asked)
+            done = _run(state, batch_stream, options, logs, Watch(cases), asked)
         state.save(_checkpoint(options.out))
         if logs is not None:
             if done:

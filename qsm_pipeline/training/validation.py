@@ -190,7 +190,10 @@ def _reconstruct(generator: Generator, case: Case, **options: bool) -> Reconstru
     device = next(generator.parameters()).device
     magnitude = None if case.magnitude is None else case.magnitude.to(device)
     field, mask = case.field_ppm.to(device), case.mask.to(device)
-    return reconstruct(generator, field, mask, case.grid, magnitude=magnitude, **options)
+    return reconstruct(
+        generator, field, mask, case.grid, magnitude=magnitude,
+        residual_background=case.kind != "white", **options,
+    )  # fmt: skip
 
 
 def scores(chi_ppm: Tensor, case: Case) -> dict[str, float]:
@@ -205,6 +208,7 @@ def reference_scores(case: Case) -> dict[str, float]:
     batch = FieldBatch(
         case.field_ppm[None, None], case.mask[None, None],
         case.mask[None, None].float(), (case.grid,),
+        residual_background=(case.kind != "white",),
     )  # fmt: skip
     prepared = generator.prepare(batch)
     return scores((prepared.start * prepared.scale_ppm)[0, 0], case)

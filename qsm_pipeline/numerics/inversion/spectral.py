@@ -87,7 +87,7 @@ class SpectralBox:
             self.shape, self.grid.voxel_size_mm, device=self.dipole.device, dtype=torch.float32
         )
         k = sum((axis.square() for axis in axes), torch.tensor(0.0)).sqrt()
-        return error.colour(k)
+        return error.coloured_density(k) / error.n0_ppm**2
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the spectrum of a padded volume."""
