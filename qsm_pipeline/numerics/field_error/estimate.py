@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from qsm_pipeline.numerics.field_error.expected import LOWEST, BinnedPower, binned_power
+from qsm_pipeline.numerics.field_error.expected import BinnedPower, binned_power
 from qsm_pipeline.numerics.field_error.spectrum import FieldError
+from qsm_pipeline.numerics.field_error.support import support_gain
 from qsm_pipeline.numerics.field_error.window import windowed
 from qsm_pipeline.numerics.grid import Grid
 
@@ -22,10 +26,11 @@ MISMATCH = 0.12
 same in all directions."""
 LEAK_SD = 0.25
 """Relative error of the expected leak into the cone, common to its groups."""
+LEAST_GROUPS = 12
 CONE = 0.1
 SMOOTH = 0.7
 """How much the logarithm of susceptibility's spectrum may bend from node to node."""
-WHITE_PRIOR = 0.5
+WHITE_PRIOR = 0.05
 """Cost of the logarithm of the knee: what leak explains as well is not called colour."""
 
 
@@ -63,17 +68,29 @@ def estimate_field_error(
     if field is None or not float(field.values_ppm.abs().max()) > 0:
         return None
     power = binned_power(field)
-    return fit_spectra(power, field.size_mm)
+    first = fit_spectra(power, field.size_mm)
+    if first is None:
+        return None
+    gain = support_gain(field, power, first[1])
+    second = fit_spectra(replace(power, signal=power.signal * gain[:, None]), field.size_mm)
+    return second[0] if second else None
 
 
-def fit_spectra(power: BinnedPower, size_mm: float) -> FieldError | None:
-    """Maximise the likelihood of the binned power over the spectra of susceptibility and error."""
+def fit_spectra(power: BinnedPower, size_mm: float) -> tuple[FieldError, Tensor] | None:
+    """Maximise the likelihood of the binned power over the spectra of susceptibility and error.
+
+    Returns
+    -------
+    tuple, optional
+        The error, and the spectral density of susceptibility at the nodes. None where there is
+        too little to be fitted.
+    """
     used = (power.frequency_per_mm > LEAST_FREQUENCY / size_mm) & (power.modes > 0.5)
-    if int(used.sum()) < 12:
+    if int(used.sum()) < LEAST_GROUPS:
         return None
     fit = _Fit(power, used.numpy(), size_mm)
     found = min((fit.run(knee) for knee in (1.0, 6.0, 30.0)), key=lambda x: x[0])
-    return found[1]
+    return found[1:]
 
 
 class _Fit:
@@ -93,7 +110,7 @@ class _Fit:
         self.top = self.power[cone & (frequency > 0.7 * frequency.max())]
         self.bends = np.diff(np.eye(len(self.nodes)), 2, axis=0)
 
-    def run(self, knee: float) -> tuple[float, FieldError]:
+    def run(self, knee: float) -> tuple[float, FieldError, Tensor]:
         """Fit from one knee, over the frequency of the mask's size, on."""
         count = len(self.nodes)
         level = np.median(self.top if len(self.top) else self.power) / self.white
@@ -101,7 +118,9 @@ class _Fit:
         start = [*signal, np.log(level), np.log(knee / self.size_mm), USUAL_POWER, 0.0, 0.0]
         wide = (None, None)
         knees = [np.log(k / self.size_mm) for k in KNEES]
-        bounds = [wide] * (count + 1) + [(knees[0], knees[1]), POWERS, wide, wide]
+        levels = (np.log(level) - 12, np.log(level) + 6)
+        curve = [(x - 40, x + 40) for x in signal]
+        bounds = [*curve, levels, (knees[0], knees[1]), POWERS, wide, wide]
         found = minimize(
             self._cost,
             start,
@@ -111,12 +130,13 @@ class _Fit:
             options={"maxiter": 500, "maxfun": 1000},
         )
         noise, knee, power = found.x[count : count + 3]
-        return found.fun, FieldError(float(np.exp(noise / 2)), float(np.exp(knee)), float(power))
+        error = FieldError(float(np.exp(noise / 2)), float(np.exp(knee)), float(power))
+        return found.fun, error, torch.from_numpy(np.exp(found.x[:count]))
 
     def _cost(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         count = len(self.nodes)
         signal, (noise, knee, power), leak = x[:count], x[count : count + 3], x[count + 3 :]
-        curve = np.exp(np.clip(signal, -60, 60))
+        curve = np.exp(signal)
         gain = np.exp(self.leaks @ leak)
         parts = self.signal * curve * gain[:, None]
         explained = parts.sum(1)

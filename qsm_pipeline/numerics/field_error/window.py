@@ -10,15 +10,18 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from qsm_pipeline.numerics.bounding_box import BoundingBox
-from qsm_pipeline.numerics.fourier import fast_shape, pad_to
+from qsm_pipeline.numerics.fourier import fast_shape, irfft3, pad_to, rfft3
 from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.kernels import dipole_kernel
 
 RAMP = 0.12
 """Width of the window's edge, over the cube root of the mask's volume: 13 mm in a head."""
+LEAST_VOXELS = 64
 LEAST_WEIGHT = 0.25
 """Voxels with less, relative to the largest, are holes: their noise would count for the rest."""
 FILLING_VOXELS = (1, 2, 4)
-"""Half widths of the means that fill the holes, the narrowest that reaches each."""
+"""Half widths of the means that first fill the holes, the narrowest that reaches each."""
+FILLING_REGULARISATION, FILLING_ROUNDS = 0.01, 2
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class WindowedField:
         Field times window in the padded box around the mask.
     window : torch.Tensor, shape (X, Y, Z)
         From 0 to 1.
+    support : torch.Tensor, shape (X, Y, Z)
+        1 in the mask, holes included.
     white_energy : float
         Power of white noise of unit variance at weight 1.
     grid : Grid
@@ -41,6 +46,7 @@ class WindowedField:
 
     values_ppm: Tensor
     window: Tensor
+    support: Tensor
     white_energy: float
     grid: Grid
     size_mm: float
@@ -56,14 +62,17 @@ def windowed(
     known = mask
     if weights is not None:
         known = mask & (weights > LEAST_WEIGHT * weights[mask].max()) if mask.any() else mask
-    if int(known.sum()) < 64:
+    if int(known.sum()) < LEAST_VOXELS:
         return None
     box = BoundingBox.of(known, grid)
     inside = box.cut(known)
+    hole = box.cut(mask) & ~inside
     field = torch.where(inside, box.cut(local_field_ppm), 0.0)
     size_mm = (float(inside.sum()) * grid.voxel_volume_mm3) ** (1 / 3)
-    window = _taper(inside, size_mm, grid.voxel_size_mm) * _around_holes(inside)
-    if float(window.square().sum()) < 64:
+    window = _taper(inside, size_mm, grid.voxel_size_mm)
+    if hole.any():
+        window = window * _mean(_mean(inside.to(window), 1), 1)
+    if float(window.square().sum()) < LEAST_VOXELS:
         return None
     variance = inside.to(window)
     if weights is not None:
@@ -72,10 +81,27 @@ def windowed(
     white_energy = float((window.square() * variance).sum())
     shape = fast_shape(inside.shape)
     padded = Grid(shape, grid.voxel_size_mm, grid.b0_dir)
-    values = _filled(field, inside) * window
+    support = pad_to(box.cut(mask).to(window), shape)
+    if hole.any():
+        field = _filled(field, inside, hole)
+        field = _explained(pad_to(field, shape), pad_to(hole, shape), support, padded)
+    window = pad_to(window, shape)
     return WindowedField(
-        pad_to(values, shape), pad_to(window, shape), white_energy, padded, size_mm
+        pad_to(field, shape) * window, window, support, white_energy, padded, size_mm
     )
+
+
+def _explained(field: Tensor, missing: Tensor, support: Tensor, grid: Grid) -> Tensor:
+    """Put into the holes the field of a susceptibility that explains the field around them.
+
+    Holes lie at the strongest sources, where the mean around is far from the field.
+    """
+    dipole = dipole_kernel(grid, device=field.device)
+    inverse = dipole / (dipole.square() + FILLING_REGULARISATION)
+    for _ in range(FILLING_ROUNDS):
+        chi = irfft3(rfft3(field * support).mul_(inverse), grid.shape).mul_(support)
+        field = torch.where(missing, irfft3(rfft3(chi).mul_(dipole), grid.shape), field)
+    return field
 
 
 def _taper(inside: Tensor, size_mm: float, voxel_size_mm: tuple[float, ...]) -> Tensor:
@@ -88,17 +114,9 @@ def _taper(inside: Tensor, size_mm: float, voxel_size_mm: tuple[float, ...]) -> 
     return torch.sin(0.5 * math.pi * share).square()
 
 
-def _around_holes(inside: Tensor) -> Tensor:
-    """Fall smoothly to 0 in the middle of large holes, over two voxels."""
-    share = inside.to(torch.float32)
-    for _ in range(2):
-        share = _mean(share, 1)
-    return share
-
-
-def _filled(field: Tensor, inside: Tensor) -> Tensor:
+def _filled(field: Tensor, inside: Tensor, missing: Tensor) -> Tensor:
     """Replace the field in holes by the mean around, as far as one of the means reaches."""
-    out, missing = field, ~inside
+    out = field
     for reach in FILLING_VOXELS:
         if not missing.any():
             break

@@ -86,14 +86,6 @@ class TotalVariationAdmm:
         May be replaced between two calls of `run`.
     edge_weights : torch.Tensor, padded shape, optional
         The total variation counts this much at each voxel.
-    colour : torch.Tensor, half spectrum, optional
-        Variance of a further, coloured error of the field at each frequency, over that of the
-        white error where the weight is 1.
-
-    Notes
-    -----
-    A coloured error is an unknown of its own beside the map, eliminated at each frequency: what
-    is left of the field's penalty is ``data_step / (1 + data_step * colour)``.
     """
 
     def __init__(
@@ -103,7 +95,6 @@ class TotalVariationAdmm:
         params: AdmmParams,
         data: DataTerm,
         edge_weights: Tensor | None = None,
-        colour: Tensor | None = None,
     ) -> None:
         self.data = data
         self._box = box
@@ -112,17 +103,24 @@ class TotalVariationAdmm:
         threshold = box.discount(problem, params.outside) / params.gradient_step
         if edge_weights is not None:
             threshold = threshold * edge_weights
-        self._share: Tensor | float = 1.0  # of what is left unexplained that stays unexplained
-        if colour is not None:
-            self._share = 1 / (1 + params.data_step * colour)
-        self._follow = params.data_step * self._share * box.dipole
-        self._inverse = 1 / (self._rho * box.laplacian() + self._follow * box.dipole)
+        # A coloured error is one more unknown, found in closed form with the map: it takes this
+        # share of what the map does not explain at each frequency.
+        self._belief: Tensor | None = None
+        steps = params.data_step * box.dipole
+        if problem.field_error is not None:
+            colour = box.colour(problem.field_error)
+            if colour is not None:
+                self._belief = 1 / (1 + params.data_step * colour)
+                steps = steps * self._belief
+        self._pull = steps
+        self._inverse = 1 / (self._rho * box.laplacian() + steps * box.dipole)
         self._inverse[0, 0, 0] = 0  # the mean is not measured
         # start from the closed form of the same penalties, with no field where there is no weight
-        known = box.forward(box.field_ppm * (data.precision > 0))
-        start = known * self._follow * self._inverse
+        known = box.field_ppm * (data.precision > 0)
+        measured = box.forward(known)
+        start = measured * self._pull * self._inverse
         self.chi_ppm = box.back(start)
-        self.field_ppm = self._explained(start, known)
+        self.field_ppm = self._explained(start, measured)
         self._data_dual = torch.zeros_like(self.chi_ppm)
         self._gradient = SplitGradient(
             self.chi_ppm, box.inverse_voxel, threshold, params.relaxation
@@ -141,21 +139,21 @@ class TotalVariationAdmm:
             if follow != 1:
                 self._data = data.clone()
             spectrum = box.forward(self._gradient.pull(self.chi_ppm).mul_(self._rho))
-            wanted = box.forward(data.sub_(self._data_dual))
-            spectrum += wanted * self._follow
+            target = box.forward(data.sub_(self._data_dual))
+            spectrum.addcmul_(target, self._pull)
             spectrum *= self._inverse
             updated = box.back(spectrum)
             change = torch.linalg.vector_norm(updated - self.chi_ppm)
             change = float(change / torch.linalg.vector_norm(updated))
             self.chi_ppm = updated
-            self.field_ppm = self._explained(spectrum, wanted)
+            self.field_ppm = self._explained(spectrum, target)
             if not change > self._params.tolerance:
                 break
         return self.chi_ppm
 
-    def _explained(self, chi: Tensor, wanted: Tensor) -> Tensor:
-        """Return the field of a map and, where there may be one, of the coloured error."""
-        field = chi * self._box.dipole
-        if isinstance(self._share, Tensor):
-            field += (1 - self._share) * (wanted - field)
+    def _explained(self, chi: Tensor, target: Tensor) -> Tensor:
+        """Return the field of a map and of the coloured error beside it, from their spectra."""
+        field = chi.mul_(self._box.dipole)
+        if self._belief is not None:
+            field = field.sub_(target).mul_(self._belief).add_(target)
         return self._box.back(field)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
-from qsm_pipeline.numerics.field_error import FieldError
+from qsm_pipeline.numerics.field_error import FieldError, estimate_field_error
 from qsm_pipeline.numerics.grid import Grid
+
+UNKNOWN_NOISE_PPM = 1e-3
+"""Where nothing is known of a field's error."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,11 @@ class InversionProblem:
         Standard deviation of the field's noise where ``weights`` is 1.
     rad_per_ppm : float, optional
         Phase in radians of a field of 1 ppm, for methods that fit the complex signal.
-    field_error : FieldError, optional
-        Spectrum of the field's error where ``weights`` is 1, for methods that know of it.
     residual_background : bool
         Whether background removal made the field, which then still holds a little of the field
         of sources outside the mask; False for the exact field of the sources inside.
+    field_error : FieldError, optional
+        Error of the field where it is known already; else it is estimated once, from the field.
     """
 
     local_field_ppm: Tensor
@@ -44,5 +48,13 @@ class InversionProblem:
     magnitude: Tensor | None = None
     noise_ppm: float | None = None
     rad_per_ppm: float | None = None
-    field_error: FieldError | None = None
     residual_background: bool = False
+    field_error: FieldError | None = None
+
+    @cached_property
+    def error(self) -> FieldError:
+        """The error of the field: as given, as estimated, or white where it cannot be estimated."""
+        found = self.field_error or estimate_field_error(
+            self.local_field_ppm, self.mask, self.grid, self.weights
+        )
+        return found or FieldError(self.noise_ppm or UNKNOWN_NOISE_PPM)

@@ -79,15 +79,16 @@ class SpectralBox:
         like = self.field_ppm
         return -laplacian_kernel(self.grid, self.shape, device=like.device, dtype=like.dtype)
 
-    def colour(self, error: FieldError | None) -> Tensor | None:
-        """Return the coloured variance of a field's error over its white one, half spectrum."""
-        if error is None or not error.knee_per_mm:
+    def colour(self, error: FieldError) -> Tensor | None:
+        """Return the coloured part of the error's density over its white part; None if white."""
+        if error.knee_per_mm == 0:
             return None
+        like = self.field_ppm
         axes = frequencies(
-            self.shape, self.grid.voxel_size_mm, device=self.dipole.device, dtype=torch.float32
+            self.shape, self.grid.voxel_size_mm, device=like.device, dtype=like.dtype
         )
-        k = sum((axis.square() for axis in axes), torch.tensor(0.0)).sqrt()
-        return error.coloured_density(k) / error.n0_ppm**2
+        frequency = (axes[0].square() + axes[1].square() + axes[2].square()).sqrt_()
+        return error.coloured_density(frequency).div_(error.n0_ppm**2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the spectrum of a padded volume."""

@@ -75,8 +75,7 @@ def tv_with_outer_field(
     if problem.magnitude is not None and params.edge_weight < 1:
         edges = edge_weights(box, problem.magnitude, params.edge_fraction, params.edge_weight)
         edges /= edges[box.mask].mean()
-    colour = box.colour(problem.field_error)
-    solver = TotalVariationAdmm(box, problem, params, data, edges, colour)
+    solver = TotalVariationAdmm(box, problem, params, data, edges)
     chi = solver.run(params.max_iterations)
     outer = torch.where(box.mask, 0.0, chi)
     return box.unpad(chi), box.unpad(box.back(box.forward(outer) * box.dipole))
