@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -129,7 +130,7 @@ def error_spectrum(error_ppm: Tensor, mask: Tensor, grid: Grid) -> FieldError | 
     axes = frequencies(grid.shape, grid.voxel_size_mm, dtype=torch.float32)
     k = sum((axis.square() for axis in axes), torch.tensor(0.0)).sqrt()
     edges = torch.logspace(math.log10(0.02), math.log10(float(k.max())), 16)
-    bands = [(k > low) & (k <= high) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    bands = [(k > low) & (k <= high) for low, high in pairwise(edges)]
     bands = [band for band in bands if band.sum() >= 4]
     centres = torch.stack([k[band].mean() for band in bands]).double()
     levels = torch.stack([power[band].mean() for band in bands])

@@ -336,6 +336,7 @@ class Generator(nn.Module):
         c = self.config
         params = TvParams(
             regularisation=c.tv_weight * error.n0_ppm**c.tv_exponent,
+            noise_exponent=0.0,
             gradient_step=c.gradient_step,
             data_step=c.data_step,
             relaxation=c.relaxation,

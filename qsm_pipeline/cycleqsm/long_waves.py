@@ -22,8 +22,8 @@ def long_wave_correction(p: Prepared, chi: Tensor, grid: Grid, config: Generator
 
     The least-squares problem for the field that a map leaves unexplained is solved on coarse
     voxels, for sources in the mask alone, in the norm of the field's error: a long wave that may
-    well be an error of the field changes little. It also finds the mean of the map, as far as the field
-    tells it, which costs no penalty.
+    well be an error of the field changes little. It also finds the mean of the map, as far as the
+    field tells it, which costs no penalty.
 
     Parameters
     ----------

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from qsm_pipeline.cycleqsm.anatomy import RandomBrain
+from qsm_pipeline.cycleqsm.measurements import MeasuredField
 from qsm_pipeline.cycleqsm.orientation import b0_last, permuted
 from qsm_pipeline.cycleqsm.physics import BatchDipole
-from qsm_pipeline.cycleqsm.measurements import MeasuredField
 from qsm_pipeline.cycleqsm.samples import Block, SampleConfig, Subject
 from qsm_pipeline.numerics.bounding_box import BoundingBox
 from qsm_pipeline.numerics.grid import Grid

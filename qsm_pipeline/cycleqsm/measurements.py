@@ -84,7 +84,10 @@ def measure(block: Block, config: SampleConfig, generator: torch.Generator) -> M
 def structured_error(
     block: Block, field_ppm: Tensor, n0_ppm: float, generator: torch.Generator
 ) -> tuple[Tensor, list[str]]:
-    """Draw an error of one to three kinds, and name them; each of .1 to 1.2 times the field's deviation."""
+    """Draw an error of one to three kinds, and name them.
+
+    Each is at most .2 to 1.2 times as strong as the field.
+    """
     names, shares = list(KINDS), torch.tensor([weight for weight, _ in KINDS.values()])
     count = 1 + int(torch.multinomial(torch.tensor([0.5, 0.3, 0.2]), 1, generator=generator))
     chosen = torch.multinomial(shares, count, generator=generator)

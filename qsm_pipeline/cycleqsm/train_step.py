@@ -21,9 +21,9 @@ from qsm_pipeline.cycleqsm.losses import (
     map_cycle,
     masked_std,
 )
+from qsm_pipeline.cycleqsm.measurements import MeasuredField
 from qsm_pipeline.cycleqsm.parallel import average_gradients
 from qsm_pipeline.cycleqsm.physics import BatchDipole
-from qsm_pipeline.cycleqsm.measurements import MeasuredField
 from qsm_pipeline.cycleqsm.samples import Block
 from qsm_pipeline.cycleqsm.state import TrainState
 

@@ -8,7 +8,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-
 DAMPING = 0.8
 """How much less a new network says for colour."""
 

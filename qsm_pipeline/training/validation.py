@@ -79,6 +79,7 @@ REFERENCE = GeneratorConfig(tv_iterations=6, tv_weight=0.15, tv_exponent=1.5)
 """Whose start is the reference."""
 WITH_MAGNITUDE = ("high noise", "anisotropic")
 """Scans that are also validated with their magnitude."""
+CASES = (*SCANS, *[f"{name} with magnitude" for name in WITH_MAGNITUDE])
 DECAY_PER_PPM = 3.0
 """In 1/ppm: how fast the logarithm of the magnitude falls with the size of the susceptibility."""
 
