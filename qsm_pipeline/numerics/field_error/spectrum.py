@@ -45,3 +45,10 @@ class FieldError:
         """Return what :meth:`density` holds above its white part."""
         bounded = frequency_per_mm.abs().clamp(min=LOWEST_PER_MM)
         return self.n0_ppm**2 * (self.knee_per_mm / bounded) ** self.power
+
+    def at_least(self, n0_ppm: float) -> FieldError:
+        """Return the error with no less white noise than this, and its coloured part as it is."""
+        if n0_ppm <= self.n0_ppm:
+            return self
+        knee = self.knee_per_mm * (self.n0_ppm / n0_ppm) ** (2 / self.power)
+        return FieldError(n0_ppm, knee, self.power)

@@ -20,8 +20,8 @@ class AdmmParams:
     Parameters
     ----------
     regularisation : float
-        Weight of the total variation in ppm mm for a field noise of 0.001 ppm; it grows with
-        the noise where that is known.
+        Weight of the total variation in ppm mm for white noise of 0.001 ppm in the field; it
+        grows with the white part of the field's error.
     noise_exponent : float
         The power of the noise with which the weight grows.
     noise_floor_ppm : float
@@ -43,7 +43,7 @@ class AdmmParams:
     """
 
     regularisation: float = 1e-4
-    noise_exponent: float = 1.0
+    noise_exponent: float = 1.25
     noise_floor_ppm: float = 5e-4
     outside: float = 0.01
     gradient_step: float = 100.0
@@ -62,10 +62,8 @@ class AdmmParams:
         if not self.outside >= 0 or self.max_iterations < 1:
             raise ValueError(f"Expected outside >= 0 and max_iterations >= 1, got {self}")
 
-    def weight(self, noise_ppm: float | None) -> float:
-        """Return the weight of the total variation in ppm mm at a field noise."""
-        if noise_ppm is None:
-            return self.regularisation
+    def weight(self, noise_ppm: float) -> float:
+        """Return the weight of the total variation in ppm mm at a field's white noise."""
         return self.regularisation * (max(noise_ppm, self.noise_floor_ppm) / 1e-3) ** (
             self.noise_exponent
         )
@@ -99,7 +97,7 @@ class TotalVariationAdmm:
         self.data = data
         self._box = box
         self._params = params
-        self._rho = params.gradient_step * params.weight(problem.noise_ppm)
+        self._rho = params.gradient_step * params.weight(problem.error.n0_ppm)
         threshold = box.discount(problem, params.outside) / params.gradient_step
         if edge_weights is not None:
             threshold = threshold * edge_weights
@@ -107,11 +105,10 @@ class TotalVariationAdmm:
         # share of what the map does not explain at each frequency.
         self._belief: Tensor | None = None
         steps = params.data_step * box.dipole
-        if problem.field_error is not None:
-            colour = box.colour(problem.field_error)
-            if colour is not None:
-                self._belief = 1 / (1 + params.data_step * colour)
-                steps = steps * self._belief
+        colour = box.colour(problem.error)
+        if colour is not None:
+            self._belief = 1 / (1 + params.data_step * colour)
+            steps = steps * self._belief
         self._pull = steps
         self._inverse = 1 / (self._rho * box.laplacian() + steps * box.dipole)
         self._inverse[0, 0, 0] = 0  # the mean is not measured

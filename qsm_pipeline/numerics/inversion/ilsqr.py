@@ -9,6 +9,7 @@ from torch import Tensor
 
 from qsm_pipeline.numerics.inversion.least_squares import least_squares
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.regularisation import tikhonov_weight
 from qsm_pipeline.numerics.inversion.spectral import (
     SpectralBox,
     cyclic_gradient,
@@ -30,6 +31,9 @@ class IlsqrParams:
         Relative residual at which the least squares and the streaks stop.
     least_squares_iterations, streak_iterations : int
         Largest numbers of iterations.
+    regularisation : float, optional
+        Weight of the squared susceptibility in the least squares; by default it follows the
+        field's error at each frequency.
     cone_threshold : float
         Streaks have their spectrum where the dipole kernel is smaller than this.
     flat_fraction, steep_fraction : float
@@ -41,6 +45,7 @@ class IlsqrParams:
     tolerance: float = 0.01
     least_squares_iterations: int = 30
     streak_iterations: int = 30
+    regularisation: float | None = None
     cone_threshold: float = 0.1
     flat_fraction: float = 0.5
     steep_fraction: float = 0.3
@@ -49,6 +54,8 @@ class IlsqrParams:
     def __post_init__(self) -> None:
         if not 0 < self.cone_threshold < 1 / 3 or not self.tolerance > 0:
             raise ValueError(f"Expected 0 < cone_threshold < 1/3 and tolerance > 0, got {self}")
+        if self.regularisation is not None and not self.regularisation >= 0:
+            raise ValueError(f"Expected regularisation >= 0, got {self.regularisation}")
         if min(self.least_squares_iterations, self.streak_iterations) < 1:
             raise ValueError(f"Expected at least one iteration, got {self}")
         flat, steep = self.flat_fraction, self.steep_fraction
@@ -83,9 +90,13 @@ def ilsqr(problem: InversionProblem, params: IlsqrParams | None = None) -> Tenso
     """
     params = params or IlsqrParams()
     box = SpectralBox(problem, params.margin_mm)
+    penalty = params.regularisation
+    if penalty is None:
+        penalty = tikhonov_weight(box, problem)
     chi = least_squares(
-        box, box.weights(problem), box.dipole, params.tolerance, params.least_squares_iterations
-    )
+        box, box.weights(problem), box.dipole, params.tolerance, params.least_squares_iterations,
+        penalty=penalty,
+    )  # fmt: skip
     return box.unpad(chi - _streaks(box, chi, params))
 
 

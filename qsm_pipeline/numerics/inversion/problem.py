@@ -10,6 +10,8 @@ from torch import Tensor
 from qsm_pipeline.numerics.field_error import FieldError, estimate_field_error
 from qsm_pipeline.numerics.grid import Grid
 
+LEAST_NOISE = 0.03
+"""Over the standard deviation of the field: no field is believed to be less noisy."""
 UNKNOWN_NOISE_PPM = 1e-3
 """Where nothing is known of a field's error."""
 
@@ -53,8 +55,19 @@ class InversionProblem:
 
     @cached_property
     def error(self) -> FieldError:
-        """The error of the field: as given, as estimated, or white where it cannot be estimated."""
-        found = self.field_error or estimate_field_error(
-            self.local_field_ppm, self.mask, self.grid, self.weights
-        )
-        return found or FieldError(self.noise_ppm or UNKNOWN_NOISE_PPM)
+        """The error of the field: as given, else as estimated, else white.
+
+        Where it is estimated, its white part is at least `LEAST_NOISE` of the field: the dipole
+        model itself is no better at the edge of the mask.
+        """
+        if self.field_error is not None:
+            return self.field_error
+        found = estimate_field_error(self.local_field_ppm, self.mask, self.grid, self.weights)
+        found = found or FieldError(self.noise_ppm or UNKNOWN_NOISE_PPM)
+        return found.at_least(LEAST_NOISE * self.spread_ppm)
+
+    @cached_property
+    def spread_ppm(self) -> float:
+        """Standard deviation of the field in the mask, 0 where it has less than two voxels."""
+        inside = self.local_field_ppm[self.mask]
+        return float(inside.std()) if inside.numel() > 1 else 0.0

@@ -9,8 +9,12 @@ from torch import Tensor
 
 from qsm_pipeline.numerics.inversion.least_squares import least_squares
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.regularisation import dipole_threshold
 from qsm_pipeline.numerics.inversion.shrinkage import SplitGradient
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox, gradient_length
+
+NOISE_TO_THRESHOLD = 1.2
+"""As `~.regularisation.THRESHOLD`, but smaller, since the second step takes out noise too."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +23,9 @@ class RtsParams:
 
     Parameters
     ----------
-    threshold : float
-        The first step finds the map where the dipole kernel is larger than this.
+    threshold : float, optional
+        The first step finds the map where the dipole kernel is larger than this; by default it
+        follows the field's error at each frequency.
     least_squares_iterations : int
         Iterations of the first step; few of them, since they amplify noise.
     shrinkage : float
@@ -37,7 +42,7 @@ class RtsParams:
         Padding around the mask.
     """
 
-    threshold: float = 0.15
+    threshold: float | None = None
     least_squares_iterations: int = 3
     shrinkage: float = 1.0
     tolerance: float = 1e-2
@@ -46,7 +51,8 @@ class RtsParams:
     margin_mm: float = 16.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold < 1 / 3 or not self.shrinkage > 0 or not self.tolerance > 0:
+        small = self.threshold is None or 0 < self.threshold < 1 / 3
+        if not small or not self.shrinkage > 0 or not self.tolerance > 0:
             raise ValueError(
                 f"Expected 0 < threshold < 1/3, shrinkage > 0 and tolerance > 0, got {self}"
             )
@@ -75,7 +81,9 @@ def rts(problem: InversionProblem, params: RtsParams | None = None) -> Tensor:
     """
     params = params or RtsParams()
     box = SpectralBox(problem, params.margin_mm)
-    well_conditioned = box.dipole.abs() > params.threshold
+    well_conditioned = box.dipole.abs() > dipole_threshold(
+        box, problem, params.threshold, NOISE_TO_THRESHOLD
+    )
     inverse_square = torch.where(well_conditioned, box.dipole.square().reciprocal(), 0.0)
     chi = least_squares(
         box, box.weights(problem), box.dipole * well_conditioned, 0.0,
