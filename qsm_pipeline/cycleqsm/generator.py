@@ -72,6 +72,9 @@ class GeneratorConfig:
     knees_per_mm, powers : tuple of float
         Smallest and largest knee and power of the error's spectrum that the generator is told;
         below the smallest knee the error is white.
+    damping : tuple of float
+        How much less networks say for the colour of the error in each of `BANDS_PER_MM`, before
+        any training; see :class:`~qsm_pipeline.cycleqsm.unet.SpaceToDepthUNet`.
     long_wave_mm : float
         Voxels of the least-squares fit of long waves; 0 for none.
     long_wave_penalty, long_wave_noise_penalty : float
@@ -99,17 +102,20 @@ class GeneratorConfig:
     least_weight: float = 0.1
     knees_per_mm: tuple[float, float] = (0.04, 0.6)
     powers: tuple[float, float] = (1.5, 4.5)
+    damping: tuple[float, ...] = (0.0, 0.0, 2.0, 2.0, 2.0)
     long_wave_mm: float = 4.0
     long_wave_penalty: float = 3e-4
     long_wave_noise_penalty: float = 0.02
 
     def __post_init__(self) -> None:
-        for name in ("widths", "knees_per_mm", "powers"):
+        for name in ("widths", "knees_per_mm", "powers", "damping"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.start not in ("none", "tikhonov", "tv"):
             raise ValueError(f"Expected a start of none, tikhonov or tv, got {self.start!r}")
         if self.stages < 1 or self.last_passes < 1 or not self.widths:
             raise ValueError(f"Expected at least one stage, pass and level, got {self}")
+        if len(self.damping) != len(BANDS_PER_MM):
+            raise ValueError(f"Expected damping for {len(BANDS_PER_MM)} bands, got {self.damping}")
 
 
 @dataclass(frozen=True)
@@ -243,7 +249,7 @@ class Generator(nn.Module):
         channels = 2 if self.config.start == "none" else 5
         self.networks = nn.ModuleList(
             [
-                SpaceToDepthUNet(channels, self.config.widths, GEOMETRY, len(BANDS_PER_MM))
+                SpaceToDepthUNet(channels, self.config.widths, GEOMETRY, self.config.damping)
                 for _ in range(self.config.stages)
             ]
         )

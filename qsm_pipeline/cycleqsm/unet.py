@@ -8,9 +8,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-DAMPING = 0.8
-"""How much less a new network says for colour."""
-
 
 def space_to_depth(x: Tensor) -> Tensor:
     """Turn 2 x 2 x 2 voxels into channels: (B, C, X, Y, Z) to (B, 8 C, X/2, Y/2, Z/2)."""
@@ -58,9 +55,11 @@ class SpaceToDepthUNet(nn.Module):
         Input channels; the output has one.
     widths : sequence of int
         Channels of each level, the finest first.
-    geometry, colour : int
-        Numbers that describe the geometry and the colour of the error; the latter are 0 for white
-        noise. A new network says less the more colour there is.
+    geometry : int
+        Numbers that describe the geometry.
+    damping : sequence of float
+        One for each number that describes the colour of the error, which are 0 for white noise: a
+        new network says less by the exponential of their products.
 
     Notes
     -----
@@ -69,8 +68,11 @@ class SpaceToDepthUNet(nn.Module):
     depends on the input within ``reach`` voxels.
     """
 
-    def __init__(self, inputs: int, widths: Sequence[int], geometry: int, colour: int) -> None:
+    def __init__(
+        self, inputs: int, widths: Sequence[int], geometry: int, damping: Sequence[float]
+    ) -> None:
         super().__init__()
+        colour = len(damping)
         self.stride = 2 ** len(widths)
         strides = [2 ** (level + 1) for level in range(len(widths))]
         # two convolutions up and down each level, one at the end, and the blocks themselves
@@ -91,7 +93,8 @@ class SpaceToDepthUNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, a=0.1)
         nn.init.normal_(self.head.weight, std=1e-3)
         last = self.decoders[0] if self.decoders else self.encoders[0]
-        nn.init.constant_(last.colour.weight, -DAMPING)  # type: ignore[union-attr]
+        with torch.no_grad():
+            last.colour.weight.copy_(-torch.tensor(damping))  # type: ignore[union-attr]
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Return one channel from ``x`` (B, C, X, Y, Z) and ``condition`` (B, K)."""

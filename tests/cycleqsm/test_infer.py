@@ -11,7 +11,6 @@ from torch.utils._pytree import tree_leaves
 
 from qsm_pipeline.cycleqsm import infer, weights
 from qsm_pipeline.cycleqsm.generator import (
-    BANDS_PER_MM,
     CONDITION,
     GEOMETRY,
     FieldBatch,
@@ -57,7 +56,7 @@ def _single_precision(monkeypatch):
 @pytest.mark.parametrize("shape", [(40, 33, 50), (24, 96, 17)])
 def test_tiles_equal_the_whole_volume(shape):
     torch.manual_seed(0)
-    network = SpaceToDepthUNet(2, (4, 8), GEOMETRY, len(BANDS_PER_MM))
+    network = SpaceToDepthUNet(2, (4, 8), GEOMETRY, GeneratorConfig().damping)
     torch.nn.init.normal_(network.head.weight, std=0.1)
     torch.nn.init.normal_(network.encoders[0].gain.weight, std=0.1)
     x, geometry = torch.randn(1, 2, *shape), torch.rand(1, CONDITION)
@@ -69,7 +68,7 @@ def test_tiles_equal_the_whole_volume(shape):
 
 def test_reach_is_the_receptive_field_and_not_much_more():
     torch.manual_seed(0)
-    network = SpaceToDepthUNet(1, (4, 8), GEOMETRY, len(BANDS_PER_MM))
+    network = SpaceToDepthUNet(1, (4, 8), GEOMETRY, GeneratorConfig().damping)
     torch.nn.init.normal_(network.head.weight, std=0.1)
     x = torch.randn(1, 1, 96, 8, 8, requires_grad=True)
     network(x, torch.zeros(1, CONDITION))[0, 0, 48].sum().backward()
