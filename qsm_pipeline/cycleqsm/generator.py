@@ -268,7 +268,8 @@ class Generator(nn.Module):
         scale = variance.sqrt()
         scale = torch.where(scale > 0, scale, 1.0)
         field = field / scale
-        errors = self._errors(field, scale, batch)
+        told = self._errors(field, scale, batch)
+        errors = [self._with_background(error, batch, n) for n, error in enumerate(told)]
         noise = torch.tensor([e.n0_ppm for e in errors], device=field.device)
         noise = noise[:, None, None, None, None]
         margin = self.config.margin_mm
@@ -286,7 +287,7 @@ class Generator(nn.Module):
         condition = torch.cat(
             [
                 describe_geometry(batch.grids, field.device),
-                describe_errors(errors, field.device),
+                describe_errors(told, field.device),
             ],
             1,
         )
@@ -317,9 +318,6 @@ class Generator(nn.Module):
                 error = replace(error, n0_ppm=error.n0_ppm / float(scale[n]))
             if error is None:
                 error = FieldError(c.unknown_noise)
-            if self._leaves_background(batch, n):
-                knee = max(error.knee_per_mm, c.background_knee_per_mm)
-                error = replace(error, knee_per_mm=knee)
             knee = min(error.knee_per_mm, c.knees_per_mm[1])
             errors.append(
                 FieldError(
@@ -329,6 +327,14 @@ class Generator(nn.Module):
                 )
             )
         return errors
+
+    def _with_background(self, error: FieldError, batch: FieldBatch, number: int) -> FieldError:
+        """Return an error that is coloured at long waves where background removal left some."""
+        if not self._leaves_background(batch, number):
+            return error
+        return replace(
+            error, knee_per_mm=max(error.knee_per_mm, self.config.background_knee_per_mm)
+        )
 
     def _tv(
         self, field: Tensor, batch: FieldBatch, number: int, error: FieldError
