@@ -10,7 +10,8 @@ import torch
 from scipy import ndimage
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
-from qsm_pipeline.numerics.simulate import ScanParams, simulate_scan
+from qsm_pipeline.numerics.simulate import simulate_scan
+from qsm_pipeline.numerics.simulate.signal import ScanParams
 from qsm_pipeline.numerics.simulate.strong_sources import StrongSource, add_sources, source_maps
 from qsm_pipeline.steps.chain import MappedScan, Methods, map_scan
 from qsm_pipeline.steps.masking import find_mask

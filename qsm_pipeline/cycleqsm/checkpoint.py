@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from qsm_pipeline.cycleqsm.model.generator import Generator, GeneratorConfig
 from qsm_pipeline.cycleqsm.shipped_generator import SHA256, SHIPPED, shipped_path
@@ -58,6 +59,7 @@ def load_generator(path: Path | None = None, device: torch.device | str = "cpu")
             config = GeneratorConfig(**json.loads((file.metadata() or {})["generator"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         generator = Generator(config).to(device)
+        _add_what_is_new(tensors, generator)
         generator.load_state_dict(tensors)
         broken = sorted(name for name, x in tensors.items() if not x.isfinite().all())
         if broken:
@@ -66,3 +68,10 @@ def load_generator(path: Path | None = None, device: torch.device | str = "cpu")
         reason = str(error).splitlines()[0]
         raise ValueError(f"{source} is no generator of CycleQSM: {reason}") from None
     return generator.eval().requires_grad_(requires_grad=False)
+
+
+def _add_what_is_new(tensors: dict[str, Tensor], generator: Generator) -> None:
+    """Let a generator from before networks were told the colour of the error say less for it."""
+    for name, fresh in generator.state_dict().items():
+        if name.endswith("colour.weight"):
+            tensors.setdefault(name, fresh)

@@ -20,10 +20,9 @@ from qsm_pipeline.numerics.params.inversion import TvParams
 def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) -> Reconstruction:
     """Invert a local field with a trained generator.
 
-    Where background removal made the field, what sources outside the mask explain of it is
-    subtracted first, and weights are brought nearer to 1: the generator does worse with such
-    residues and with very uneven weights. Bleedings and calcifications, which are stronger than
-    any tissue that it learnt from, are mapped by total variation; it maps the rest.
+    Weights are brought nearer to 1: the generator does worse with very uneven ones. Bleedings and
+    calcifications, which are stronger than any tissue that it learnt from, are mapped by total
+    variation; it maps the rest.
 
     Parameters
     ----------
@@ -46,13 +45,14 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
     rough = rough_sources(problem, TvParams(max_iterations=10))
     rest = reconstruct(
         _generator(params.generator, str(device)),
-        problem.local_field_ppm - rough.outer_field_ppm - rough.strong_field_ppm,
+        problem.local_field_ppm - rough.strong_field_ppm,
         problem.mask,
         problem.grid,
         None if problem.weights is None else problem.weights.sqrt(),
         problem.magnitude if params.magnitude else None,
         memory_gb=params.memory_gb if device.type != "cuda" else None,
         uncertainty=params.uncertainty,
+        error=problem.field_error,
         residual_background=problem.residual_background,
     )
     if not rough.strong_ppm.any():

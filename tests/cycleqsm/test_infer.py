@@ -14,7 +14,8 @@ from qsm_pipeline.cycleqsm import infer
 from qsm_pipeline.cycleqsm.checkpoint import load_generator, save_generator
 from qsm_pipeline.cycleqsm.infer import fast_precision, reconstruct
 from qsm_pipeline.cycleqsm.model.generator import (
-    UNKNOWN_NOISE,
+    CONDITION,
+    GEOMETRY,
     FieldBatch,
     Generator,
     GeneratorConfig,
@@ -56,10 +57,10 @@ def _single_precision(monkeypatch):
 @pytest.mark.parametrize("shape", [(40, 33, 50), (24, 96, 17)])
 def test_tiles_equal_the_whole_volume(shape):
     torch.manual_seed(0)
-    network = SpaceToDepthUNet(2, (4, 8), 9)
+    network = SpaceToDepthUNet(2, (4, 8), GEOMETRY, GeneratorConfig().damping)
     torch.nn.init.normal_(network.head.weight, std=0.1)
     torch.nn.init.normal_(network.encoders[0].gain.weight, std=0.1)
-    x, geometry = torch.randn(1, 2, *shape), torch.randn(1, 9)
+    x, geometry = torch.randn(1, 2, *shape), torch.rand(1, CONDITION)
     with torch.inference_mode():
         whole = network(x, geometry)
         tiled = in_tiles(network, x, geometry, 8)
@@ -68,10 +69,10 @@ def test_tiles_equal_the_whole_volume(shape):
 
 def test_reach_is_the_receptive_field_and_not_much_more():
     torch.manual_seed(0)
-    network = SpaceToDepthUNet(1, (4, 8), 9)
+    network = SpaceToDepthUNet(1, (4, 8), GEOMETRY, GeneratorConfig().damping)
     torch.nn.init.normal_(network.head.weight, std=0.1)
     x = torch.randn(1, 1, 96, 8, 8, requires_grad=True)
-    network(x, torch.zeros(1, 9))[0, 0, 48].sum().backward()
+    network(x, torch.zeros(1, CONDITION))[0, 0, 48].sum().backward()
     seen = x.grad[0, 0].abs().sum((1, 2)).nonzero()
     assert int(seen.min()) >= 48 - network.reach
     assert int(seen.max()) <= 48 + network.reach
@@ -271,7 +272,9 @@ def test_noise_that_cannot_be_measured_is_not_taken_to_be_none():
     grid = Grid((40, 40, 3))
     field, mask = torch.randn(grid.shape), torch.ones(grid.shape, dtype=torch.bool)
     batch = FieldBatch(field[None, None], mask[None, None], mask[None, None].float(), (grid,))
-    assert float(_generator().prepare(batch).noise) == pytest.approx(UNKNOWN_NOISE)
+    assert float(_generator().prepare(batch).noise) == pytest.approx(
+        GeneratorConfig().unknown_noise
+    )
 
 
 def test_what_failed_for_lack_of_memory_is_gone_before_tiles_are_tried(monkeypatch):

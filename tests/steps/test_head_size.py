@@ -7,7 +7,8 @@ import torch
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.head_size import head_sized, length_scale
-from qsm_pipeline.numerics.simulate import ScanParams, simulate_scan
+from qsm_pipeline.numerics.simulate import simulate_scan
+from qsm_pipeline.numerics.simulate.signal import ScanParams
 from qsm_pipeline.steps.chain import Methods, map_scan
 from qsm_pipeline.steps.masking import find_mask
 from qsm_pipeline.steps.scan import Scan

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from qsm_pipeline.cycleqsm.model.generator import ERROR_SOURCES, Generator, Prepared
-from qsm_pipeline.cycleqsm.model.noise import LEAST_NOISE
 
 SAMPLES = 40_000
 """Voxels of each map that calibration looks at."""
@@ -52,7 +51,7 @@ def error_sources(
         _box_mean(x * p.mask) / inside
         for x in (chi_ppm, difference.square(), unexplained.square(), chi_ppm.square())
     )
-    lost = p.noise.clamp(min=LEAST_NOISE) * (square - mean.square()).clamp(min=0)
+    lost = p.noise * (square - mean.square()).clamp(min=0)
     return torch.cat([difference, unexplained, lost], 1) * p.mask
 
 

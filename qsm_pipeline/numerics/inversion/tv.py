@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.inversion.admm import TotalVariationAdmm
@@ -32,6 +33,16 @@ def tv(problem: InversionProblem, params: TvParams | None = None) -> Tensor:
     Bilgic et al. 2014, doi:10.1002/mrm.25029; for the weights Milovic et al. 2018,
     doi:10.1002/mrm.27073.
     """
+    return tv_with_outer_field(problem, params)[0]
+
+
+def tv_with_outer_field(
+    problem: InversionProblem, params: TvParams | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the map of :func:`tv`, and the field in ppm of its sources outside the mask.
+
+    Both have the shape (X, Y, Z) and are zero outside the mask.
+    """
     params = params or TvParams()
     box = SpectralBox(problem, params.margin_mm)
     data = LinearMisfit(box.field_ppm, box.weights(problem))
@@ -40,4 +51,6 @@ def tv(problem: InversionProblem, params: TvParams | None = None) -> Tensor:
         edges = edge_weights(box, problem.magnitude, params.edge_fraction, params.edge_weight)
         edges /= edges[box.mask].mean()
     solver = TotalVariationAdmm(box, problem, params, data, edges)
-    return box.unpad(solver.run(params.max_iterations))
+    chi = solver.run(params.max_iterations)
+    outer = torch.where(box.mask, 0.0, chi)
+    return box.unpad(chi), box.unpad(box.back(box.forward(outer) * box.dipole))

@@ -8,12 +8,12 @@ from small_training import brain
 
 from qsm_pipeline.cycleqsm.data import measured, samples
 from qsm_pipeline.cycleqsm.data.measured import MeasuredVolume, draw_measured, measured_subject
+from qsm_pipeline.cycleqsm.data.measurements import measure
 from qsm_pipeline.cycleqsm.data.samples import (
     SampleConfig,
     Subject,
     draw_block,
     has_blocks,
-    measure,
 )
 from qsm_pipeline.cycleqsm.data.textures import smooth_noise
 from qsm_pipeline.cycleqsm.model.physics import BatchDipole
@@ -21,7 +21,7 @@ from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.operators import DipoleOperator
 
-CLEAN = SampleConfig(size=24, noise_ppm=(1e-9, 1e-9), background=0.0)
+CLEAN = SampleConfig(size=24, noise_ppm=(1e-9, 1e-9), white=1.0)
 
 
 def _sample(seed, config):
@@ -91,16 +91,27 @@ def test_the_magnitude_is_known_as_often_as_asked_and_shows_the_tissues():
     assert sum(correlations) / 8 < -0.4  # the brains' signal falls with susceptibility
 
 
-def test_background_and_noise_are_added_where_asked():
-    noisy = SampleConfig(size=24, noise_ppm=(0.004, 0.004), background=0.0)
+def test_noise_and_further_errors_are_added_where_asked():
+    noisy = SampleConfig(size=24, noise_ppm=(0.004, 0.004), white=1.0)
     block, scan = _sample(0, noisy)
     residual = scan.field_ppm - DipoleOperator(block.grid)(block.chi_ppm)
     certain = scan.weights > 0
-    assert float((residual * scan.weights)[certain].std()) > 0.0035
-    leaky = SampleConfig(size=24, noise_ppm=(1e-9, 1e-9), background=1.0)
-    block, scan = _sample(0, leaky)
-    residual = scan.field_ppm - DipoleOperator(block.grid)(block.chi_ppm)
-    assert float(residual[scan.weights > 0].std()) > 1e-5
+    white = (residual * scan.weights)[certain]
+    assert 0.0035 < float(white.std()) < 0.0045
+    further = []
+    for seed in range(8):
+        block, scan = _sample(seed, replace(CLEAN, white=0.0, noise_ppm=(0.003, 0.003)))
+        residual = scan.field_ppm - DipoleOperator(block.grid)(block.chi_ppm)
+        further.append(float((residual * scan.weights)[scan.weights > 0].std()))
+    assert sum(further) / 8 > 0.004
+
+
+def test_a_field_with_outer_sources_is_one_that_background_removal_made():
+    config = replace(CLEAN, white=0.0, background_removed=0.0, noise_ppm=(0.003, 0.003))
+    flags = [_sample(seed, config)[1].residual_background for seed in range(16)]
+    assert 0 < sum(flags) < 16
+    always = replace(config, white=1.0, background_removed=1.0)
+    assert _sample(0, always)[1].residual_background
 
 
 def test_a_block_of_a_measured_field_has_the_field_of_its_own_sources(monkeypatch):
