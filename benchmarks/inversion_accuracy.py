@@ -17,10 +17,10 @@ from qsm_ci.qsm_eval import score_arrays
 from textured_phantom import VEINS, Phantom, measured, textured_phantom
 from torch import Tensor
 
-from qsm_pipeline.cycleqsm.infer import Reconstruction
 from qsm_pipeline.cycleqsm.method import cycleqsm
 from qsm_pipeline.cycleqsm.params import CycleQsmParams
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
 from qsm_pipeline.numerics.inversion.tv import tv
 from qsm_pipeline.numerics.params.inversion import TvParams
 from qsm_pipeline.steps.methods import methods as methods_of

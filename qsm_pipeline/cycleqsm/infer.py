@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from qsm_pipeline.cycleqsm.model.unet import SpaceToDepthUNet
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.field_error import FieldError
+from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
 
 LOGGER = logging.getLogger(__name__)
 
@@ -26,25 +27,6 @@ BYTES_PER_VOXEL = 200
 """Memory of the networks on a whole volume, measured."""
 TILE = 96
 """Edge of a tile without its overlap."""
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """What the generator says.
-
-    Parameters
-    ----------
-    chi_ppm : torch.Tensor, shape (X, Y, Z)
-        Susceptibility, zero outside the mask; its mean is arbitrary.
-    uncertainty_ppm : torch.Tensor, shape (X, Y, Z), optional
-        Expected error (one standard deviation), zero outside the mask.
-    error_sources : torch.Tensor, shape (ERROR_SOURCES, X, Y, Z), optional
-        What the expected error is made of, for calibration.
-    """
-
-    chi_ppm: Tensor
-    uncertainty_ppm: Tensor | None = None
-    error_sources: Tensor | None = None
 
 
 @torch.inference_mode()

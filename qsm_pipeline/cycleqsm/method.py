@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 
 from qsm_pipeline.cycleqsm.checkpoint import load_generator
-from qsm_pipeline.cycleqsm.infer import Reconstruction, reconstruct
+from qsm_pipeline.cycleqsm.infer import reconstruct
 from qsm_pipeline.cycleqsm.model.generator import Generator
 from qsm_pipeline.cycleqsm.model.uncertainty import strong_error_ppm
 from qsm_pipeline.cycleqsm.params import CycleQsmParams
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
 from qsm_pipeline.numerics.inversion.rough_sources import rough_sources
 from qsm_pipeline.numerics.params.inversion import TvParams
 

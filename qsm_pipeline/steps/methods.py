@@ -34,6 +34,7 @@ from qsm_pipeline.numerics.params.inversion import (
     TikhonovParams,
     TkdParams,
     TvParams,
+    WienerParams,
 )
 from qsm_pipeline.numerics.params.maps import CsfReferenceParams, WeightingParams
 from qsm_pipeline.numerics.params.masking import (
@@ -204,6 +205,13 @@ METHODS = (
         "informed by the dipole physics [@oh2020], in the independent implementation of "
         "qsm-pipeline, after the field of sources outside the mask had been estimated with "
         "total variation [@bilgic2014] and subtracted", fills_gaps=True,
+    ),
+    Method(
+        "wiener", "inversion", "numerics.inversion.wiener:wiener", WienerParams,
+        "Closed form under the spectra that the field itself shows; fast, conservative, with the "
+        "expected error.",
+        "Susceptibility was computed from the local field by a Wiener filter, with the spectra of "
+        "susceptibility and of the field's error estimated from the field", fills_gaps=True,
     ),
     Method(
         "tv", "inversion", "numerics.inversion.tv:tv", TvParams,

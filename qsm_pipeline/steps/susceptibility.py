@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qsm_pipeline.cycleqsm.infer import Reconstruction
 from qsm_pipeline.cycleqsm.shipped_generator import SHA256, SHIPPED
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.head_size import head_sized
 from qsm_pipeline.numerics.field.reliability import rim_weight
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
 from qsm_pipeline.numerics.maps.unsure import widened_error_ppm
 from qsm_pipeline.numerics.params.field import RimWeightParams
 from qsm_pipeline.numerics.quality.sign import INVERTED, asymmetry

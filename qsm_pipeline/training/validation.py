@@ -14,12 +14,13 @@ from torch.nn.functional import avg_pool3d, interpolate, max_pool3d
 from qsm_pipeline.cycleqsm.data.errors import coloured_noise
 from qsm_pipeline.cycleqsm.data.random_brain import RandomBrain
 from qsm_pipeline.cycleqsm.data.textures import smooth_noise
-from qsm_pipeline.cycleqsm.infer import Reconstruction, reconstruct
+from qsm_pipeline.cycleqsm.infer import reconstruct
 from qsm_pipeline.cycleqsm.model.generator import FieldBatch, Generator, GeneratorConfig
 from qsm_pipeline.cycleqsm.model.physics import BatchDipole
 from qsm_pipeline.cycleqsm.model.uncertainty import calibrate
 from qsm_pipeline.cycleqsm.training.metrics import nrmse_percent, slope, xsim
 from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
 
 AXIAL, TILTED, OBLIQUE = (0.0, 0.0, 1.0), (0.3, 0.25, 0.92), (0.0, 0.3, 0.95)
 

@@ -11,7 +11,11 @@ from torch import Tensor
 
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.field_error.expected import BinnedPower, binned_power
-from qsm_pipeline.numerics.field_error.spectrum import FieldError
+from qsm_pipeline.numerics.field_error.spectrum import (
+    FieldError,
+    FieldSpectra,
+    SusceptibilitySpectrum,
+)
 from qsm_pipeline.numerics.field_error.support import support_gain
 from qsm_pipeline.numerics.field_error.window import windowed
 
@@ -64,6 +68,14 @@ def estimate_field_error(
     the power of the tapered field by frequency and dipole response is compared with what a free
     spectrum of susceptibility and the error's spectrum would give through the same window.
     """
+    spectra = estimate_spectra(local_field_ppm, mask, grid, weights)
+    return spectra.error if spectra else None
+
+
+def estimate_spectra(
+    local_field_ppm: Tensor, mask: Tensor, grid: Grid, weights: Tensor | None = None
+) -> FieldSpectra | None:
+    """Estimate the spectra of error and susceptibility, as :func:`estimate_field_error` does."""
     field = windowed(local_field_ppm, mask, grid, weights)
     if field is None or not float(field.values_ppm.abs().max()) > 0:
         return None
@@ -73,7 +85,11 @@ def estimate_field_error(
         return None
     gain = support_gain(field, power, first[1])
     second = fit_spectra(replace(power, signal=power.signal * gain[:, None]), field.size_mm)
-    return second[0] if second else None
+    if second is None:
+        return None
+    error, curve = second
+    nodes = SusceptibilitySpectrum(tuple(power.nodes_per_mm.tolist()), tuple(curve.tolist()))
+    return FieldSpectra(error, nodes)
 
 
 def fit_spectra(power: BinnedPower, size_mm: float) -> tuple[FieldError, Tensor] | None:

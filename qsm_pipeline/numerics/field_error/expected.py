@@ -145,7 +145,8 @@ class Bins:
         across = torch.bucketize(
             self.dipole[self._used].abs(), torch.tensor(RESPONSES, device=device)
         )
-        self._group = along[self._used] * GROUPS + across
+        # sums are in double precision, which not every device has
+        self._group = (along[self._used] * GROUPS + across).cpu()
         self.counts = torch.bincount(self._group, minlength=self.number).double()
         frequency = self.frequency.clamp(min=1e-9)
         self.frequency_per_mm = self.means(frequency**-STEEPNESS) ** (-1 / STEEPNESS)
@@ -153,7 +154,7 @@ class Bins:
 
     def means(self, x: Tensor) -> Tensor:
         """Return the mean of a half spectrum in each group, not a number where it is empty."""
-        total = torch.bincount(self._group, x[self._used].double(), self.number)
+        total = torch.bincount(self._group, x[self._used].cpu().double(), self.number)
         return total / self.counts
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 LOWEST_PER_MM = 0.01
@@ -52,3 +53,38 @@ class FieldError:
             return self
         knee = self.knee_per_mm * (self.n0_ppm / n0_ppm) ** (2 / self.power)
         return FieldError(n0_ppm, knee, self.power)
+
+
+@dataclass(frozen=True)
+class SusceptibilitySpectrum:
+    """The spectral density of a susceptibility map, given at some frequencies.
+
+    Parameters
+    ----------
+    nodes_per_mm : tuple of float
+        Frequencies, rising.
+    density_ppm2 : tuple of float
+        Variance of white noise that is as strong there, above 0.
+    """
+
+    nodes_per_mm: tuple[float, ...]
+    density_ppm2: tuple[float, ...]
+
+    def density(self, frequency_per_mm: Tensor) -> Tensor:
+        """Return the density in ppm^2, a power law from node to node, flat beyond them."""
+        place = frequency_per_mm.clamp(*(self.nodes_per_mm[i] for i in (0, -1))).log()
+        nodes, values = (
+            torch.tensor(x, dtype=torch.float64).log().to(place)
+            for x in (self.nodes_per_mm, self.density_ppm2)
+        )
+        upper = torch.bucketize(place, nodes).clamp(1, len(nodes) - 1)
+        share = (place - nodes[upper - 1]) / (nodes[upper] - nodes[upper - 1])
+        return torch.lerp(values[upper - 1], values[upper], share).exp()
+
+
+@dataclass(frozen=True)
+class FieldSpectra:
+    """What a local field is made of: its error, and the susceptibility that has the rest."""
+
+    error: FieldError
+    susceptibility: SusceptibilitySpectrum

@@ -56,7 +56,7 @@ def support_gain(field: WindowedField, power: BinnedPower, curve: Tensor) -> Ten
     amplitude = _density(bins.frequency, power.nodes_per_mm.tolist(), curve.tolist()).sqrt()
     amplitude[0, 0, 0] = 0
     generator = torch.Generator().manual_seed(0)
-    ended, endless = torch.zeros(2, bins.number, dtype=torch.float64, device=device)
+    ended, endless = torch.zeros(2, bins.number, dtype=torch.float64)
     for _ in range(DRAWS):
         white = torch.randn(shape, generator=generator).to(device)
         spectrum = rfft3(white).mul_(amplitude)

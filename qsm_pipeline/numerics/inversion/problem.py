@@ -15,10 +15,16 @@ from qsm_pipeline.numerics.core.contracts import (
     check_weights,
 )
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.field_error import FieldError, estimate_field_error
+from qsm_pipeline.numerics.field_error import (
+    FieldError,
+    FieldSpectra,
+    SusceptibilitySpectrum,
+    estimate_spectra,
+)
 
 LEAST_NOISE = 0.03
 """Over the standard deviation of the field: no field is believed to be less noisy."""
+MEAN_SQUARED_DIPOLE = 4 / 45
 UNKNOWN_NOISE_PPM = 1e-3
 """Where nothing is known of a field's error."""
 
@@ -92,9 +98,21 @@ class InversionProblem:
         """
         if self.field_error is not None:
             return self.field_error
-        found = estimate_field_error(self.local_field_ppm, self.mask, self.grid, self.weights)
-        found = found or FieldError(self.noise_ppm or UNKNOWN_NOISE_PPM)
-        return found.at_least(LEAST_NOISE * self.spread_ppm)
+        found = self._spectra
+        error = found.error if found else FieldError(self.noise_ppm or UNKNOWN_NOISE_PPM)
+        return error.at_least(LEAST_NOISE * self.spread_ppm)
+
+    @cached_property
+    def susceptibility(self) -> SusceptibilitySpectrum:
+        """The spectrum of susceptibility, white where it cannot be estimated."""
+        if self._spectra:
+            return self._spectra.susceptibility
+        flat = max(self.spread_ppm**2, UNKNOWN_NOISE_PPM**2) / MEAN_SQUARED_DIPOLE
+        return SusceptibilitySpectrum((0.01, 1.0), (flat, flat))
+
+    @cached_property
+    def _spectra(self) -> FieldSpectra | None:
+        return estimate_spectra(self.local_field_ppm, self.mask, self.grid, self.weights)
 
     @cached_property
     def spread_ppm(self) -> float:

@@ -12,7 +12,7 @@ from qsm_pipeline.numerics.inversion.shrinkage import SplitGradient
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox, gradient_length
 from qsm_pipeline.numerics.params.inversion import RtsParams
 
-NOISE_TO_THRESHOLD = 1.2
+NOISE_TO_THRESHOLD = 1.5
 """As `~.regularisation.THRESHOLD`, but smaller, since the second step takes out noise too."""
 
 

@@ -83,12 +83,15 @@ class SpectralBox:
         """Return the coloured part of the error's density over its white part; None if white."""
         if error.knee_per_mm == 0:
             return None
+        return error.coloured_density(self.frequency()).div_(error.n0_ppm**2)
+
+    def frequency(self) -> Tensor:
+        """Return the frequencies in 1/mm, half spectrum."""
         like = self.field_ppm
         axes = frequencies(
             self.shape, self.grid.voxel_size_mm, device=like.device, dtype=like.dtype
         )
-        frequency = (axes[0].square() + axes[1].square() + axes[2].square()).sqrt_()
-        return error.coloured_density(frequency).div_(error.n0_ppm**2)
+        return (axes[0].square() + axes[1].square() + axes[2].square()).sqrt_()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the spectrum of a padded volume."""

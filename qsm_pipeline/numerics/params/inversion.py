@@ -258,3 +258,27 @@ class MediParams(AdmmParams):
 @dataclass(frozen=True)
 class NltvParams(AdmmParams):
     """Parameters of the nonlinear TV inversion; see `AdmmParams`."""
+
+
+@dataclass(frozen=True)
+class WienerParams:
+    """Parameters of the Wiener inversion; none needs to be set.
+
+    Parameters
+    ----------
+    refinements : int
+        How often what is not known of the field, outside the mask and where weights are low, is
+        replaced by what the spectra expect there (expectation and maximisation).
+    uncertainty : bool
+        Whether to compute the expected error.
+    margin_mm : float
+        Zero padding around the mask.
+    """
+
+    refinements: int = 4
+    uncertainty: bool = True
+    margin_mm: float = 32.0
+
+    def __post_init__(self) -> None:
+        if not self.refinements >= 0:
+            raise ValueError(f"Expected refinements >= 0, got {self.refinements}")
