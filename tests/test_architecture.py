@@ -80,14 +80,15 @@ ROOMS = {
     ),
     "cycleqsm": Room(
         "the generator as a method of inversion; its file",
-        f"cycleqsm.model numerics.inversion {_CORE}", "safetensors torch",
+        f"cycleqsm.model numerics.field_error numerics.inversion {_CORE}", "safetensors torch",
     ),
     "cycleqsm.training": Room(
         "losses, one training step and its state", "cycleqsm.data cycleqsm.model", "torch"
     ),
     "cycleqsm.data": Room(
         "random brains and training samples",
-        f"cycleqsm.model numerics.inversion numerics.simulate {_CORE}", "torch",
+        f"cycleqsm.model numerics.field_error numerics.inversion numerics.simulate {_CORE}",
+        "torch",
     ),
     "cycleqsm.model": Room(
         "generator and discriminator",

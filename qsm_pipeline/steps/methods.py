@@ -208,10 +208,11 @@ METHODS = (
     ),
     Method(
         "wiener", "inversion", "numerics.inversion.wiener:wiener", WienerParams,
-        "Closed form under the spectra that the field itself shows; fast, conservative, with the "
+        "Closed form under the spectra that the field shows; fast, conservative, with the "
         "expected error.",
         "Susceptibility was computed from the local field by a Wiener filter, with the spectra of "
-        "susceptibility and of the field's error estimated from the field", fills_gaps=True,
+        "susceptibility and of the field's error estimated from the field by a Whittle "
+        "likelihood [@sykulski2019]", fills_gaps=True,
     ),
     Method(
         "tv", "inversion", "numerics.inversion.tv:tv", TvParams,

@@ -97,7 +97,8 @@ def test_scales_exactly_with_the_field_and_is_masked(start, grid):
     generator = _generator(start)
     once = reconstruct(generator, field, mask, grid, uncertainty=True)
     thrice = reconstruct(generator, 3 * field, mask, grid, uncertainty=True)
-    assert (thrice.chi_ppm - 3 * once.chi_ppm).norm() < 1e-4 * thrice.chi_ppm.norm()
+    # the error's spectrum is found by a search, which ends where rounding lets it
+    assert (thrice.chi_ppm - 3 * once.chi_ppm).norm() < 1e-3 * thrice.chi_ppm.norm()
     assert (once.chi_ppm[~mask] == 0).all()
     assert (once.uncertainty_ppm[~mask] == 0).all()
     assert (once.uncertainty_ppm[mask] > 0).all()
@@ -270,12 +271,14 @@ def test_only_the_relative_size_of_weights_tells_where_noise_is_measured(grid):
 
 
 def test_noise_that_cannot_be_measured_is_not_taken_to_be_none():
-    grid = Grid((40, 40, 3))
-    field, mask = torch.randn(grid.shape), torch.ones(grid.shape, dtype=torch.bool)
-    batch = FieldBatch(field[None, None], mask[None, None], mask[None, None].float(), (grid,))
-    assert float(_generator().prepare(batch).noise) == pytest.approx(
-        GeneratorConfig().unknown_noise
-    )
+    def noise(shape):
+        grid = Grid(shape)
+        field, mask = torch.randn(shape)[None, None], torch.ones(shape).bool()[None, None]
+        batch = FieldBatch(field, mask, mask.float(), (grid,))
+        return float(_generator().prepare(batch).noise)
+
+    assert noise((40, 40, 3)) == pytest.approx(1.0, rel=0.1)
+    assert noise((4, 4, 3)) == pytest.approx(GeneratorConfig().unknown_noise)
 
 
 def test_what_failed_for_lack_of_memory_is_gone_before_tiles_are_tried(monkeypatch):

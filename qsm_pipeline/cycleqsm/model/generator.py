@@ -396,4 +396,5 @@ class Generator(nn.Module):
                 channels = [x, correction, p.field, residual, noise]
                 x = x + correction
             x = (x + evaluate(network, torch.cat(channels, 1), p.condition).float()) * p.mask
-        return x * p.scale_ppm
+        known = p.field.flatten(1).any(1)[:, None, None, None, None]  # a zero field has a zero map
+        return x * p.scale_ppm * known

@@ -34,6 +34,11 @@ def wiener(problem: InversionProblem, params: WienerParams | None = None) -> Rec
     Reconstruction
         Susceptibility in ppm, zero outside the mask, and its expected error: that of the closed
         form where the white noise is that of the weights around.
+
+    References
+    ----------
+    Sykulski et al. 2019, doi:10.1093/biomet/asy071, for the likelihood of spectra seen through a
+    window.
     """
     params = params or WienerParams()
     box = SpectralBox(problem, params.margin_mm)
