@@ -66,7 +66,8 @@ def measure(block: Block, config: SampleConfig, generator: torch.Generator) -> M
         weights = weights * (smooth_noise(shape, 12.0, generator) < uniform(1.5, 3))
     n0 = math.exp(uniform(*[math.log(v) for v in config.noise_ppm]))
     white = torch.randn(shape, generator=generator) * n0
-    further, kinds = torch.zeros(shape), []
+    further = torch.zeros(shape)
+    kinds: list[str] = []
     if uniform(0, 1) >= config.white:
         further, kinds = structured_error(block, field, n0, generator)
     removed = "outer sources" in kinds or uniform(0, 1) < config.background_removed

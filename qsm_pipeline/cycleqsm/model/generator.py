@@ -370,7 +370,8 @@ class Generator(nn.Module):
     def passes(self) -> list[Pass]:
         """Return what is applied, in this order."""
         networks = [*self.networks, *[self.networks[-1]] * (self.config.last_passes - 1)]
-        return [Pass(*both) for both in zip(self.data_steps, networks, strict=True)]
+        passes = zip(self.data_steps, networks, strict=True)
+        return [Pass(step, network) for step, network in passes]  # type: ignore[arg-type]
 
     def forward(
         self,

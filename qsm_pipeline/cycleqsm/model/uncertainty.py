@@ -57,7 +57,7 @@ def error_sources(
 
 def expected_error_ppm(generator: Generator, sources: Tensor) -> Tensor:
     """Return the standard deviation of the error, shape (B, 1, X, Y, Z), from its sources."""
-    gains = generator.error_gains.view(1, -1, 1, 1, 1)
+    gains = torch.as_tensor(generator.error_gains)[None, :, None, None, None]
     return (gains * sources).sum(1, keepdim=True).sqrt()
 
 

@@ -94,7 +94,7 @@ class SpaceToDepthUNet(nn.Module):
         nn.init.normal_(self.head.weight, std=1e-3)
         last = self.decoders[0] if self.decoders else self.encoders[0]
         with torch.no_grad():
-            last.colour.weight.copy_(-torch.tensor(damping))  # type: ignore[union-attr]
+            last.colour.weight.copy_(-torch.tensor(damping))  # type: ignore[union-attr, operator]
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Return one channel from ``x`` (B, C, X, Y, Z) and ``condition`` (B, K)."""

@@ -71,7 +71,8 @@ def _worst(
         whole = _whole_numbers(times[a], times[b], times[c])
         if whole is None:
             continue
-        left = sum(n * phase[e] for n, e in zip(whole, (a, b, c), strict=True))
+        first, second, third = (n * phase[e] for n, e in zip(whole, (a, b, c), strict=True))
+        left = first + second + third
         weight = size[[a, b, c]].amin(0)
         bright = weight >= weight.median()  # voxels without signal say nothing
         left = wrap(left[bright])

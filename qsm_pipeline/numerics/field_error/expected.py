@@ -86,13 +86,14 @@ def binned_power(field: WindowedField) -> BinnedPower:
     covariance = irfft3(window, cut.shape) * (math.prod(cut.shape) / math.prod(grid.shape))
     squared = low.dipole.square()
     tilted = low.frequency.clamp(min=nodes[0]) ** -STEEPNESS
-    signal, noise = [], []
+    signals: list[Tensor] = []
+    noises: list[Tensor] = []
     for node in nodes:
         bump = hat(low.frequency, node, nodes[0]) * tilted * node**STEEPNESS
-        for columns, process in ((signal, bump * squared), (noise, bump)):
+        for columns, process in ((signals, bump * squared), (noises, bump)):
             through = rfft3(irfft3(process, cut.shape).mul_(covariance)).real
             columns.append(low.means(through))
-    signal, noise = torch.stack(signal, 1), torch.stack(noise, 1)
+    signal, noise = torch.stack(signals, 1), torch.stack(noises, 1)
 
     top = Bins(grid, edges[divide:], power.device)
     energy = float(field.window.square().sum())
@@ -108,7 +109,7 @@ def binned_power(field: WindowedField) -> BinnedPower:
     ]
     local = energy * torch.stack(bumps, 1)
     independent = energy**2 / float((field.window**4).sum()) / field.window.numel()
-    both = [
+    both: list[tuple[Tensor, Tensor]] = [
         (low.means(low_frequencies(power, cut.shape)), top.means(power)),
         (low.counts * independent, top.counts * independent),
         (low.frequency_per_mm, top.frequency_per_mm),
@@ -180,7 +181,7 @@ def coarser(grid: Grid, highest: float) -> Grid:
     pairs = list(zip(grid.shape, grid.voxel_size_mm, strict=True))
     shape = tuple(min(n, fast_size(math.ceil(2 * highest * n * v))) for n, v in pairs)
     voxel = tuple(n * v / m for (n, v), m in zip(pairs, shape, strict=True))
-    return Grid(shape, voxel, grid.b0_dir)  # type: ignore[arg-type]
+    return Grid(shape, voxel, grid.b0_dir)
 
 
 def low_frequencies(spectrum: Tensor, shape: tuple[int, ...]) -> Tensor:

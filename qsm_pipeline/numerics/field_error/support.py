@@ -71,7 +71,7 @@ def support_gain(field: WindowedField, power: BinnedPower, curve: Tensor) -> Ten
 
 
 def _density(frequency: Tensor, nodes: list[float], curve: list[float]) -> Tensor:
-    relative = sum(
-        hat(frequency, n, nodes[0]) * (c * n**STEEPNESS) for n, c in zip(nodes, curve, strict=True)
-    )
-    return relative * frequency.clamp(min=nodes[0]) ** -STEEPNESS  # type: ignore[return-value]
+    relative = torch.zeros_like(frequency)
+    for n, c in zip(nodes, curve, strict=True):
+        relative += hat(frequency, n, nodes[0]) * (c * n**STEEPNESS)
+    return relative * frequency.clamp(min=nodes[0]) ** -STEEPNESS

@@ -45,9 +45,8 @@ def ilsqr(problem: InversionProblem, params: IlsqrParams | None = None) -> Tenso
     """
     params = params or IlsqrParams()
     box = SpectralBox(problem, params.margin_mm)
-    penalty = params.regularisation
-    if penalty is None:
-        penalty = tikhonov_weight(box, problem)
+    given = params.regularisation
+    penalty = tikhonov_weight(box, problem) if given is None else given
     chi = least_squares(
         box, box.weights(problem), box.dipole, params.tolerance, params.least_squares_iterations,
         penalty=penalty,
