@@ -385,7 +385,8 @@ class Generator(nn.Module):
         p = prepared
         evaluate = evaluate or (lambda network, *inputs: network(*inputs))
         x = p.start
-        noise = p.noise * p.mask / p.weights.clamp(min=self.config.least_weight)
+        something = p.field.abs().amax((-3, -2, -1), keepdim=True) > 0
+        noise = something * p.noise * p.mask / p.weights.clamp(min=self.config.least_weight)
         for data_step, network in self.passes() if passes is None else passes:
             if self.config.start == "none":
                 channels = [p.field, p.mask]

@@ -268,7 +268,7 @@ def test_only_the_relative_size_of_weights_tells_where_noise_is_measured(grid):
 
 
 def test_noise_that_cannot_be_measured_is_not_taken_to_be_none():
-    grid = Grid((40, 40, 3))
+    grid = Grid((6, 6, 3))
     field, mask = torch.randn(grid.shape), torch.ones(grid.shape, dtype=torch.bool)
     batch = FieldBatch(field[None, None], mask[None, None], mask[None, None].float(), (grid,))
     assert float(_generator().prepare(batch).noise) == pytest.approx(
