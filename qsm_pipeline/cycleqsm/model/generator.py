@@ -387,7 +387,8 @@ class Generator(nn.Module):
         p = prepared
         evaluate = evaluate or (lambda network, *inputs: network(*inputs))
         x = p.start
-        noise = p.noise * p.mask / p.weights.clamp(min=self.config.least_weight)
+        something = p.field.abs().amax((-3, -2, -1), keepdim=True) > 0
+        noise = something * p.noise * p.mask / p.weights.clamp(min=self.config.least_weight)
         for data_step, network in self.passes() if passes is None else passes:
             if self.config.start == "none":
                 channels = [p.field, p.mask]
@@ -397,5 +398,4 @@ class Generator(nn.Module):
                 channels = [x, correction, p.field, residual, noise]
                 x = x + correction
             x = (x + evaluate(network, torch.cat(channels, 1), p.condition).float()) * p.mask
-        known = p.field.flatten(1).any(1)[:, None, None, None, None]  # a zero field has a zero map
-        return x * p.scale_ppm * known
+        return x * p.scale_ppm
