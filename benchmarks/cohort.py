@@ -23,7 +23,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from qsm_pipeline.bids.simulated_dataset import write_simulated_dataset
-from qsm_pipeline.numerics.simulate import ScanParams
+from qsm_pipeline.numerics.simulate.signal import ScanParams
 
 QUICK = (
     "--skip-bids-validation", "--mask-method", "robust", "--mask-refinement", "none",

@@ -8,18 +8,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from qsm_pipeline.bids.run import GreRun, Skipped
-from qsm_pipeline.exceptions import ConfigError, OutputError, printable
+from qsm_pipeline.exceptions import ConfigError, OutputError, did_you_mean, printable
 from qsm_pipeline.external.simpleitk.itk import require_simpleitk
-from qsm_pipeline.interfaces.inversions import INVERSIONS
-from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
-from qsm_pipeline.numerics.masking.two_pass import NOT_ERODING
-from qsm_pipeline.numerics.quality import check_limits
-from qsm_pipeline.workflows.run import METHOD_DEFAULTS
-
-_WANTED = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text"}
+from qsm_pipeline.numerics.quality.limits import check_limits
+from qsm_pipeline.steps.methods import STAGES, method
+from qsm_pipeline.steps.methods import methods as all_methods
+from qsm_pipeline.steps.settings import METHOD_DEFAULTS
 
 
 def check_folders(bids_dir: Path, **folders: Path) -> None:
@@ -69,13 +66,18 @@ def check_folders(bids_dir: Path, **folders: Path) -> None:
             )
 
 
-def check_methods(methods: Mapping[str, Any]) -> None:
+def check_methods(methods: Mapping[str, Any]) -> dict[str, Any]:
     """Refuse methods that do not exist, and parameters that they do not have or cannot use.
 
     Parameters
     ----------
     methods : mapping
         Every key of ``METHOD_DEFAULTS``.
+
+    Returns
+    -------
+    dict
+        The same, with the names of methods as the registry spells them.
 
     Raises
     ------
@@ -84,27 +86,31 @@ def check_methods(methods: Mapping[str, Any]) -> None:
     """
     for key in methods:
         if key not in METHOD_DEFAULTS:
-            raise ConfigError(f"{key!r} is no setting; known: {', '.join(METHOD_DEFAULTS)}")
-    for stage, registry in (("background", BACKGROUND_METHODS), ("inversion", INVERSIONS)):
-        name = methods[stage]
-        if name not in registry:
-            raise ConfigError(f"{stage} is {name!r}, expected one of {', '.join(registry)}")
+            near = did_you_mean(key, METHOD_DEFAULTS)
+            raise ConfigError(f"{key!r} is no setting; known: {', '.join(METHOD_DEFAULTS)}{near}")
+    checked = dict(methods)
+    for stage in (stage for stage in STAGES if stage.setting):
+        place = stage.setting
         try:
-            values = methods[f"{stage}_params"] or {}
-            _check_types(registry[name].params, values)
-            registry[name].params(**values)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"{stage}_params for {name}: {error}") from None
+            chosen = method(stage.name, methods[stage.setting])
+            checked[stage.setting] = chosen.name
+            place = stage.table
+            if place:
+                chosen.with_values(methods[place])
+        except ValueError as error:
+            raise ConfigError(f"{place}: {error}") from None
     try:
         check_limits(methods["quality_limits"] or {})
     except ValueError as error:
         raise ConfigError(f"quality_limits: {error}") from None
-    if methods["two_pass"] and methods["background"] not in NOT_ERODING:
+    keeping = [name for name, each in all_methods("background").items() if not each.erodes]
+    if methods["two_pass"] and checked["background"] not in keeping:
         raise ConfigError(
             f"two passes need a background method that does not erode the mask "
-            f"({', '.join(NOT_ERODING)}), found {methods['background']}; choose one of them or "
+            f"({', '.join(keeping)}), found {checked['background']}; choose one of them or "
             "leave out --two-pass"
         )
+    return checked
 
 
 def with_absolute_paths(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,23 +119,6 @@ def with_absolute_paths(params: Mapping[str, Any]) -> dict[str, Any]:
     if found.get("generator"):
         found["generator"] = str(Path(found["generator"]).absolute())
     return found
-
-
-def _check_types(params: type, values: Mapping[str, Any]) -> None:
-    """Refuse values that would fail in the nodes of each participant, or that mean nothing."""
-    types = get_type_hints(params)
-    for name, value in values.items():
-        kind = types.get(name)
-        if kind in _WANTED and not _is(value, kind):
-            raise ValueError(f"{name} is {value!r}, expected {_WANTED[kind]}")
-
-
-def _is(value: Any, kind: type) -> bool:
-    if kind is bool or isinstance(value, bool):  # which Python counts among the numbers
-        return kind is bool and isinstance(value, bool)
-    if kind is float:
-        return isinstance(value, int | float) and abs(value) <= sys.float_info.max
-    return isinstance(value, kind)
 
 
 def check_regions(runs: Sequence[GreRun], methods: Mapping[str, Any]) -> None:
@@ -150,10 +139,11 @@ def check_regions(runs: Sequence[GreRun], methods: Mapping[str, Any]) -> None:
 
 def too_few_echoes(runs: Sequence[GreRun], methods: Mapping[str, Any]) -> list[Skipped]:
     """Return the runs of one echo if a method needs two, before anything is computed."""
-    if methods["reference"] == "csf":
-        option = "--reference csf"
-    elif methods["field_fit"] == "nonlinear":
-        option = "--field-fit nonlinear"
+    for stage in (stage for stage in STAGES if stage.setting):
+        name = methods[stage.setting]
+        if method(stage.name, name).least_echoes > 1:
+            option = f"--{stage.setting.replace('_', '-')} {name}"
+            break
     else:
         return []
     reason = f"one echo found, but {option} needs at least two; leave the option out"

@@ -60,13 +60,14 @@ def quality_table(
     rows = []
     for run, numbers, distances in zip(runs, values, z, strict=True):
         warnings = [str(m["Warning"]) for m in run.metrics.values() if m.get("Warning")]
+        warnings = [*run.warnings, *warnings]
         row = _run_cells(run) | dict(zip(names, numbers, strict=True))
         row |= {"outliers": _far(names, distances), "warnings": warnings}
         rows.append(_joined(row, participants))
     columns = _RUN_COLUMNS | {name: described[name] for name in names}
     columns |= {
         "outliers": Column(f"Metrics that are {_OUTLIER_RULE}."),
-        "warnings": Column("Limits that the run does not keep."),
+        "warnings": Column("What the run warns of, and limits that it does not keep."),
     }
     return _with_participants(columns, participants), rows
 

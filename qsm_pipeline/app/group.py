@@ -9,14 +9,14 @@ from typing import Any
 
 from qsm_pipeline import __version__
 from qsm_pipeline.app.checks import check_folders
-from qsm_pipeline.app.cohort_tables import quality_table, region_table
 from qsm_pipeline.app.missing import MISSING_COLUMNS, missing_results
 from qsm_pipeline.bids.cohort import finished_runs, read_participants
 from qsm_pipeline.bids.derivatives import write_atomic, write_dataset_files
 from qsm_pipeline.bids.layout import participants
+from qsm_pipeline.bids.selection import known_labels
 from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.bids.tables import write_table
-from qsm_pipeline.exceptions import BIDSInputError, ConfigError
+from qsm_pipeline.exceptions import ConfigError
 from qsm_pipeline.reports.citations import write_citations
 from qsm_pipeline.reports.group.page import render_group
 
@@ -61,7 +61,7 @@ def run_group(
     check_folders(bids_dir, output=out_dir)
     if not out_dir.is_dir():
         raise ConfigError(f"{out_dir} does not exist; start the participant level first")
-    labels = _labels(bids_dir, participant_label)
+    labels = known_labels(participant_label, "sub", participants(bids_dir), bids_dir)
     runs = finished_runs(out_dir, labels)
     if not runs:
         raise ConfigError(
@@ -70,6 +70,8 @@ def run_group(
         )
     listed = read_participants(bids_dir)
     expected = [name for name in listed if not participant_label or name[4:] in labels]
+    from qsm_pipeline.app.cohort_tables import quality_table, region_table  # loads torch
+
     write_dataset_files(out_dir, bids_dir)
     quality, regions = quality_table(runs, listed), region_table(runs, listed)
     missing = missing_results(runs, labels, expected, out_dir)
@@ -92,12 +94,3 @@ def run_group(
         people = len({row["participant_id"] for row in missing})
         echo(f"exit status 1: something is missing of {people} participant(s), see above")
     return bool(missing)
-
-
-def _labels(bids_dir: Path, wanted: Sequence[str]) -> list[str]:
-    known = participants(bids_dir)
-    labels = list(dict.fromkeys(label.removeprefix("sub-") for label in wanted)) or list(known)
-    for label in labels:
-        if label not in known:
-            raise BIDSInputError(f"sub-{label} is not in {bids_dir}")
-    return labels

@@ -28,7 +28,7 @@ class Ledger:
     out_dir : pathlib.Path
         Derivatives data set.
     methods : mapping
-        Every key of `qsm_pipeline.workflows.run.METHOD_DEFAULTS`.
+        Every key of `qsm_pipeline.steps.settings.METHOD_DEFAULTS`.
     """
 
     def __init__(self, out_dir: Path, methods: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from qsm_pipeline.reports.citations import write_citations
 from qsm_pipeline.reports.figures import STAGES
 from qsm_pipeline.reports.page import render_page
 from qsm_pipeline.reports.templates import as_bytes
+from qsm_pipeline.steps.nodes import DRAW
 
 
 def write_pages(summary: Summary, out_dir: Path, *, whole: bool) -> None:
@@ -55,7 +56,7 @@ def _remove_old_figures(state: RunState, out_dir: Path) -> None:
     if not (state.ran and state.problems):
         return
     for stage, names in STAGES.items():
-        if f"draw_{stage}" not in state.node_seconds:
+        if DRAW[stage].name not in state.node_seconds:
             for name in names:
                 figure = figure_path(state.run.entities, name, state.run.suffix)
                 (out_dir / figure).unlink(missing_ok=True)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qsm_pipeline.app.record import Problem, RunState
 from qsm_pipeline.bids.naming import output_path
-from qsm_pipeline.bids.run import Collection, GreRun, Skipped
+from qsm_pipeline.bids.run import Collection, GreRun, Skipped, doubts
 from qsm_pipeline.engine.failures import Failure
-from qsm_pipeline.engine.runner import Outcome
-from qsm_pipeline.workflows.run import node_name
+from qsm_pipeline.reports.facts import read_sidecar, warnings_of
+from qsm_pipeline.steps.nodes import NODES, WRITE
+from qsm_pipeline.workflows.names import node_name
+
+if TYPE_CHECKING:
+    from qsm_pipeline.engine.runner import Outcome
 
 
 class Summary:
@@ -43,8 +48,8 @@ class Summary:
                 self._echo(
                     f"would run {run.prefix}: {len(run.echo_times_s)} echo(es), {run.b0_tesla:g} T"
                 )
-            if "missing_echoes" in run.inferred:
-                self._echo(f"note on {run.prefix}: {run.inferred['missing_echoes']}")
+            for doubt in doubts(run.inferred) if dry_run else ():
+                self._echo(f"warning on {run.prefix}: {doubt}")
         if not self.found.runs:
             self._echo("Nothing to do: no gradient-echo run with phase that can be used")
 
@@ -70,7 +75,7 @@ class Summary:
         for run in self.found.runs:
             if run not in unfinished:
                 self._before.add(run.prefix)
-                self._echo(f"done {run.prefix} before; nothing it was made from has changed")
+                self._echo(f"{run.prefix}: already processed, inputs unchanged, skipped")
 
     def note_outcome(self, outcome: Outcome, workflow: str) -> None:
         """Take in how the workflow of that name ended."""
@@ -86,7 +91,7 @@ class Summary:
         for run in self.found.runs:
             if run.prefix in self._problems or run.prefix in self._before:
                 continue
-            if f"{workflow}.{node_name(run)}.write" in outcome.finished:
+            if f"{workflow}.{node_name(run)}.{WRITE.name}" in outcome.finished:
                 self._echo(f"done {run.prefix}")
             else:
                 self._fail(run.prefix, Problem("was not run to its end after another failure"))
@@ -99,6 +104,13 @@ class Summary:
             if not chi.is_file():
                 missing = Problem(f"has no susceptibility map: {chi} does not exist")
                 self._fail(run.prefix, missing)
+
+    def note_warnings(self, out_dir: Path) -> None:
+        """Print what has to be known before the maps that were made now are used."""
+        for run in self.found.runs:
+            if run.prefix in self._ran and run.prefix not in self._problems:
+                for warning in warnings_of(read_sidecar(out_dir, run)):
+                    self._echo(f"warning on {run.prefix}: {warning}")
 
     def note_page(self, page: Path, error: str = "") -> None:
         """Take in that the page of a participant was written, or why not."""
@@ -157,7 +169,7 @@ def _telling(failures: Sequence[Failure]) -> list[Failure]:
     told: dict[str, Failure] = {}
     rest = []
     for failure in failures:
-        if failure.node.startswith(("draw_", "write_")):
+        if NODES.get(failure.node, WRITE).optional:
             told.setdefault(failure.run, failure)
         else:
             rest.append(failure)

@@ -6,23 +6,15 @@ import hashlib
 import json
 import os
 from dataclasses import asdict
-from importlib.resources import files
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from qsm_pipeline.cycleqsm.model.generator import Generator, GeneratorConfig
-
-SHIPPED = "cycleqsm-7"
-SHA256 = {"cycleqsm-7": "eb49105565b41e6b70fcd9b3b333cc39bafbed6dc4cc57965ae8b8d7116efb34"}
-"""Hashes of the generators in the package."""
-
-
-def shipped_path(name: str = SHIPPED) -> Path:
-    """Return where a generator of the package lies."""
-    return Path(str(files("qsm_pipeline.cycleqsm") / "shipped" / f"{name}.safetensors"))
+from qsm_pipeline.cycleqsm.shipped_generator import SHA256, SHIPPED, shipped_path
 
 
 def save_generator(generator: Generator, path: Path) -> None:
@@ -67,6 +59,7 @@ def load_generator(path: Path | None = None, device: torch.device | str = "cpu")
             config = GeneratorConfig(**json.loads((file.metadata() or {})["generator"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         generator = Generator(config).to(device)
+        _add_what_is_new(tensors, generator)
         generator.load_state_dict(tensors)
         broken = sorted(name for name, x in tensors.items() if not x.isfinite().all())
         if broken:
@@ -75,3 +68,10 @@ def load_generator(path: Path | None = None, device: torch.device | str = "cpu")
         reason = str(error).splitlines()[0]
         raise ValueError(f"{source} is no generator of CycleQSM: {reason}") from None
     return generator.eval().requires_grad_(requires_grad=False)
+
+
+def _add_what_is_new(tensors: dict[str, Tensor], generator: Generator) -> None:
+    """Let a generator from before networks were told the colour of the error say less for it."""
+    for name, fresh in generator.state_dict().items():
+        if name.endswith("colour.weight"):
+            tensors.setdefault(name, fresh)

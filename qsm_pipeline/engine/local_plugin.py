@@ -15,7 +15,6 @@ from traceback import format_exception
 from typing import Any
 
 import numpy as np
-import torch
 from nipype.pipeline.engine import Node
 from nipype.pipeline.plugins import MultiProcPlugin
 from nipype.pipeline.plugins.multiproc import run_node
@@ -162,6 +161,8 @@ def _work(
 
     ``held`` are the locks, which are open as long as this process lives.
     """
+    import torch  # which the server of the nodes has loaded
+
     end_with(lifeline)
     die_first()
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s: %(message)s")

@@ -6,6 +6,7 @@ import atexit
 import logging
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -248,24 +249,46 @@ def usable_device(device: str = "auto") -> str:
     ConfigError
         If it is something else or not there.
     """
+    check_device_name(device)
+    if device == "cpu" or (device == "auto" and not _may_have_gpu()):
+        return "cpu"
     import torch
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":
         return "cuda" if gpus else "cpu"
-    if device == "cpu":
-        return device
-    kind, colon, number = device.partition(":")
-    if kind != "cuda" or (colon and not number.isdigit()):
-        raise ConfigError(f"--device is {device!r}, expected auto, cpu, cuda or cuda:<number>")
     if not gpus:
         why = "no GPU is visible" if torch.version.cuda else "this torch was built without CUDA"
         raise ConfigError(f"--device {device} cannot be used because {why}; use --device cpu")
-    if colon and int(number) >= gpus:
+    number = device.partition(":")[2]
+    if number and int(number) >= gpus:
         raise ConfigError(
             f"--device {device} is not there: the {gpus} visible GPU(s) count from cuda:0"
         )
     return device
+
+
+def check_device_name(device: str) -> None:
+    """Refuse what is no device, whether it is there or not.
+
+    Raises
+    ------
+    ConfigError
+        With what is expected.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device):
+        raise ConfigError(f"--device is {device!r}, expected auto, cpu, cuda or cuda:<number>")
+
+
+def _may_have_gpu(root: Path = Path("/")) -> bool:
+    """Return whether there is a device file of a GPU, so that it is worth loading torch to ask.
+
+    CUDA needs one of these files: of the driver on Linux, under Windows (WSL), on Jetson, of AMD.
+    """
+    if not (root / "proc/self").exists():  # no Linux
+        return True
+    devices = ("nvidiactl", "nvidia0", "dxg", "nvhost-gpu", "kfd")
+    return any((root / "dev" / device).exists() for device in devices)
 
 
 def _cgroups(root: Path, controller: str) -> Iterator[Path]:

@@ -18,6 +18,7 @@ from qsm_pipeline.engine.cluster_plugin import cluster_plugin
 from qsm_pipeline.engine.failures import Failure, read_crash_file
 from qsm_pipeline.engine.local_plugin import ProcessPerNodePlugin
 from qsm_pipeline.engine.node_time import node_seconds
+from qsm_pipeline.engine.plugins import LOCAL_PLUGINS, on_cluster
 from qsm_pipeline.engine.resources import (
     Resources,
     limit_threads,
@@ -28,10 +29,6 @@ from qsm_pipeline.exceptions import ConfigError
 from qsm_pipeline.io.locks import NameLocks
 
 LOGGER = logging.getLogger(__name__)
-PLUGINS = ("MultiProc", "Linear", "SLURM", "SGE", "PBS", "LSF", "OAR", "Condor")
-"""Plugins of nipype that come back when their nodes have ended."""
-LOCAL_PLUGINS = ("MultiProc", "Linear")
-"""Those that run on this machine; each of the others asks a scheduler about its jobs."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ def run_workflow(
     stop_on_first_crash : bool
         Do not start anything after the first failure, and end what runs.
     plugin : mapping, optional
-        From :func:`check_plugin`: another nipype plugin.
+        From `qsm_pipeline.engine.plugins.check_plugin`: another nipype plugin.
     watch : callable, optional
         Gets each node whose status changes, with ``start``, ``end`` or ``exception``.
     locks : sequence of NameLocks
@@ -125,27 +122,6 @@ def run_workflow(
     if error is not None and not failures:
         failures = [Failure(workflow.name, "", " ".join(str(error).split()), "")]
     return Outcome(tuple(failures), frozenset(seconds), seconds)
-
-
-def check_plugin(plugin: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
-    """Return a plugin and its arguments, as a plugin file gives them.
-
-    Raises
-    ------
-    ConfigError
-        If the plugin is unknown, does not wait for its nodes or may wait for ever.
-    """
-    name = plugin.get("plugin")
-    if name not in PLUGINS:
-        raise ConfigError(f"{file}: plugin is {name!r}, expected one of {', '.join(PLUGINS)}")
-    if not isinstance(plugin.get("plugin_args", {}), Mapping):
-        raise ConfigError(f"{file}: plugin_args must be a table of arguments")
-    return plugin
-
-
-def on_cluster(plugin: Mapping[str, Any] | None) -> bool:
-    """Return whether a plugin runs its nodes on other machines."""
-    return (plugin or {}).get("plugin", "MultiProc") not in LOCAL_PLUGINS
 
 
 def _configure(

@@ -14,7 +14,7 @@ from qsm_pipeline.app.checks import (
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.bids.segmentations import Segmentation
 from qsm_pipeline.exceptions import ConfigError
-from qsm_pipeline.workflows.run import METHOD_DEFAULTS
+from qsm_pipeline.steps.settings import METHOD_DEFAULTS
 
 ATLAS = {"atlas": Path("a.nii.gz"), "atlas_template": Path("t.nii.gz")}
 

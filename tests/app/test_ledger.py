@@ -6,7 +6,7 @@ import pytest
 from report_tree import make_run
 
 from qsm_pipeline.app.ledger import Ledger
-from qsm_pipeline.workflows.run import METHOD_DEFAULTS
+from qsm_pipeline.steps.settings import METHOD_DEFAULTS
 
 
 @pytest.fixture

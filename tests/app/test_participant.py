@@ -7,21 +7,19 @@ import shutil
 import sys
 import tomllib
 
-import faults
+import commands
 import nibabel as nib
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from commands import run
 
 from qsm_pipeline import __version__
 from qsm_pipeline.cli.main import main
 from qsm_pipeline.io.locks import NameLocks
 from qsm_pipeline.reports.figures import FIGURES
 
-
-def _run(raw, out, *more):
-    arguments = [str(raw), str(out), "participant", *faults.QUICK, *map(str, more)]
-    return CliRunner().invoke(main, arguments)
+pytestmark = pytest.mark.command
 
 
 def _maps(out, pattern="sub-*/anat/*_Chimap.nii.gz"):
@@ -29,13 +27,13 @@ def _maps(out, pattern="sub-*/anat/*_Chimap.nii.gz"):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """Return the raw data and the output of a run over two participants."""
-    folder = tmp_path_factory.mktemp("finished")
-    raw = faults.make_dataset(folder, ("01", "02"))
-    result = _run(raw, folder / "out", "--write-graph", "--keep-work")
+def kept(tmp_path_factory):
+    """Return raw data and output of a run over two participants, with its work."""
+    folder = tmp_path_factory.mktemp("kept")
+    raw = commands.make_dataset(folder, ("01", "02"))
+    result = run(raw, folder / "out", "--keep-work")
     assert result.exit_code == 0, result.output
-    return raw, folder / "out", result.output.splitlines()
+    return raw, folder / "out"
 
 
 @pytest.fixture
@@ -103,26 +101,26 @@ def test_the_written_settings_make_the_same_run(finished, tmp_path):
     assert _maps(tmp_path / "out") == _maps(out)
 
 
-def test_second_run_resumes_and_a_changed_option_recomputes_what_depends_on_it(finished):
-    raw, out, _ = finished
+def test_second_run_resumes_and_a_changed_option_recomputes_what_depends_on_it(kept):
+    raw, out = kept
     nodes = ("read", "mask", "correct", "unwrap", "fit", "background", "invert", "reference")
     before = {node: _written(out / "work", node) for node in nodes}
-    again = _run(raw, out, "--keep-work")
+    again = run(raw, out, "--keep-work")
     assert again.exit_code == 0
-    assert "done sub-01 before; nothing it was made from has changed" in again.output
+    assert "sub-01: already processed, inputs unchanged, skipped" in again.output
     assert {node: _written(out / "work", node) for node in nodes} == before
-    assert _run(raw, out, "--keep-work", "--inversion", "tikhonov").exit_code == 0
+    assert run(raw, out, "--keep-work", "--inversion", "tikhonov").exit_code == 0
     after = {node: _written(out / "work", node) for node in nodes}
     assert {node for node in nodes if after[node] != before[node]} == {"invert", "reference"}
     sidecar = json.loads((out / "sub-01/anat/sub-01_Chimap.json").read_text())
     assert sidecar["Parameters"]["Inversion"] == "tikhonov"
 
 
-def test_a_changed_scan_is_computed_again(finished):
-    raw, out, _ = finished
+def test_a_changed_scan_is_computed_again(kept):
+    raw, out = kept
     before = _written(out / "work", "fit")
     os.utime(raw / "sub-01/anat/sub-01_echo-2_part-phase_MEGRE.nii.gz")
-    assert _run(raw, out, "--keep-work", "--participant-label", "01").exit_code == 0
+    assert run(raw, out, "--keep-work", "--participant-label", "01").exit_code == 0
     assert _written(out / "work", "fit") > before
 
 
@@ -132,14 +130,14 @@ def test_the_work_of_a_run_is_removed_after_success_and_kept_after_a_failure(fin
     broken = raw / "sub-02/anat/sub-02_echo-1_part-phase_MEGRE.nii.gz"
     sound = broken.read_bytes()
     broken.write_bytes(sound[:2000])
-    assert _run(raw, out).exit_code == 1
+    assert run(raw, out).exit_code == 1
     assert [p.name for p in (out / "work").glob("*/*_wf")] == ["sub_02_wf"]
     assert [p.name for p in (out / "logs/done").iterdir()] == ["sub-01.json"]
     broken.write_bytes(sound)
     before = (out / "sub-01/anat/sub-01_Chimap.nii.gz").stat().st_mtime_ns
-    result = _run(raw, out)
+    result = run(raw, out)
     assert result.exit_code == 0, result.output
-    assert "done sub-01 before" in result.output
+    assert "sub-01: already processed" in result.output
     assert "done sub-02" in result.output.splitlines()
     assert not list((out / "work").glob("*/*_wf"))
     assert (out / "sub-01/anat/sub-01_Chimap.nii.gz").stat().st_mtime_ns == before
@@ -151,7 +149,7 @@ def test_what_was_removed_or_altered_is_made_again(copy):
     damaged = out / "sub-02/anat/sub-02_desc-brain_mask.nii.gz"
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[:100])
-    result = _run(raw, out)
+    result = run(raw, out)
     assert result.exit_code == 0, result.output
     assert "before" not in result.output
     assert (out / "sub-01/anat/sub-01_Chimap.nii.gz").is_file()
@@ -164,13 +162,13 @@ def test_a_participant_that_another_process_works_on_is_left_out(copy):
     page = (out / "sub-01.html").read_bytes()
     other = NameLocks(out / "logs" / "locks.txt")
     assert other.acquire("01", deadline=0) == ""
-    result = _run(raw, out)
+    result = run(raw, out)
     assert result.exit_code == 1
     assert f"skipped sub-01: is being processed by process {os.getpid()} on " in result.output
     assert "done sub-02" in result.output.splitlines()
     assert (out / "sub-01.html").read_bytes() == page
     other.close()
-    assert _run(raw, out).exit_code == 0
+    assert run(raw, out).exit_code == 0
 
 
 def test_reports_only(copy):
@@ -180,7 +178,7 @@ def test_reports_only(copy):
         page.write_text("old")
     (out / "sub-02/anat/sub-02_Chimap.nii.gz").unlink()
     before = (out / "sub-01/anat/sub-01_Chimap.nii.gz").stat().st_mtime_ns
-    result = _run(raw, out, "--reports-only")
+    result = run(raw, out, "--reports-only")
     assert result.exit_code == 1
     assert "FAILED sub-02 has no susceptibility map" in result.output
     last = result.output.splitlines()[-1]
@@ -204,7 +202,7 @@ def test_a_task_of_an_array_reads_nothing_of_the_other_participants(copy):
             opened.append(str(arguments[0]))
 
     sys.addaudithook(note)
-    result = _run(raw, out, "--participant-label", "01")
+    result = run(raw, out, "--participant-label", "01")
     watching.clear()
     names = {os.path.relpath(name, out) for name in opened if name.startswith(str(out))}
     assert result.exit_code == 0, result.output
@@ -216,7 +214,7 @@ def test_a_task_of_an_array_reads_nothing_of_the_other_participants(copy):
 
 def test_the_methods_text_is_of_all_whichever_command_wrote_it(copy):
     raw, out = copy
-    assert _run(raw, out, "--reports-only").exit_code == 0  # of what other tests have left there
+    assert run(raw, out, "--reports-only").exit_code == 0  # of what other tests have left there
     text = (out / "logs/CITATION.md").read_text()
     for file in out.glob("logs/CITATION.*"):
         file.unlink()
@@ -233,7 +231,7 @@ def test_a_run_that_fails_shows_how_far_it_came(copy, tmp_path):
     mask[20:23, 20:23, 20:23] = 1
     nib.save(nib.Nifti1Image(mask, image.affine), tmp_path / "sub-01_mask.nii.gz")
     pattern = ("--mask-pattern", f"{tmp_path}/{{prefix}}_mask.nii.gz")
-    result = _run(raw, out, "--participant-label", "01", *pattern)
+    result = run(raw, out, "--participant-label", "01", *pattern)
     assert result.exit_code == 1
     assert "FAILED sub-01 in mask" in result.output
     drawn = {path.name.split("_")[1] for path in (out / "sub-01/figures").iterdir()}
@@ -249,13 +247,13 @@ def test_dry_run_says_who_and_why_not(finished, tmp_path):
     shutil.copytree(finished[0], raw)
     next((raw / "sub-02/anat").glob("*echo-2_part-mag*.nii.gz")).unlink()
     (raw / "sub-03" / "func").mkdir(parents=True)
-    result = _run(raw, tmp_path / "out", "--dry-run")
+    result = run(raw, tmp_path / "out", "--dry-run")
     assert result.exit_code == 0
     lines = result.output.splitlines()
     assert lines[0].startswith("skipped sub-02_MEGRE: Echo 2 has a phase image but no magnitude")
     assert lines[1].startswith("skipped sub-03: No gradient-echo image")
     assert lines[2] == "would run sub-01: 3 echo(es), 3 T"
-    result = _run(raw, tmp_path / "out", "--dry-run", "--participant-label", "01")
+    result = run(raw, tmp_path / "out", "--dry-run", "--participant-label", "01")
     lines = result.output.splitlines()
     assert lines[0] == "left out sub-02: not named by --participant-label"
     assert lines[2] == "would run sub-01: 3 echo(es), 3 T"
@@ -267,7 +265,7 @@ def test_nothing_usable_is_a_failure(finished, tmp_path):
     shutil.copytree(finished[0], raw)
     for path in raw.rglob("*part-phase*.nii.gz"):
         path.unlink()
-    result = _run(raw, tmp_path / "out")
+    result = run(raw, tmp_path / "out")
     assert result.exit_code == 1
     assert "Nothing to do: no gradient-echo run with phase" in result.output
     assert result.output.splitlines()[-1].startswith("exit status 1: 2 left out")
@@ -279,7 +277,7 @@ def test_stop_on_first_crash(finished, tmp_path):
     shutil.copytree(finished[0], raw)
     broken = raw / "sub-01/anat/sub-01_echo-1_part-phase_MEGRE.nii.gz"
     broken.write_bytes(broken.read_bytes()[:2000])
-    result = _run(raw, tmp_path / "out", "--stop-on-first-crash", "--nprocs", "1")
+    result = run(raw, tmp_path / "out", "--stop-on-first-crash", "--nprocs", "1")
     assert result.exit_code == 1
     assert "FAILED sub-01 in read:" in result.output
     assert "FAILED sub-02 was not run to its end after another failure" in result.output
@@ -297,7 +295,7 @@ def test_stop_on_first_crash(finished, tmp_path):
 def test_plugin_file(finished, tmp_path, name, text):
     (tmp_path / name).write_text(text)
     plugin = ("--nipype-plugin-file", tmp_path / name)
-    result = _run(finished[0], tmp_path / "out", "--participant-label", "02", *plugin)
+    result = run(finished[0], tmp_path / "out", "--participant-label", "02", *plugin)
     assert result.exit_code == 0, result.output
     assert _maps(tmp_path / "out") == ["sub-02/anat/sub-02_Chimap.nii.gz"]
 
@@ -313,7 +311,7 @@ def test_plugin_file(finished, tmp_path, name, text):
 def test_a_plugin_file_that_cannot_be_used(finished, tmp_path, text, words):
     (tmp_path / "plugin.json").write_text(text)
     file = ("--nipype-plugin-file", tmp_path / "plugin.json")
-    result = _run(finished[0], tmp_path / "out", *file)
+    result = run(finished[0], tmp_path / "out", *file)
     assert result.exit_code == 2
     assert words in result.output
     assert not (tmp_path / "out").exists()
@@ -322,7 +320,7 @@ def test_a_plugin_file_that_cannot_be_used(finished, tmp_path, text, words):
 def test_too_little_memory_is_said(copy):
     raw, out = copy
     (out / _maps(out)[0]).unlink()  # there is something to do
-    result = _run(raw, out, "--mem-gb", "0.1")
+    result = run(raw, out, "--mem-gb", "0.1")
     assert result.exit_code == 0, result.output
     assert "GB, more than the 0.1 GB that may be used; it runs alone" in result.output
 

@@ -11,8 +11,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import faults
+import commands
 import pytest
+
+pytestmark = pytest.mark.command
 
 HUGE_PAGES = "glibc.malloc.hugetlb"
 MAP = "sub-01/anat/sub-01_Chimap.nii.gz"
@@ -24,7 +26,7 @@ class Deprived:
 
     out: Path
     home: Path
-    result: faults.Result
+    result: commands.Result
     offline: bool
 
 
@@ -32,13 +34,13 @@ class Deprived:
 def deprived(tmp_path_factory):
     """Map a participant with a read-only HOME, no network, umask 077 and folders named badly."""
     folder = tmp_path_factory.mktemp('it\'s "my" $HOME; data')
-    raw = faults.make_dataset(folder, ("01",))
+    raw = commands.make_dataset(folder, ("01",))
     settings = folder / "set tings.toml"
     settings.write_text('reference = "none"\n')
     home = folder / "home"
     home.mkdir(mode=0o555)
     try:
-        start = faults.without_privileges()
+        start = commands.without_privileges()
     except PermissionError as error:
         pytest.skip(str(error))
     alone = ["unshare", "--net", *([] if os.getuid() == 0 else ["--map-root-user"])]
@@ -47,11 +49,11 @@ def deprived(tmp_path_factory):
         and not subprocess.run([*alone, "true"], capture_output=True, check=False).returncode
     )
     caches = [f"{name}=" for name in ("MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")]
-    command = faults.command(
+    command = commands.command(
         raw, folder / "out", "--config-file", settings, "-w", folder / "wo rk", "--write-graph"
     )
     start = [*(alone if offline else []), *start, "env", *caches, f"HOME={home}"]
-    result = faults.execute([*start, *command], umask=0o077)
+    result = commands.execute([*start, *command], umask=0o077)
     return Deprived(folder / "out", home, result, offline)
 
 
@@ -87,10 +89,10 @@ def test_private_umask(deprived):
 
 def test_outputs_can_be_read_by_others_and_home_is_not_needed(tmp_path):
     """A file that is made under another name first does not keep the mode of that name."""
-    raw = faults.make_dataset(tmp_path, ("01",))
+    raw = commands.make_dataset(tmp_path, ("01",))
     out, home = tmp_path / "out", tmp_path / "missing"
     start = ["env", f"HOME={home}"]
-    result = faults.execute([*start, *faults.command(raw, out)], umask=0o022)
+    result = commands.execute([*start, *commands.command(raw, out)], umask=0o022)
     assert result.exit_code == 0, result.output
     assert (out / MAP).is_file()
     outputs = [path for path in out.rglob("*") if "work" not in path.relative_to(out).parts]
@@ -102,7 +104,7 @@ def test_what_a_user_and_a_job_bring_along(tmp_path):
 
     nipype itself cannot be imported with these settings, as the log folder is missing.
     """
-    raw = faults.make_dataset(tmp_path, ("01",))
+    raw = commands.make_dataset(tmp_path, ("01",))
     (tmp_path / "nipype.cfg").write_text(
         "[execution]\nstop_on_unknown_version = true\nremove_node_directories = true\n"
         "crashfile_format = pklz\nuse_relative_paths = true\n[monitoring]\nenabled = true\n"
@@ -117,8 +119,8 @@ def test_what_a_user_and_a_job_bring_along(tmp_path):
     out = tmp_path / "out"
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            faults.command(raw, out), stdout=full, stderr=subprocess.PIPE, text=True, check=False,
-            cwd=tmp_path, env=faults.environment() | odd, timeout=600,
+            commands.command(raw, out), stdout=full, stderr=subprocess.PIPE, text=True,
+            check=False, cwd=tmp_path, env=commands.environment() | odd, timeout=600,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (out / MAP).is_file()
@@ -146,7 +148,7 @@ def _process_of_a_node(folder, **environment):
     script = Path(__file__).with_name("node_process.py")
     result = subprocess.run(
         [sys.executable, str(script), str(folder)], capture_output=True, text=True, check=True,
-        env=faults.environment() | environment,
+        env=commands.environment() | environment,
     )  # fmt: skip
     return json.loads(result.stdout.splitlines()[-1])
 

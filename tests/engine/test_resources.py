@@ -7,6 +7,7 @@ import tempfile
 import pytest
 import torch
 
+from qsm_pipeline.engine import resources
 from qsm_pipeline.engine.resources import (
     Resources,
     check_current_folder,
@@ -186,6 +187,7 @@ def test_more_threads_than_cores_are_refused():
 
 
 def _pretend(monkeypatch, gpus, build="12.6"):
+    monkeypatch.setattr(resources, "_may_have_gpu", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(torch.version, "cuda", build)
@@ -215,3 +217,12 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch, gpus, build, asked, 
     _pretend(monkeypatch, gpus, build)
     with pytest.raises(ConfigError, match=words):
         usable_device(asked)
+
+
+def test_torch_is_asked_only_where_a_gpu_may_be(tmp_path):
+    assert resources._may_have_gpu(tmp_path)  # no Linux: nothing can be told
+    (tmp_path / "proc/self").mkdir(parents=True)
+    assert not resources._may_have_gpu(tmp_path)
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/nvidiactl").touch()
+    assert resources._may_have_gpu(tmp_path)

@@ -8,8 +8,9 @@ import pytest
 from nipype.interfaces.utility import Function
 from nipype.pipeline.engine import Node, Workflow
 
+from qsm_pipeline.engine.plugins import check_plugin
 from qsm_pipeline.engine.resources import Resources
-from qsm_pipeline.engine.runner import check_plugin, run_workflow
+from qsm_pipeline.engine.runner import run_workflow
 from qsm_pipeline.exceptions import ConfigError
 
 

@@ -23,7 +23,7 @@ from qsm_pipeline.cli.main import main
 from qsm_pipeline.cycleqsm import checkpoint as weights
 from qsm_pipeline.exceptions import BIDSInputError, ConfigError
 from qsm_pipeline.interfaces.susceptibility import InvertDipole
-from qsm_pipeline.workflows.run import METHOD_DEFAULTS
+from qsm_pipeline.steps.settings import METHOD_DEFAULTS
 
 DEEP = "[" * 100_000
 
@@ -86,7 +86,7 @@ def test_weights_that_are_no_numbers(tmp_path, monkeypatch):
         files[name] = str(write_image(tmp_path / f"{name}.nii", values))
     node = Node(
         InvertDipole(
-            **files, brain=files["mask"], method="cycleqsm", echo_times_s=[0.01], b0_tesla=3.0,
+            **files, brain=files["mask"], method="cycleqsm", mean_rad_per_ppm=8.0,
             params={"generator": str(tmp_path / "nan.safetensors"), "uncertainty": False},
         ),
         name="invert", base_dir=str(tmp_path),

@@ -10,7 +10,11 @@ import numpy as np
 import torch
 
 from qsm_pipeline.bids.derivatives import write_json
-from qsm_pipeline.cycleqsm.model.generator import GEOMETRY, LEAST_WEIGHT, Generator
+from qsm_pipeline.cycleqsm.model.generator import (
+    BANDS_PER_MM,
+    CONDITION,
+    Generator,
+)
 from qsm_pipeline.cycleqsm.model.unet import SpaceToDepthUNet
 from qsm_pipeline.exceptions import ConfigError
 
@@ -44,8 +48,9 @@ def export(generator: Generator, out: Path) -> list[Path]:
     What a program around the networks has to do itself (start, data steps, scaling) is the
     forward model and not a network: `qsm_pipeline.cycleqsm.model.generator.Generator.forward`. The
     numbers that the data steps have learned are in the JSON file. The networks take ``channels``
-    (B, C, X, Y, Z), each axis a multiple of the network's stride, and ``geometry`` (B, 9), see
-    `qsm_pipeline.cycleqsm.model.generator.describe_geometry`.
+    (B, C, X, Y, Z), each axis a multiple of the network's stride, and ``condition`` (B, 14), see
+    `qsm_pipeline.cycleqsm.model.generator.describe_geometry` and
+    `qsm_pipeline.cycleqsm.model.generator.describe_errors`.
     """
     try:
         import onnx  # noqa: F401
@@ -67,7 +72,7 @@ def export(generator: Generator, out: Path) -> list[Path]:
             raise
         partial.replace(path)
         written.append(path)
-    noise = f"noise * mask / max(weights, {LEAST_WEIGHT:g})"
+    noise = f"noise * mask / max(weights, {generator.config.least_weight:g})"
     channels = ["x", "correction", "field", "residual", noise]
     write_json(
         stem.with_name(stem.name + ".json"),
@@ -75,7 +80,12 @@ def export(generator: Generator, out: Path) -> list[Path]:
             "Stages": [path.name for path in written],
             "Channels": ["field", "mask"] if generator.config.start == "none" else channels,
             "Units": "standard deviations of the field in the mask",
-            "Geometry": "log voxel size in mm (3), squared B0 direction (3), its products (3)",
+            "Condition": [
+                "log voxel size in mm (3), squared B0 direction (3), its products (3)",
+                "a / (1 + a) for the standard deviation a of the coloured part of the error at "
+                + ", ".join(f"{k:g}" for k in BANDS_PER_MM)
+                + " per mm, as if it were white",
+            ],
             "Stride": generator.networks[0].stride,
             "DataSteps": [
                 {name: float(value) for name, value in step.named_parameters()}
@@ -92,7 +102,7 @@ def _example(network: SpaceToDepthUNet, blocks: tuple[int, int, int]) -> tuple[t
     channels = network.encoders[0].convolutions[0].in_channels // 8  # type: ignore[union-attr]
     shape = [n * network.stride for n in blocks]
     x = torch.randn((1, channels, *shape), generator=random)
-    return x, torch.randn((1, GEOMETRY), generator=random)
+    return x, torch.rand((1, CONDITION), generator=random)
 
 
 def _export(network: SpaceToDepthUNet, path: Path) -> None:
@@ -106,7 +116,7 @@ def _export(network: SpaceToDepthUNet, path: Path) -> None:
     program = torch.onnx.export(
         network,
         example,
-        input_names=["channels", "geometry"],
+        input_names=["channels", "condition"],
         output_names=["change"],
         dynamic_shapes={"x": {0: batch, **axes}, "condition": {0: batch}},
         opset_version=_OPSET,
@@ -135,11 +145,11 @@ def check(network: SpaceToDepthUNet, path: Path) -> float:
         raise ConfigError(
             "onnxruntime is not installed: pip install 'qsm-pipeline[export]'"
         ) from None
-    x, geometry = _example(network, (3, 2, 5))
+    x, condition = _example(network, (3, 2, 5))
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {"channels": x.numpy(), "geometry": geometry.numpy()})
+    (found,) = session.run(None, {"channels": x.numpy(), "condition": condition.numpy()})
     with torch.inference_mode():
-        expected = network(x, geometry).numpy()
+        expected = network(x, condition).numpy()
     difference = float(np.linalg.norm(found - expected) / max(np.linalg.norm(expected), 1e-12))
     if not difference < TOLERANCE:
         raise ConfigError(

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from nibabel import Nifti1Header
 
+from qsm_pipeline import library
 from qsm_pipeline.bids.derivatives import software_versions, write_image, write_json
-from qsm_pipeline.bids.maps import ppm_per_unit, read_mask, read_volume, sidecar_beside
-from qsm_pipeline.cycleqsm.checkpoint import SHIPPED
-from qsm_pipeline.cycleqsm.infer import reconstruct
+from qsm_pipeline.bids.load import open_image
 from qsm_pipeline.exceptions import ConfigError
+from qsm_pipeline.steps.susceptibility import invert_dipole
 from qsm_pipeline.training.device import find_device
-from qsm_pipeline.training.generators import open_generator
 
 
 def predict(
@@ -23,14 +23,15 @@ def predict(
     out: Path,
     *,
     uncertainty: Path | None = None,
-    magnitude: Path | None = None,
-    weights: Path | None = None,
+    generator: Path | None = None,
     device: str = "auto",
-    units: str = "",
-    b0_tesla: float | None = None,
-    residual_background: bool = False,
+    echo: Callable[[str], None] = lambda line: None,
+    **reading: Any,
 ) -> None:
     """Write the susceptibility map of a local field, and its JSON sidecar.
+
+    It is the step of the pipeline: from the local field, weights and magnitude of a run it makes
+    the map of the run.
 
     Parameters
     ----------
@@ -38,25 +39,20 @@ def predict(
         NIfTI files; ``out`` ends in ``.nii.gz``. Where the field is 0 or no number it is not
         known.
     uncertainty : pathlib.Path, optional
-        Also write the expected error there; the map is then the mean of two passes.
-    magnitude : pathlib.Path, optional
-        Magnitude of the same scan: gradients of susceptibility cost less at its edges.
-    weights : pathlib.Path, optional
-        The generator; that of the package by default.
+        Also write the expected error there.
+    generator : pathlib.Path, optional
+        Another one than that of the package.
     device : str
         ``auto`` or a torch device.
-    units : str
-        ``ppm``, ``hz`` or ``rad/s``; by default what the sidecar of the field says.
-    b0_tesla : float, optional
-        Field strength for the last two; by default that of the sidecar.
-    residual_background : bool
-        The field holds what background removal left; see
-        :func:`~qsm_pipeline.cycleqsm.infer.reconstruct`.
+    echo : callable, optional
+        Told what was written.
+    **reading
+        Of `qsm_pipeline.library.read_field`: units, field strength, weights, magnitude.
 
     Raises
     ------
     BIDSInputError
-        If the files do not fit, or the units are not known.
+        If the files do not fit, the units are not known, or the field is a susceptibility map.
     ConfigError
         If the generator, the device or the name of the output cannot be used.
     OutputError
@@ -65,38 +61,41 @@ def predict(
     for path in (out, *([uncertainty] if uncertainty else [])):
         if not path.name.endswith(".nii.gz"):
             raise ConfigError(f"{path}: expected a name that ends in .nii.gz")
-    volume = read_volume(field)
-    inside = torch.from_numpy(read_mask(mask, volume))
-    factor = ppm_per_unit(field, sidecar_beside(field), units, b0_tesla)
+    read = library.read_field(field, mask=mask, **reading)
     place = find_device(device)
-    generator = open_generator(weights, place)
-    values = torch.from_numpy(volume.values * factor).to(place)
-    edges = None
-    if magnitude is not None:
-        edges = torch.from_numpy(read_volume(magnitude, volume).values).to(place)
-    made = reconstruct(
-        generator, values, inside.to(place), volume.grid, (values != 0).float(), edges,
-        uncertainty=uncertainty is not None, residual_background=residual_background,
-    )  # fmt: skip
+    local, edges = read.on_device(place)
+    params = {"generator": str(generator) if generator else "", "uncertainty": bool(uncertainty)}
+    try:
+        with torch.inference_mode():
+            made = invert_dipole(local, edges, method="cycleqsm", params=params)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    header = open_image(str(field)).header
+    sources = (field, mask, reading.get("weights"), reading.get("magnitude"))
     metadata: dict[str, Any] = {
         "Description": "Magnetic susceptibility.",
         "Units": "ppm",
         "SkullStripped": True,
         "SusceptibilityReference": "none",
-        "Sources": [path.absolute().as_uri() for path in (field, mask, magnitude) if path],
-        "Generator": weights.name if weights else SHIPPED,
-        "PpmPerFieldUnit": factor,
-        "ResidualBackground": residual_background,
-        "B0Direction": list(volume.grid.b0_dir),
+        "Sources": [Path(path).absolute().as_uri() for path in sources if path],
+        "Parameters": dict(made.provenance.parameters),
+        "MeasuredField": local.measured,
+        "B0Direction": list(local.grid.b0_dir),
         "Software": software_versions(),
     }
-    _write(out, made.chi_ppm, volume.image.header, metadata)
+    _write(out, made.chi_ppm, header, metadata, echo)
     if uncertainty is not None and made.uncertainty_ppm is not None:
         about = "Expected error of the susceptibility, one standard deviation."
-        metadata = metadata | {"Description": about}
-        _write(uncertainty, made.uncertainty_ppm, volume.image.header, metadata)
+        _write(uncertainty, made.uncertainty_ppm, header, metadata | {"Description": about}, echo)
 
 
-def _write(path: Path, values: torch.Tensor, header: Nifti1Header, metadata: dict) -> None:
+def _write(
+    path: Path,
+    values: torch.Tensor,
+    header: Nifti1Header,
+    metadata: dict[str, Any],
+    echo: Callable[[str], None],
+) -> None:
     write_image(path, values.cpu().numpy(), header)
     write_json(path.with_name(path.name.removesuffix(".nii.gz") + ".json"), metadata)
+    echo(f"{metadata['Description'].rstrip('.')} in {path}")

@@ -28,8 +28,8 @@ from qsm_pipeline.bids.derivatives import write_atomic
 from qsm_pipeline.bids.run import Collection, GreRun
 from qsm_pipeline.engine.resources import PARENT_GB
 from qsm_pipeline.exceptions import ConfigError, OutputError
+from qsm_pipeline.steps.settings import METHOD_DEFAULTS
 from qsm_pipeline.workflows.memory import run_memory_gb, volume_size_gb
-from qsm_pipeline.workflows.run import METHOD_DEFAULTS
 
 _SPARE = 1.25
 _CORES = 4

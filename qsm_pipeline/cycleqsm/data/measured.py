@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from qsm_pipeline.cycleqsm.data.measurements import MeasuredField
 from qsm_pipeline.cycleqsm.data.random_brain import RandomBrain
-from qsm_pipeline.cycleqsm.data.samples import Block, MeasuredField, SampleConfig, Subject
+from qsm_pipeline.cycleqsm.data.samples import Block, SampleConfig, Subject
 from qsm_pipeline.cycleqsm.model.orientation import b0_last, permuted
 from qsm_pipeline.cycleqsm.model.physics import BatchDipole
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
@@ -98,7 +99,7 @@ def draw_measured(
     Returns
     -------
     Block
-        Without a map: nobody knows it.
+        Its map is zero, as it is not known.
     MeasuredField
         Field of the sources in the block.
 

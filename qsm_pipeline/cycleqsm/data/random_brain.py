@@ -107,10 +107,11 @@ def random_brain(templates: Templates, generator: torch.Generator) -> RandomBrai
     for mean, spread, (centre, size) in NUCLEI.values():
         level = iron * (mean + spread * float(torch.randn((), generator=generator)))
         for side in (-1, 1):
-            squared = sum(
+            x, y, z = (
                 ((p - c * s) / (r * uniform(0.8, 1.2))).square()
                 for p, c, r, s in zip(place, centre, size, (side, 1, 1), strict=True)
             )
+            squared = x + y + z
             inside = torch.sigmoid((1 - squared.sqrt() + 0.15 * bumps) * max(size) * 1.5)
             rough = 1 + uniform(0, 0.3) * bumps
             chi = chi * (1 - inside) + inside * level * rough

@@ -12,8 +12,6 @@ from torch.nn.functional import grid_sample
 
 from qsm_pipeline.cycleqsm.data.random_brain import RandomBrain
 from qsm_pipeline.cycleqsm.data.textures import power_noise, smooth_noise, tubes
-from qsm_pipeline.cycleqsm.model.generator import LEAST_WEIGHT
-from qsm_pipeline.cycleqsm.model.physics import BatchDipole
 from qsm_pipeline.numerics.core.grid import Grid
 
 LEAST_SIZE = 16
@@ -38,8 +36,14 @@ class SampleConfig:
         Largest angle between B0 and the last axis.
     noise_ppm : tuple of float
         Smallest and largest noise of the field.
-    background : float
-        Probability that a field holds a residue of background.
+    white : float
+        Probability that the error of a field is white noise alone.
+    background_removed : float
+        Probability that the generator takes a field for one that background removal made, though
+        nothing is left of the background.
+    told : float
+        Probability that the generator is told the spectrum of the error itself, a little off, and
+        not what can be found of it in a block, which is less than in a whole head.
     lesions : float
         Probability of lesions and other odd objects.
     vessels : float
@@ -55,7 +59,9 @@ class SampleConfig:
     isotropic: float = 0.6
     tilt_deg: float = 30.0
     noise_ppm: tuple[float, float] = (0.0005, 0.005)
-    background: float = 0.2
+    white: float = 0.25
+    background_removed: float = 0.4
+    told: float = 0.4
     lesions: float = 0.3
     vessels: float = 0.4
     texture_ppm: float = 0.012
@@ -233,62 +239,3 @@ def _blur(x: Tensor, sigma: float) -> Tensor:
     for axis in range(3):
         x = (x + side * (x.roll(1, axis) + x.roll(-1, axis))) / (1 + 2 * side)
     return x
-
-
-@dataclass(frozen=True)
-class MeasuredField:
-    """What a scan of a block would give.
-
-    Parameters
-    ----------
-    field_ppm : torch.Tensor, shape (X, Y, Z)
-        Local field with noise, zero outside the mask.
-    weights : torch.Tensor, shape (X, Y, Z)
-        Reliability in [0, 1].
-    residual_background : bool
-        Sources outside the block are in the field too.
-    magnitude : torch.Tensor, shape (X, Y, Z), optional
-        In any unit.
-    """
-
-    field_ppm: Tensor
-    weights: Tensor
-    residual_background: bool = False
-    magnitude: Tensor | None = None
-
-
-def measure(block: Block, config: SampleConfig, generator: torch.Generator) -> MeasuredField:
-    """Simulate the local field of a block: dipole, background residue, noise, gaps."""
-
-    def uniform(low: float, high: float) -> float:
-        return low + (high - low) * float(torch.rand((), generator=generator))
-
-    dipole = BatchDipole([block.grid])
-    shape = block.grid.shape
-    sources = block.chi_ppm
-    residual_background = uniform(0, 1) < config.background
-    if residual_background:
-        outside = smooth_noise(shape, uniform(8, 30), generator) * ~block.mask
-        leak = dipole.field(outside[None, None])[0, 0]
-        local = dipole.field(sources[None, None])[0, 0]
-        ratio = local[block.mask].std() / leak[block.mask].std().clamp(min=1e-12)
-        sources = sources + outside * uniform(0, 0.4) * ratio
-    field = dipole.field(sources[None, None])[0, 0]
-    signal = torch.ones(shape) if block.signal is None else block.signal
-    decay = uniform(0, 8) * block.chi_ppm.abs()  # iron and blood shorten the signal
-    weights = torch.ones(shape)
-    if uniform(0, 1) < 0.6:  # precision follows the signal
-        local = 0.8 + 0.3 * smooth_noise(shape, 20.0, generator)
-        weights = (signal * local * torch.exp(-decay)).clamp(0.12, 1)
-    magnitude = None
-    if block.signal is not None and uniform(0, 1) < config.magnitude:
-        coil = (1 + 0.3 * smooth_noise(shape, 100.0, generator)).clamp(min=0.1)
-        magnitude = signal * coil * torch.exp(-uniform(0, 1) * decay)  # of an earlier echo
-        magnitude = magnitude + uniform(0, 0.05) * torch.randn(shape, generator=generator)
-    if uniform(0, 1) < 0.3:  # voxels whose phase could not be trusted
-        weights = weights * (smooth_noise(shape, 12.0, generator) < uniform(1.5, 3))
-    noise = math.exp(uniform(*[math.log(v) for v in config.noise_ppm]))
-    noisy = torch.randn(shape, generator=generator) * noise / weights.clamp(min=LEAST_WEIGHT)
-    weights = weights * block.mask
-    field = (field + noisy) * (weights > 0)
-    return MeasuredField(field, weights, residual_background, magnitude)

@@ -8,25 +8,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, interpolate, pad
 
-from qsm_pipeline.cycleqsm.model.generator import Prepared
+from qsm_pipeline.cycleqsm.model.generator import GeneratorConfig, Prepared, colour
 from qsm_pipeline.cycleqsm.model.physics import BatchDipole
 from qsm_pipeline.numerics.core.fourier import crop_to, fast_shape
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.solvers import conjugate_gradient
 
-COARSE_MM = 4.0
-"""Edge of the coarse voxels."""
 ITERATIONS = 30
-PENALTY, PENALTY_OF_NOISE = 3e-4, 0.02
-"""Of the squared correction; the second is multiplied by the squared relative noise."""
 
 
-def long_wave_correction(p: Prepared, chi: Tensor, grid: Grid) -> Tensor:
+def long_wave_correction(p: Prepared, chi: Tensor, grid: Grid, config: GeneratorConfig) -> Tensor:
     """Return what makes a map explain its field at long wavelengths.
 
     The least-squares problem for the field that a map leaves unexplained is solved on coarse
-    voxels, for sources in the mask alone. It also finds the mean of the map, as far as the field
-    tells it, which costs no penalty.
+    voxels, for sources in the mask alone, in the norm of the field's error: a long wave that may
+    well be an error of the field changes little. It also finds the mean of the map, as far as the
+    field tells it, which costs no penalty.
 
     Parameters
     ----------
@@ -36,13 +33,15 @@ def long_wave_correction(p: Prepared, chi: Tensor, grid: Grid) -> Tensor:
         Its map, over ``scale_ppm``.
     grid : Grid
         Its geometry.
+    config : GeneratorConfig
+        Size of the coarse voxels and penalties.
 
     Returns
     -------
     torch.Tensor, shape (1, 1, X, Y, Z)
         To be added to ``chi``; zero outside the mask.
     """
-    factors = [max(1, round(COARSE_MM / v)) for v in grid.voxel_size_mm]
+    factors = [max(1, round(config.long_wave_mm / v)) for v in grid.voxel_size_mm]
     precision = p.weights.square() * p.mask
     share, weight = _pool(p.mask, factors), _pool(precision, factors)
     voxel = tuple(v * f for v, f in zip(grid.voxel_size_mm, factors, strict=True))
@@ -56,13 +55,17 @@ def long_wave_correction(p: Prepared, chi: Tensor, grid: Grid) -> Tensor:
     pooled = _pool(chi, factors)
     unexplained = _pool(precision * (p.field - fine.field(chi)), factors)
     unexplained += weight * (wrapped.field(pooled) - dipole.field(pooled))
-    penalty = PENALTY + PENALTY_OF_NOISE * float(p.noise) ** 2
+    penalty = config.long_wave_penalty
+    penalty += config.long_wave_noise_penalty * float(p.noise) ** 2
+    root = weight.sqrt()
+    trusted = 1 / (1 + colour(p.errors[0], dipole.frequency))
 
     def normal(x: Tensor) -> Tensor:
-        explained = share * dipole.field(weight * dipole.field(share * x))
+        misfit = root * dipole.filtered(root * dipole.field(share * x), trusted)
         mean = share * ((share * x).sum() / share.square().sum())
-        return explained + penalty * (x - mean)
+        return share * dipole.field(misfit) + penalty * (x - mean)
 
+    unexplained = dipole.filtered(unexplained / root.clamp(min=1e-6), trusted) * root
     source = share * dipole.field(unexplained)
     found = conjugate_gradient(normal, source, tolerance=1e-6, max_iterations=ITERATIONS)
     scales = [float(f) for f in factors]

@@ -15,5 +15,8 @@ def b0_last(grid: Grid) -> list[int]:
 
 def permuted(grid: Grid, order: Sequence[int]) -> Grid:
     """Return the grid of a volume whose axes are permuted."""
-    parts = (grid.shape, grid.voxel_size_mm, grid.b0_dir)
-    return Grid(*(tuple(part[axis] for axis in order) for part in parts))
+    return Grid(
+        tuple(grid.shape[axis] for axis in order),
+        tuple(grid.voxel_size_mm[axis] for axis in order),
+        tuple(grid.b0_dir[axis] for axis in order),
+    )

@@ -82,16 +82,15 @@ class BatchDipole:
 
     def field(self, chi_ppm: Tensor) -> Tensor:
         """Return the field in ppm of susceptibility in ppm, both of shape (B, 1, X, Y, Z)."""
-        return self._filter(chi_ppm, self.kernel)
+        return self.filtered(chi_ppm, self.kernel)
 
-    def tikhonov(
-        self, field_ppm: Tensor, regularisation: Tensor | float, share: Tensor | float = 1.0
-    ) -> Tensor:
-        r"""Return a share of the closed-form inverse :math:`D/(D^2+\lambda)`, (B, 1, X, Y, Z)."""
-        inverse = share * self.kernel / (self.kernel.square() + regularisation)
-        return self._filter(field_ppm, inverse)
+    def tikhonov(self, field_ppm: Tensor, regularisation: Tensor | float) -> Tensor:
+        r"""Return the closed-form inverse :math:`D/(D^2+\lambda)`, (B, 1, X, Y, Z)."""
+        inverse = self.kernel / (self.kernel.square() + regularisation)
+        return self.filtered(field_ppm, inverse)
 
-    def _filter(self, x: Tensor, response: Tensor) -> Tensor:
+    def filtered(self, x: Tensor, response: Tensor) -> Tensor:
+        """Return volumes whose half spectra were multiplied by a response."""
         # FFTs need single precision whatever the network runs in
         spectrum = rfft3(pad_to(x.float(), self.fft_shape)) * response
         return crop_to(irfft3(spectrum, self.fft_shape), self.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 from torch import Tensor
 
@@ -36,13 +37,15 @@ def in_tiles(network: SpaceToDepthUNet, x: Tensor, geometry: Tensor, core: int) 
     shape = x.shape[-3:]
     out = x.new_empty((x.shape[0], 1, *shape))
     for starts in product(*(range(0, n, core) for n in shape)):
-        outer, inner, target = [], [], []
+        outer: list[Any] = [...]
+        inner: list[Any] = [...]
+        target: list[Any] = [...]
         for start, n in zip(starts, shape, strict=True):
             low, high = max(0, start - halo), min(n, start + core + halo)
             stop = min(n, start + core)
             outer.append(slice(low, high))
             inner.append(slice(start - low, stop - low))
             target.append(slice(start, stop))
-        tile = network(x[(..., *outer)], geometry)
-        out[(..., *target)] = tile[(..., *inner)].to(out.dtype)
+        tile = network(x[tuple(outer)], geometry)
+        out[tuple(target)] = tile[tuple(inner)].to(out.dtype)
     return out

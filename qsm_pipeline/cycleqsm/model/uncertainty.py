@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from qsm_pipeline.cycleqsm.model.generator import ERROR_SOURCES, Generator, Prepared
-from qsm_pipeline.cycleqsm.model.noise import LEAST_NOISE
 
 SAMPLES = 40_000
 """Voxels of each map that calibration looks at."""
+STRONG_SHARE, STRONG_BORDER = 0.15, 0.4
+"""Errors of strong sources over their susceptibility, and over how much it varies nearby."""
 _FLOOR = 1e-4
 """Smallest expected variance, relative to the map's mean squared error."""
 
@@ -50,7 +51,7 @@ def error_sources(
         _box_mean(x * p.mask) / inside
         for x in (chi_ppm, difference.square(), unexplained.square(), chi_ppm.square())
     )
-    lost = p.noise.clamp(min=LEAST_NOISE) * (square - mean.square()).clamp(min=0)
+    lost = p.noise * (square - mean.square()).clamp(min=0)
     return torch.cat([difference, unexplained, lost], 1) * p.mask
 
 
@@ -58,6 +59,25 @@ def expected_error_ppm(generator: Generator, sources: Tensor) -> Tensor:
     """Return the standard deviation of the error, shape (B, 1, X, Y, Z), from its sources."""
     gains = generator.error_gains.view(1, -1, 1, 1, 1)
     return (gains * sources).sum(1, keepdim=True).sqrt()
+
+
+def strong_error_ppm(strong_ppm: Tensor) -> Tensor:
+    """Return the standard deviation of the error of sources that no network has seen.
+
+    Parameters
+    ----------
+    strong_ppm : torch.Tensor, shape (X, Y, Z)
+        From `qsm_pipeline.numerics.inversion.rough_sources.rough_sources`.
+
+    Returns
+    -------
+    torch.Tensor, shape (X, Y, Z)
+        A share of the source, and a larger one of how it varies, since its borders are what is
+        known least. The shares cover the errors of simulated bleedings and calcifications.
+    """
+    mean, square = (_box_mean(x[None, None], 3)[0, 0] for x in (strong_ppm, strong_ppm.square()))
+    varies = (square - mean.square()).clamp(min=0)
+    return (STRONG_SHARE**2 * square + STRONG_BORDER**2 * varies).sqrt()
 
 
 def calibrate(maps: Sequence[tuple[Tensor, Tensor]]) -> Tensor:

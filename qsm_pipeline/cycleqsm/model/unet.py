@@ -24,19 +24,23 @@ def depth_to_space(x: Tensor) -> Tensor:
 
 
 class _Block(nn.Module):
-    """Two convolutions, each modulated by the geometry."""
+    """Two convolutions, the second modulated by the geometry and the colour of the error."""
 
-    def __init__(self, inputs: int, outputs: int, condition: int) -> None:
+    def __init__(self, inputs: int, outputs: int, geometry: int, colour: int) -> None:
         super().__init__()
         self.convolutions = nn.ModuleList(
             [nn.Conv3d(n, outputs, 3, padding=1, bias=False) for n in (inputs, outputs)]
         )
-        self.gain = nn.Linear(condition, outputs)
+        self.sizes = (geometry, colour)
+        self.gain = nn.Linear(geometry, outputs)
         nn.init.zeros_(self.gain.weight)
         nn.init.zeros_(self.gain.bias)
+        self.colour = nn.Linear(colour, outputs, bias=False)
+        nn.init.zeros_(self.colour.weight)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        gain = 1 + self.gain(condition)[:, :, None, None, None]
+        geometry, colour = condition.split(self.sizes, dim=1)
+        gain = ((1 + self.gain(geometry)) * self.colour(colour).exp())[:, :, None, None, None]
         x = nn.functional.leaky_relu(self.convolutions[0](x), 0.1, inplace=True)
         x = self.convolutions[1](x * gain.to(x.dtype))
         return nn.functional.leaky_relu(x, 0.1, inplace=True)
@@ -51,8 +55,11 @@ class SpaceToDepthUNet(nn.Module):
         Input channels; the output has one.
     widths : sequence of int
         Channels of each level, the finest first.
-    condition : int
-        Length of the vector that describes the geometry.
+    geometry : int
+        Numbers that describe the geometry.
+    damping : sequence of float
+        One for each number that describes the colour of the error, which are 0 for white noise: a
+        new network says less by the exponential of their products.
 
     Notes
     -----
@@ -61,8 +68,11 @@ class SpaceToDepthUNet(nn.Module):
     depends on the input within ``reach`` voxels.
     """
 
-    def __init__(self, inputs: int, widths: Sequence[int], condition: int) -> None:
+    def __init__(
+        self, inputs: int, widths: Sequence[int], geometry: int, damping: Sequence[float]
+    ) -> None:
         super().__init__()
+        colour = len(damping)
         self.stride = 2 ** len(widths)
         strides = [2 ** (level + 1) for level in range(len(widths))]
         # two convolutions up and down each level, one at the end, and the blocks themselves
@@ -71,17 +81,20 @@ class SpaceToDepthUNet(nn.Module):
         self.downs = nn.ModuleList()
         self.ups = nn.ModuleList()
         self.decoders = nn.ModuleList()
-        self.encoders.append(_Block(8 * inputs, widths[0], condition))
+        self.encoders.append(_Block(8 * inputs, widths[0], geometry, colour))
         for fine, coarse in pairwise(widths):
             self.downs.append(nn.Conv3d(fine, coarse, 2, stride=2, bias=False))
-            self.encoders.append(_Block(coarse, coarse, condition))
+            self.encoders.append(_Block(coarse, coarse, geometry, colour))
             self.ups.append(nn.ConvTranspose3d(coarse, fine, 2, stride=2, bias=False))
-            self.decoders.append(_Block(2 * fine, fine, condition))
+            self.decoders.append(_Block(2 * fine, fine, geometry, colour))
         self.head = nn.Conv3d(widths[0], 8, 3, padding=1, bias=False)
         for module in self.modules():
             if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
                 nn.init.kaiming_normal_(module.weight, a=0.1)
         nn.init.normal_(self.head.weight, std=1e-3)
+        last = self.decoders[0] if self.decoders else self.encoders[0]
+        with torch.no_grad():
+            last.colour.weight.copy_(-torch.tensor(damping))  # type: ignore[union-attr]
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Return one channel from ``x`` (B, C, X, Y, Z) and ``condition`` (B, K)."""

@@ -67,6 +67,8 @@ class OptimConfig:
         Of Adam.
     maps, fields : int
         Samples of each kind per step.
+    field_every : int
+        Fields, and the discriminator, take part in each such step only.
     accumulate : int
         Batches per step.
     clip : float
@@ -86,6 +88,7 @@ class OptimConfig:
     betas: tuple[float, float] = (0.9, 0.99)
     maps: int = 2
     fields: int = 1
+    field_every: int = 1
     accumulate: int = 1
     clip: float = 1.0
     ema: float = 0.998
@@ -96,7 +99,8 @@ class OptimConfig:
         if self.precision not in PRECISIONS:
             raise ValueError(f"Expected {', '.join(PRECISIONS)}, got {self.precision!r}")
         least = {
-            "steps": 1, "maps": 1, "accumulate": 1, "fields": 0, "history": 0, "warmup_steps": 0,
+            "steps": 1, "maps": 1, "field_every": 1,
+            "accumulate": 1, "fields": 0, "history": 0, "warmup_steps": 0,
             "discriminator_learning_rate": 0,
         }  # fmt: skip
         for name, value in least.items():
@@ -122,8 +126,8 @@ class ValidationConfig:
     voxel_mm : float
         Voxel edge of the validation volumes.
     keep : {"best", "last"}
-        Which moving average the training leaves: the best of the validations, by the mean of
-        NRMSE less XSIM, or the last.
+        Which moving average the training leaves: that with the best worst kind of error, or the
+        last.
     """
 
     every: int = 500

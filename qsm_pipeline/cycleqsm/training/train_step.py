@@ -1,4 +1,4 @@
-"""One step of CycleQSM: maps and fields that belong to nobody in common."""
+"""One training step on unpaired susceptibility maps and fields."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qsm_pipeline.cycleqsm.data.samples import Block, MeasuredField
+from qsm_pipeline.cycleqsm.data.measurements import MeasuredField
+from qsm_pipeline.cycleqsm.data.samples import Block
 from qsm_pipeline.cycleqsm.model.generator import FieldBatch, Prepared
 from qsm_pipeline.cycleqsm.model.physics import BatchDipole
 from qsm_pipeline.cycleqsm.training.config import PRECISIONS
@@ -61,6 +62,7 @@ def collate(
         stack([m.weights for _, m in both]),
         tuple(b.grid for b, _ in both),
         magnitude=stack(magnitudes),
+        errors=tuple(m.error for _, m in both),
         residual_background=tuple(m.residual_background for _, m in both),
     )
     return TrainBatch(batch, stack([b.chi_ppm for b, _ in maps]))
@@ -97,7 +99,7 @@ def train_step(state: TrainState, batches: Sequence[TrainBatch]) -> dict[str, fl
     if torch.isfinite(norm):  # else the maps may be unusable for the discriminator too
         state.scaler.step(state.generator_optimiser)
         state.average.update_parameters(state.generator)
-        if state.config.loss.adversarial and state.config.optim.fields:
+        if state.config.loss.adversarial and len(fakes[0]):
             metrics["discriminator"] = _train_discriminator(state, batches, fakes)
     state.scaler.update()
     state.step += 1

@@ -3,80 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, interpolate
 
-from qsm_pipeline.numerics.background.lbv import LbvParams, dirichlet_residue, inner_voxels
+from qsm_pipeline.numerics.background.lbv import dirichlet_residue, inner_voxels
 from qsm_pipeline.numerics.background.problem import BackgroundProblem, LocalField
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.fourier import crop_to, fast_shape, irfft3, pad_to, rfft3
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.kernels import dipole_kernel
 from qsm_pipeline.numerics.core.solvers import conjugate_gradient
-
-
-@dataclass(frozen=True)
-class PdfParams:
-    """Parameters of PDF.
-
-    Parameters
-    ----------
-    margin_mm : float
-        Sources fill the volume around the mask up to this distance at least.
-    tolerance : float
-        Relative residual at which the conjugate gradients stop.
-    max_iterations : int
-        Largest number of iterations.
-    inner_to_outer : float
-        Ratio of the prior standard deviation of sources inside the mask to that outside. With 0
-        (PDF as published) whatever outer sources can explain is background; with a small
-        positive number inner sources share in the fit and keep their field near the edge of the
-        mask.
-    harmonic_start : bool
-        First subtract the harmonic function with the field's values on the surface of the mask,
-        which outer sources can explain anyway: what is left is small, so that few iterations
-        are enough.
-    screening_mm : float
-        Of the harmonic start, as in `LbvParams`; 0 for none. Without it the phase of the receive
-        coils, which is smooth but not harmonic, is taken for the field of inner sources.
-    block_mm : float
-        Sources are the same in pairs of voxels along each axis, unless such a pair is longer than
-        this. 0 for sources in single voxels, which fields that are steep at the surface need.
-    """
-
-    margin_mm: float = 12.0
-    tolerance: float = 1e-3
-    max_iterations: int = 100
-    inner_to_outer: float = 0.015
-    harmonic_start: bool = False
-    screening_mm: float = 0.0
-    block_mm: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not self.margin_mm >= 0 or not self.tolerance > 0 or not self.inner_to_outer >= 0:
-            raise ValueError(
-                f"Expected margin_mm >= 0, tolerance > 0 and inner_to_outer >= 0, got {self}"
-            )
-        if not self.screening_mm >= 0 or not self.block_mm >= 0:
-            raise ValueError(f"Expected screening_mm >= 0 and block_mm >= 0, got {self}")
-
-
-@dataclass(frozen=True)
-class LbvPdfParams(PdfParams):
-    """Parameters of PDF with inner sources after LBV; see `PdfParams`.
-
-    What LBV leaves is mostly local and small at the surface, so that fewer iterations and coarser
-    sources are enough than for PDF alone.
-    """
-
-    tolerance: float = 1e-2
-    max_iterations: int = 50
-    inner_to_outer: float = 0.1
-    harmonic_start: bool = True
-    block_mm: float = 3.0
+from qsm_pipeline.numerics.params.background import LbvParams, PdfParams
 
 
 def pdf(problem: BackgroundProblem, params: PdfParams | None = None) -> LocalField:

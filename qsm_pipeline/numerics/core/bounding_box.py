@@ -77,7 +77,7 @@ class BoundingBox:
     @property
     def inner(self) -> Grid:
         """The grid of the box."""
-        return replace(self.grid, shape=tuple(s.stop - s.start for s in self.slices))  # type: ignore[arg-type]
+        return replace(self.grid, shape=tuple(s.stop - s.start for s in self.slices))
 
     def cut(self, x: Tensor) -> Tensor:
         """Return the box of a volume, contiguous."""

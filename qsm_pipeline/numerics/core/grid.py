@@ -27,9 +27,9 @@ class Grid:
         If the shape or voxel size is not positive, or the direction is zero or not finite.
     """
 
-    shape: tuple[int, int, int]
-    voxel_size_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    b0_dir: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    shape: tuple[int, ...]
+    voxel_size_mm: tuple[float, ...] = (1.0, 1.0, 1.0)
+    b0_dir: tuple[float, ...] = (0.0, 0.0, 1.0)
 
     def __post_init__(self) -> None:
         shape = tuple(int(n) for n in self.shape)
@@ -52,7 +52,7 @@ class Grid:
         return math.prod(self.voxel_size_mm)
 
     @classmethod
-    def from_affine(cls, shape: tuple[int, int, int], affine: np.ndarray) -> Grid:
+    def from_affine(cls, shape: tuple[int, ...], affine: np.ndarray) -> Grid:
         """Build the grid of a NIfTI volume, with B0 along the scanner's z axis.
 
         Parameters

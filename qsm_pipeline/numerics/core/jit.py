@@ -8,10 +8,10 @@ from typing import Any
 import numba
 
 
-def jit(function: Callable | None = None, **options: Any) -> Callable:
+def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Compile without the interpreter lock, cached on disk unless no folder is writable."""
 
-    def compile_(f: Callable) -> Callable:
+    def compile_(f: Callable[..., Any]) -> Any:
         try:
             return numba.njit(f, nogil=True, cache=True, **options)
         except RuntimeError:  # numba found no folder that it can write its cache to

@@ -52,8 +52,9 @@ def dipole_kernel(
         nyquist = (2 * k.abs() * voxel > 1 - 1e-6) & (n % 2 == 0)
         signed.append(torch.where(nyquist, 0.0, k))
     b = grid.b0_dir
-    squared = sum(k * k for k in axes)
-    along = sum((bi * k) ** 2 for bi, k in zip(b, axes, strict=True))
+    x, y, z = axes
+    squared = x * x + y * y + z * z
+    along = (b[0] * x) ** 2 + (b[1] * y) ** 2 + (b[2] * z) ** 2
     for i, j in ((0, 1), (0, 2), (1, 2)):
         along = along + 2 * b[i] * b[j] * signed[i] * signed[j]
     squared[0, 0, 0] = 1.0
@@ -72,11 +73,11 @@ def laplacian_kernel(
     """Return the periodic 7-point Laplacian in 1/mm^2, shaped as :func:`dipole_kernel`."""
     shape = tuple(shape or grid.shape)
     axes = frequencies(shape, (1.0, 1.0, 1.0), device=device)
-    total = sum(
+    x, y, z = (
         2 * (torch.cos(2 * math.pi * k) - 1) / voxel**2
         for k, voxel in zip(axes, grid.voxel_size_mm, strict=True)
     )
-    return total.to(dtype)
+    return (x + y + z).to(dtype)
 
 
 def smv_kernel(

@@ -35,9 +35,8 @@ class DipoleOperator:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.grid = grid
-        if pad_mm is None:
-            margin = grid.shape
-        else:
+        margin = grid.shape
+        if pad_mm is not None:
             margin = tuple(round(pad_mm / v) for v in grid.voxel_size_mm)
         self.fft_shape = fast_shape(grid.shape, margin)
         self.kernel = dipole_kernel(grid, self.fft_shape, device=device, dtype=dtype)

@@ -8,10 +8,7 @@ import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
-
-DEPHASED_RESIDUAL = 0.2
-"""Late echoes that a line explains worse are left out. Where the field is steep within a voxel its
-signal dephases, and the phase of what is left is no longer that of the mean field."""
+from qsm_pipeline.numerics.params.field import NonlinearFitParams, WeightedFitParams
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,7 @@ def weighted_field_fit(
     mask: Tensor,
     echo_times_s: tuple[float, ...],
     b0_tesla: float,
+    params: WeightedFitParams | None = None,
 ) -> FieldFit:
     """Fit a line through the origin to unwrapped phase, weighted by its precision.
 
@@ -60,22 +58,25 @@ def weighted_field_fit(
         Echo times.
     b0_tesla : float
         Field strength.
+    params : WeightedFitParams, optional
+        Parameters.
 
     Returns
     -------
     FieldFit
         The field with its noise.
     """
+    params = params or WeightedFitParams()
     times = torch.tensor(echo_times_s, dtype=unwrapped_rad.dtype, device=unwrapped_rad.device)
     frequency = _line(unwrapped_rad, magnitude, times) * mask
     fit = _with_noise(frequency, None, unwrapped_rad, magnitude, mask, times, b0_tesla)
     for echoes in range(len(times) - 1, 1, -1):
-        bent = (fit.relative_residual > DEPHASED_RESIDUAL).nonzero(as_tuple=True)
+        poor = fit.relative_residual > params.dephased_residual
+        bent = poor.nonzero(as_tuple=True)
         if not len(bent[0]):
             break
-        _drop_echo(
-            fit, bent, unwrapped_rad[:, *bent], magnitude[:, *bent], times, echoes, b0_tesla
-        )
+        phase, signal = (x[:, poor] for x in (unwrapped_rad, magnitude))
+        _drop_echo(fit, bent, phase, signal, times, echoes, b0_tesla)
     return fit
 
 
@@ -112,8 +113,7 @@ def nonlinear_field_fit(
     echo_times_s: tuple[float, ...],
     b0_tesla: float,
     start_frequency_rad_s: Tensor,
-    *,
-    iterations: int = 20,
+    params: NonlinearFitParams | None = None,
 ) -> FieldFit:
     """Fit frequency and offset to the complex signal by Gauss-Newton.
 
@@ -132,8 +132,8 @@ def nonlinear_field_fit(
     start_frequency_rad_s : torch.Tensor, shape (X, Y, Z)
         Unwrapped first guess; it decides between frequencies that differ by a full turn per echo
         spacing.
-    iterations : int
-        Gauss-Newton steps.
+    params : NonlinearFitParams, optional
+        Parameters.
 
     Returns
     -------
@@ -153,7 +153,7 @@ def nonlinear_field_fit(
         raise ValueError("The nonlinear complex fit needs at least two echoes")
     times = torch.tensor(echo_times_s, dtype=phase_rad.dtype, device=phase_rad.device)
     inside = mask.nonzero(as_tuple=True)
-    phase, mag = phase_rad[:, *inside], magnitude[:, *inside]
+    phase, mag = (x[:, mask] for x in (phase_rad, magnitude))
     column = times[:, None]
     precision = mag.square()
     total = precision.sum(0).clamp(min=torch.finfo(mag.dtype).tiny)
@@ -164,7 +164,7 @@ def nonlinear_field_fit(
         (precision * torch.polar(torch.ones_like(phase), phase - frequency * column)).sum(0)
     )
     offset += frequency * centre  # phase at the weighted mean time decouples the two unknowns
-    for _ in range(iterations):
+    for _ in range((params or NonlinearFitParams()).max_iterations):
         residual = torch.sin(phase - offset - frequency * (column - centre))
         offset += (precision * residual).sum(0) / total
         step = (precision * (column - centre) * residual).sum(0)

@@ -9,19 +9,14 @@ from torch.nn.functional import pad
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.smoothing import moving_mean
-
-MAX_RELATIVE_RESIDUAL = 0.3
-"""Voxels whose signal the fit explains worse get no weight (doi:10.1002/mrm.30006)."""
-
-STEEP_PPM = 0.2
-"""A field that changes by this much from voxel to voxel is believed half as much."""
-
-RIM_MM = 4.0
-"""Depth under the surface from which the local field counts fully."""
+from qsm_pipeline.numerics.params.field import ReliabilityParams, RimWeightParams
 
 
 def reliability(
-    field_noise_ppm: Tensor, relative_residual: Tensor, mask: Tensor
+    field_noise_ppm: Tensor,
+    relative_residual: Tensor,
+    mask: Tensor,
+    params: ReliabilityParams | None = None,
 ) -> tuple[Tensor, float]:
     """Turn the noise of the field into weights in [0, 1].
 
@@ -33,12 +28,14 @@ def reliability(
         Fraction of the signal that the field fit does not explain.
     mask : torch.Tensor, shape (X, Y, Z), bool
         Brain.
+    params : ReliabilityParams, optional
+        Parameters.
 
     Returns
     -------
     weights : torch.Tensor, shape (X, Y, Z)
         Inverse noise relative to the most precise decile, at most 1; zero outside the mask and
-        where the residual exceeds :data:`MAX_RELATIVE_RESIDUAL`.
+        where the residual exceeds ``max_relative_residual``.
     noise_ppm : float
         Standard deviation of the field where the weight is 1.
     """
@@ -49,7 +46,8 @@ def reliability(
     if best <= 0:
         return mask.to(field_noise_ppm.dtype), 0.0
     weights = (best / field_noise_ppm.clamp(min=best)) * mask
-    return torch.where(relative_residual > MAX_RELATIVE_RESIDUAL, 0.0, weights), best
+    limit = (params or ReliabilityParams()).max_relative_residual
+    return torch.where(relative_residual > limit, 0.0, weights), best
 
 
 def steepest_step(field_ppm: Tensor, mask: Tensor) -> Tensor:
@@ -79,17 +77,20 @@ def steepest_step(field_ppm: Tensor, mask: Tensor) -> Tensor:
     return steepest
 
 
-def steepness_weight(total_field_ppm: Tensor, mask: Tensor) -> Tensor:
+def steepness_weight(
+    total_field_ppm: Tensor, mask: Tensor, params: ReliabilityParams | None = None
+) -> Tensor:
     """Return how well voxels of this size can sample the field: from 1 (smooth) to 0 (steep).
 
     Next to air the mean field of a voxel is neither what its signal shows nor what the dipole
     model of its neighbours gives. Shapes as in :func:`steepest_step`.
     """
-    return 1 / (1 + (steepest_step(total_field_ppm, mask) / STEEP_PPM).square()) * mask
+    steep_ppm = (params or ReliabilityParams()).steep_ppm
+    return 1 / (1 + (steepest_step(total_field_ppm, mask) / steep_ppm).square()) * mask
 
 
-def rim_weight(mask: Tensor, grid: Grid) -> Tensor:
-    """Return a ramp from the mask's surface, near 0, to 1 at a depth of :data:`RIM_MM`.
+def rim_weight(mask: Tensor, grid: Grid, params: RimWeightParams | None = None) -> Tensor:
+    """Return a ramp from the mask's surface, near 0, to 1 at a depth of ``rim_mm``.
 
     Near the surface the local field cannot be told from the background, whichever way it was
     removed. Where the mask is thin along an axis the ramp is shorter, so that its middle counts.
@@ -100,19 +101,22 @@ def rim_weight(mask: Tensor, grid: Grid) -> Tensor:
         Where the local field is known.
     grid : Grid
         Geometry.
+    params : RimWeightParams, optional
+        Parameters.
 
     Returns
     -------
     torch.Tensor, shape (X, Y, Z)
         Weights in [0, 1]; zero outside the mask.
     """
+    rim_mm = (params or RimWeightParams()).rim_mm
     if not mask.any():
         return mask.to(torch.float32)
     box = BoundingBox.of(mask, grid)
     inside = box.cut(mask)
     share = inside.to(torch.float32)
     for axis, (voxel, extent) in enumerate(zip(grid.voxel_size_mm, inside.shape, strict=True)):
-        reach = min(round(RIM_MM / voxel), extent // 4)
+        reach = min(round(rim_mm / voxel), extent // 4)
         ends = [reach if a == axis else 0 for a in (2, 2, 1, 1, 0, 0)]
         share = moving_mean(pad(share, ends), 2 * reach + 1, axis)
     return box.paste(share.mul_(2).sub_(1).clamp_(0, 1).mul_(inside))

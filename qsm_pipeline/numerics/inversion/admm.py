@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -11,64 +9,7 @@ from qsm_pipeline.numerics.inversion.data_terms import DataTerm
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.shrinkage import SplitGradient
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
-
-
-@dataclass(frozen=True)
-class AdmmParams:
-    """Parameters of every inversion by total variation and ADMM.
-
-    Parameters
-    ----------
-    regularisation : float
-        Weight of the total variation in ppm mm for a field noise of 0.001 ppm; it grows with
-        the noise where that is known.
-    noise_exponent : float
-        The power of the noise with which the weight grows.
-    noise_floor_ppm : float
-        The noise is taken to be at least this, for what it leaves out: residual background and
-        errors of the model.
-    outside : float
-        The total variation outside the mask counts this fraction where background removal made
-        the field, so that sources outside may explain what it has left.
-    gradient_step, data_step : float
-        ADMM penalties, the first relative to the regularisation.
-    relaxation : float
-        Over-relaxation of ADMM, from 1 (none) to less than 2.
-    tolerance : float
-        Relative change of the map at which to stop.
-    max_iterations : int
-        Largest number of iterations.
-    margin_mm : float
-        Padding around the mask.
-    """
-
-    regularisation: float = 1e-4
-    noise_exponent: float = 1.0
-    noise_floor_ppm: float = 5e-4
-    outside: float = 0.01
-    gradient_step: float = 100.0
-    data_step: float = 0.05
-    relaxation: float = 1.0
-    tolerance: float = 1e-3
-    max_iterations: int = 30
-    margin_mm: float = 16.0
-
-    def __post_init__(self) -> None:
-        for name in ("regularisation", "gradient_step", "data_step", "tolerance"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"Expected {name} > 0, got {getattr(self, name)}")
-        if not 1 <= self.relaxation < 2:
-            raise ValueError(f"Expected 1 <= relaxation < 2, got {self.relaxation}")
-        if not self.outside >= 0 or self.max_iterations < 1:
-            raise ValueError(f"Expected outside >= 0 and max_iterations >= 1, got {self}")
-
-    def weight(self, noise_ppm: float | None) -> float:
-        """Return the weight of the total variation in ppm mm at a field noise."""
-        if noise_ppm is None:
-            return self.regularisation
-        return self.regularisation * (max(noise_ppm, self.noise_floor_ppm) / 1e-3) ** (
-            self.noise_exponent
-        )
+from qsm_pipeline.numerics.params.inversion import AdmmParams
 
 
 class TotalVariationAdmm:
@@ -99,17 +40,27 @@ class TotalVariationAdmm:
         self.data = data
         self._box = box
         self._params = params
-        self._rho = params.gradient_step * params.weight(problem.noise_ppm)
+        self._rho = params.gradient_step * params.weight(problem.error.n0_ppm)
         threshold = box.discount(problem, params.outside) / params.gradient_step
         if edge_weights is not None:
             threshold = threshold * edge_weights
-        self._inverse = 1 / (self._rho * box.laplacian() + params.data_step * box.dipole.square())
+        # A coloured error is one more unknown, found in closed form with the map: it takes this
+        # share of what the map does not explain at each frequency.
+        self._belief: Tensor | None = None
+        steps = params.data_step * box.dipole
+        colour = box.colour(problem.error)
+        if colour is not None:
+            self._belief = 1 / (1 + params.data_step * colour)
+            steps = steps * self._belief
+        self._pull = steps
+        self._inverse = 1 / (self._rho * box.laplacian() + steps * box.dipole)
         self._inverse[0, 0, 0] = 0  # the mean is not measured
         # start from the closed form of the same penalties, with no field where there is no weight
         known = box.field_ppm * (data.precision > 0)
-        start = box.forward(known).mul_(box.dipole).mul_(params.data_step).mul_(self._inverse)
+        measured = box.forward(known)
+        start = measured * self._pull * self._inverse
         self.chi_ppm = box.back(start)
-        self.field_ppm = box.back(start.mul_(box.dipole))
+        self.field_ppm = self._explained(start, measured)
         self._data_dual = torch.zeros_like(self.chi_ppm)
         self._gradient = SplitGradient(
             self.chi_ppm, box.inverse_voxel, threshold, params.relaxation
@@ -128,13 +79,21 @@ class TotalVariationAdmm:
             if follow != 1:
                 self._data = data.clone()
             spectrum = box.forward(self._gradient.pull(self.chi_ppm).mul_(self._rho))
-            spectrum += box.forward(data.sub_(self._data_dual)).mul_(box.dipole).mul_(step)
+            target = box.forward(data.sub_(self._data_dual))
+            spectrum.addcmul_(target, self._pull)
             spectrum *= self._inverse
             updated = box.back(spectrum)
             change = torch.linalg.vector_norm(updated - self.chi_ppm)
             change = float(change / torch.linalg.vector_norm(updated))
             self.chi_ppm = updated
-            self.field_ppm = box.back(spectrum.mul_(box.dipole))
+            self.field_ppm = self._explained(spectrum, target)
             if not change > self._params.tolerance:
                 break
         return self.chi_ppm
+
+    def _explained(self, chi: Tensor, target: Tensor) -> Tensor:
+        """Return the field of a map and of the coloured error beside it, from their spectra."""
+        field = chi.mul_(self._box.dipole)
+        if self._belief is not None:
+            field = field.sub_(target).mul_(self._belief).add_(target)
+        return self._box.back(field)

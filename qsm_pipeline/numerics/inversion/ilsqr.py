@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -12,50 +10,14 @@ from qsm_pipeline.numerics.core.order import upper_fraction
 from qsm_pipeline.numerics.core.solvers import conjugate_gradient
 from qsm_pipeline.numerics.inversion.least_squares import least_squares
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.regularisation import tikhonov_weight
 from qsm_pipeline.numerics.inversion.spectral import (
     SpectralBox,
     cyclic_gradient,
     cyclic_gradient_adjoint,
     gradient_length,
 )
-
-
-@dataclass(frozen=True)
-class IlsqrParams:
-    """Parameters of iLSQR.
-
-    Parameters
-    ----------
-    tolerance : float
-        Relative residual at which the least squares and the streaks stop.
-    least_squares_iterations, streak_iterations : int
-        Largest numbers of iterations.
-    cone_threshold : float
-        Streaks have their spectrum where the dipole kernel is smaller than this.
-    flat_fraction, steep_fraction : float
-        Gradients count fully in the flattest part of the mask, and not in the steepest.
-    margin_mm : float
-        Zero padding around the mask.
-    """
-
-    tolerance: float = 0.01
-    least_squares_iterations: int = 30
-    streak_iterations: int = 30
-    cone_threshold: float = 0.1
-    flat_fraction: float = 0.5
-    steep_fraction: float = 0.3
-    margin_mm: float = 16.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.cone_threshold < 1 / 3 or not self.tolerance > 0:
-            raise ValueError(f"Expected 0 < cone_threshold < 1/3 and tolerance > 0, got {self}")
-        if min(self.least_squares_iterations, self.streak_iterations) < 1:
-            raise ValueError(f"Expected at least one iteration, got {self}")
-        flat, steep = self.flat_fraction, self.steep_fraction
-        if not (0 < flat < 1 and 0 < steep < 1 and flat + steep <= 1):
-            raise ValueError(
-                f"Expected flat_fraction and steep_fraction above 0, at most 1 together: {self}"
-            )
+from qsm_pipeline.numerics.params.inversion import IlsqrParams
 
 
 def ilsqr(problem: InversionProblem, params: IlsqrParams | None = None) -> Tensor:
@@ -83,9 +45,13 @@ def ilsqr(problem: InversionProblem, params: IlsqrParams | None = None) -> Tenso
     """
     params = params or IlsqrParams()
     box = SpectralBox(problem, params.margin_mm)
+    penalty = params.regularisation
+    if penalty is None:
+        penalty = tikhonov_weight(box, problem)
     chi = least_squares(
-        box, box.weights(problem), box.dipole, params.tolerance, params.least_squares_iterations
-    )
+        box, box.weights(problem), box.dipole, params.tolerance, params.least_squares_iterations,
+        penalty=penalty,
+    )  # fmt: skip
     return box.unpad(chi - _streaks(box, chi, params))
 
 

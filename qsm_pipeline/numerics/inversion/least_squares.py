@@ -15,6 +15,7 @@ def least_squares(
     tolerance: float,
     max_iterations: int,
     preconditioner: Tensor | None = None,
+    penalty: Tensor | float = 0.0,
 ) -> Tensor:
     r"""Minimise :math:`\|W(D\chi-f)\|^2`; few iterations leave out what is hardly measured.
 
@@ -32,6 +33,8 @@ def least_squares(
         Largest number of iterations.
     preconditioner : torch.Tensor, half spectrum, optional
         Approximate inverse of the normal equations, not negative.
+    penalty : torch.Tensor, half spectrum, or float
+        Weight of the squared susceptibility at each frequency.
 
     Returns
     -------
@@ -41,12 +44,14 @@ def least_squares(
     precision = weights.square()
 
     def normal(x: Tensor) -> Tensor:
-        field = box.back(box.forward(x).mul_(dipole))
-        return box.back(box.forward(field.mul_(precision)).mul_(dipole))
+        spectrum = box.forward(x)
+        field = box.back(spectrum * dipole)
+        return box.back(box.forward(field.mul_(precision)).mul_(dipole).add_(spectrum * penalty))
 
     rhs = box.back(box.forward(box.field_ppm * precision).mul_(dipole))
 
     def precondition(x: Tensor) -> Tensor:
+        assert preconditioner is not None
         return box.back(box.forward(x).mul_(preconditioner))
 
     return conjugate_gradient(

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.contracts import (
+    check_finite,
+    check_mask,
+    check_volume,
+    check_weights,
+)
 from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.field_error import (
+    FieldError,
+    FieldSpectra,
+    SusceptibilitySpectrum,
+    estimate_spectra,
+)
+
+LEAST_NOISE = 0.03
+"""Over the standard deviation of the field: no field is believed to be less noisy."""
+MEAN_SQUARED_DIPOLE = 4 / 45
+UNKNOWN_NOISE_PPM = 1e-3
+"""Where nothing is known of a field's error."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +52,13 @@ class InversionProblem:
     residual_background : bool
         Whether background removal made the field, which then still holds a little of the field
         of sources outside the mask; False for the exact field of the sources inside.
+    field_error : FieldError, optional
+        Error of the field where it is known already; else it is estimated once, from the field.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something does not fit; the message says what was got and expected.
     """
 
     local_field_ppm: Tensor
@@ -42,3 +69,54 @@ class InversionProblem:
     noise_ppm: float | None = None
     rad_per_ppm: float | None = None
     residual_background: bool = False
+    field_error: FieldError | None = None
+
+    def __post_init__(self) -> None:
+        shape = self.grid.shape
+        check_mask("mask", self.mask, shape, empty=False)
+        check_volume("local_field_ppm", self.local_field_ppm, shape)
+        known = self.mask
+        if self.weights is not None:
+            check_volume("weights", self.weights, shape)
+            check_weights("weights", self.weights, self.mask)
+            known = self.mask & (self.weights > 0)
+        check_finite("local_field_ppm", self.local_field_ppm, known)
+        if self.magnitude is not None:
+            check_volume("magnitude", self.magnitude, shape)
+            check_finite("magnitude", self.magnitude, self.mask)
+        for name in ("noise_ppm", "rad_per_ppm"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"Expected {name} of at least 0, got {value}")
+
+    @cached_property
+    def error(self) -> FieldError:
+        """The error of the field: as given, else as estimated, else white.
+
+        Where it is estimated, its white part is at least `LEAST_NOISE` of the field: the dipole
+        model itself is no better at the edge of the mask.
+        """
+        if self.field_error is not None:
+            return self.field_error
+        found = self._spectra
+        error = found.error if found else FieldError(self.noise_ppm or UNKNOWN_NOISE_PPM)
+        return error.at_least(LEAST_NOISE * self.spread_ppm)
+
+    @cached_property
+    def susceptibility(self) -> SusceptibilitySpectrum:
+        """The spectrum of susceptibility, white where it cannot be estimated."""
+        if self._spectra:
+            return self._spectra.susceptibility
+        flat = max(self.spread_ppm**2, UNKNOWN_NOISE_PPM**2) / MEAN_SQUARED_DIPOLE
+        return SusceptibilitySpectrum((0.01, 1.0), (flat, flat))
+
+    @cached_property
+    def _spectra(self) -> FieldSpectra | None:
+        return estimate_spectra(self.local_field_ppm, self.mask, self.grid, self.weights)
+
+    @cached_property
+    def spread_ppm(self) -> float:
+        """Standard deviation of the field where it is known, 0 for less than two voxels."""
+        known = self.mask if self.weights is None else self.mask & (self.weights > 0)
+        inside = self.local_field_ppm[known]
+        return float(inside.std()) if inside.numel() > 1 else 0.0

@@ -8,8 +8,16 @@ import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
-from qsm_pipeline.numerics.core.fourier import crop_to, fast_shape, irfft3, pad_to, rfft3
+from qsm_pipeline.numerics.core.fourier import (
+    crop_to,
+    fast_shape,
+    frequencies,
+    irfft3,
+    pad_to,
+    rfft3,
+)
 from qsm_pipeline.numerics.core.kernels import dipole_kernel, laplacian_kernel
+from qsm_pipeline.numerics.field_error import FieldError
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 
 
@@ -70,6 +78,20 @@ class SpectralBox:
         """Return the negative Laplacian's kernel."""
         like = self.field_ppm
         return -laplacian_kernel(self.grid, self.shape, device=like.device, dtype=like.dtype)
+
+    def colour(self, error: FieldError) -> Tensor | None:
+        """Return the coloured part of the error's density over its white part; None if white."""
+        if error.knee_per_mm == 0:
+            return None
+        return error.coloured_density(self.frequency()).div_(error.n0_ppm**2)
+
+    def frequency(self) -> Tensor:
+        """Return the frequencies in 1/mm, half spectrum."""
+        like = self.field_ppm
+        axes = frequencies(
+            self.shape, self.grid.voxel_size_mm, device=like.device, dtype=like.dtype
+        )
+        return (axes[0].square() + axes[1].square() + axes[2].square()).sqrt_()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the spectrum of a padded volume."""

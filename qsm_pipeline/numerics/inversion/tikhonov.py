@@ -2,41 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.regularisation import tikhonov_weight
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
-
-
-@dataclass(frozen=True)
-class TikhonovParams:
-    """Parameters of the Tikhonov inversion.
-
-    Parameters
-    ----------
-    regularisation : float
-        Weight of the penalty for a field noise of 0.001 ppm; it grows in proportion to the
-        noise where that is known.
-    noise_floor_ppm : float
-        No field is believed to be less noisy.
-    penalty : str
-        ``identity`` for the norm of the susceptibility, ``gradient`` for that of its gradient.
-    margin_mm : float
-        Zero padding around the mask.
-    """
-
-    regularisation: float = 0.004
-    penalty: str = "identity"
-    noise_floor_ppm: float = 5e-4
-    margin_mm: float = 16.0
-
-    def __post_init__(self) -> None:
-        if not (self.regularisation > 0 and self.noise_floor_ppm > 0):
-            raise ValueError(f"Expected a positive regularisation and noise floor, got {self}")
-        if self.penalty not in ("identity", "gradient"):
-            raise ValueError(f"Expected penalty identity or gradient, got {self.penalty!r}")
+from qsm_pipeline.numerics.params.inversion import TikhonovParams
 
 
 def tikhonov(problem: InversionProblem, params: TikhonovParams | None = None) -> Tensor:
@@ -61,9 +32,8 @@ def tikhonov(problem: InversionProblem, params: TikhonovParams | None = None) ->
     params = params or TikhonovParams()
     box = SpectralBox(problem, params.margin_mm)
     penalty = box.laplacian() if params.penalty == "gradient" else 1.0
-    noise_ppm = problem.noise_ppm or 1e-3
-    noise = max(noise_ppm, params.noise_floor_ppm) / 1e-3
-    denominator = box.dipole.square() + params.regularisation * noise * penalty
+    weight = params.regularisation or tikhonov_weight(box, problem)
+    denominator = box.dipole.square() + weight * penalty
     denominator[0, 0, 0] = 1  # the mean is not measured
     inverse = box.dipole / denominator
     return box.unpad(box.back(box.forward(box.field_ppm) * inverse))

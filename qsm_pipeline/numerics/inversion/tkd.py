@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.regularisation import dipole_threshold
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
-
-
-@dataclass(frozen=True)
-class TkdParams:
-    """Parameters of TKD.
-
-    Parameters
-    ----------
-    threshold : float
-        Where the dipole kernel is smaller than this, it is replaced by it.
-    correct_underestimation : bool
-        Divide by the mean of the point spread, which the threshold lowers below one.
-    margin_mm : float
-        Zero padding around the mask.
-    """
-
-    threshold: float = 0.15
-    correct_underestimation: bool = False
-    margin_mm: float = 16.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.threshold < 1 / 3:
-            raise ValueError(f"Expected 0 < threshold < 1/3, got {self.threshold}")
+from qsm_pipeline.numerics.params.inversion import TkdParams
 
 
 def tkd(problem: InversionProblem, params: TkdParams | None = None) -> Tensor:
@@ -57,7 +34,8 @@ def tkd(problem: InversionProblem, params: TkdParams | None = None) -> Tensor:
     params = params or TkdParams()
     box = SpectralBox(problem, params.margin_mm)
     sign = torch.where(box.dipole < 0, -1.0, 1.0)
-    bounded = torch.where(box.dipole.abs() < params.threshold, params.threshold * sign, box.dipole)
+    threshold = dipole_threshold(box, problem, params.threshold)
+    bounded = torch.where(box.dipole.abs() < threshold, threshold * sign, box.dipole)
     inverse = 1 / bounded
     inverse[0, 0, 0] = 0
     chi = box.back(box.forward(box.field_ppm) * inverse)

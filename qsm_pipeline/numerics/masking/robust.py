@@ -8,12 +8,15 @@ from scipy import ndimage
 from qsm_pipeline.numerics.core.connected import largest_parts
 from qsm_pipeline.numerics.core.depth import depth_mm
 from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.params.masking import RobustMaskParams
 
 SMALLEST_BRAIN_ML = 200.0
 """A mask below this is an error where the volume could hold a whole brain."""
 
 
-def robust_mask(magnitude: np.ndarray, grid: Grid, *, opening_mm: float = 4.0) -> np.ndarray:
+def robust_mask(
+    magnitude: np.ndarray, grid: Grid, params: RobustMaskParams | None = None
+) -> np.ndarray:
     """Return the largest connected bright region.
 
     Parameters
@@ -22,8 +25,8 @@ def robust_mask(magnitude: np.ndarray, grid: Grid, *, opening_mm: float = 4.0) -
         Magnitude in any unit.
     grid : Grid
         Geometry.
-    opening_mm : float
-        Bridges thinner than twice this (skull, optic nerves) are cut.
+    params : RobustMaskParams, optional
+        Parameters.
 
     Returns
     -------
@@ -35,6 +38,7 @@ def robust_mask(magnitude: np.ndarray, grid: Grid, *, opening_mm: float = 4.0) -
     ----------
     Eckstein et al., robust mask of MriResearchTools; doi:10.1002/mrm.26963.
     """
+    opening_mm = (params or RobustMaskParams()).opening_mm
     finite = np.nan_to_num(magnitude)
     bright = finite[finite > 0]
     if not bright.size:

@@ -5,10 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-NOT_ERODING = ("lbv-pdf", "pdf")
-"""Background methods that keep every voxel of the mask. The others erode around each hole of the
-reliable mask, and so would throw most of the brain away."""
-
 
 def combine_passes(chi_reliable_ppm: Tensor, chi_whole_ppm: Tensor, reliable: Tensor) -> Tensor:
     """Return the first map where it exists and the second elsewhere.

@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.smoothing import smooth_phase
+from qsm_pipeline.numerics.params.phase import PhaseOffsetParams
 from qsm_pipeline.numerics.unwrap.romeo import unwrap_first
-
-
-@dataclass(frozen=True)
-class PhaseOffsetParams:
-    """Parameters of the offset removal.
-
-    Parameters
-    ----------
-    sigma_mm : float
-        Standard deviation of the Gaussian that smooths the offset.
-    """
-
-    sigma_mm: float = 7.0
-
-    def __post_init__(self) -> None:
-        if not self.sigma_mm > 0:
-            raise ValueError(f"sigma_mm must be positive, got {self.sigma_mm}")
 
 
 def wrap(phase_rad: Tensor) -> Tensor:
@@ -79,7 +61,7 @@ def remove_phase_offset(
     """
     params = params or PhaseOffsetParams()
     if len(echo_times_s) < 2:
-        raise ValueError("The phase offset cannot be told from the field in a single echo")
+        raise ValueError("A single echo cannot separate the phase offset from the field")
     first, second = echo_times_s[:2]
     since_first = tuple(time - first for time in echo_times_s[1:])
     box = BoundingBox.of(mask, grid)

@@ -21,7 +21,7 @@ def phase_quality(
     magnitude : torch.Tensor, shape (E, X, Y, Z)
         Magnitude in any unit.
     mask : torch.Tensor, shape (X, Y, Z), bool
-        Where to judge; edges that leave the mask do not count.
+        Where the quality is wanted; edges that leave the mask do not count.
     echo_times_s : tuple of float, length E
         Echo times.
 

@@ -169,4 +169,4 @@ def second_order_shim(field_ppm: Tensor, mask: Tensor, position_mm: Tensor) -> T
     # in double precision, so that the rounding of threaded sums does not reach the result
     columns = torch.stack([coil[mask] for coil in coils], dim=1).double()
     currents = torch.linalg.solve(columns.T @ columns, columns.T @ field_ppm[mask].double())
-    return -sum(c * coil for c, coil in zip(currents.float(), coils, strict=True))  # type: ignore[return-value]
+    return -sum(c * coil for c, coil in zip(currents.float(), coils, strict=True))

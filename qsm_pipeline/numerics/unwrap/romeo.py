@@ -3,47 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.params.unwrap import RomeoParams
 from qsm_pipeline.numerics.unwrap.edge_costs import edge_costs
 from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
 from qsm_pipeline.numerics.unwrap.region_growing import grow
 from qsm_pipeline.numerics.unwrap.turns import fit_in_time, nearest_to
 
 _EMPTY = np.empty((0, 0, 0), np.float32)
-
-
-@dataclass(frozen=True)
-class RomeoParams:
-    """Parameters of ROMEO.
-
-    Parameters
-    ----------
-    individual : bool
-        Unwrap every echo along paths of its own instead of following the template echo in time.
-        Robust where a phase offset is left, less so where late echoes are noisy.
-    template_echo : int
-        Echo that is unwrapped in space, counted from 1.
-    """
-
-    individual: bool = False
-    template_echo: int = 1
-
-    def __post_init__(self) -> None:
-        if self.template_echo < 1:
-            raise ValueError(f"template_echo counts from 1, got {self.template_echo}")
-
-
-@dataclass(frozen=True)
-class RomeoIndividualParams(RomeoParams):
-    """Parameters of ROMEO with every echo unwrapped along paths of its own."""
-
-    individual: bool = True
 
 
 def romeo(problem: UnwrapProblem, params: RomeoParams | None = None) -> Tensor:

@@ -46,7 +46,7 @@ def _medians(values: np.ndarray, parts: np.ndarray) -> np.ndarray:
     largest = counts.argmax()
     medians = np.empty(len(counts))
     medians[largest] = np.median(values[parts == largest])
-    others = np.delete(np.arange(len(counts)), [0, largest])
+    others = np.delete(np.arange(len(counts)), np.array([0, largest]))
     if len(others):
         rest = (parts > 0) & (parts != largest)
         medians[others] = ndimage.median(values[rest], parts[rest], others)

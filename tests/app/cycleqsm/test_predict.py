@@ -23,7 +23,7 @@ def test_voxels_without_a_field_are_unknown_and_not_zero(tmp_path, unknown):
     spoilt = torch.where(hole, unknown, field).numpy()
     nib.save(nib.Nifti1Image(spoilt, AFFINE), field_file)
     nib.save(nib.Nifti1Image(np.ones(field.shape, np.uint8), AFFINE), mask_file)
-    predict(field_file, mask_file, out, units="ppm", device="cpu")
+    predict(field_file, mask_file, out, units="ppm", device="cpu", measured=False)
     grid = Grid.from_affine(field.shape, AFFINE)
     mask = torch.ones(field.shape, dtype=torch.bool)
     expected = reconstruct(load_generator(), field, mask, grid, (~hole).float()).chi_ppm

@@ -8,13 +8,14 @@ import subprocess
 import tomllib
 
 import bids_trees
-import faults
+import commands
 import pytest
 from click.testing import CliRunner
 
 from qsm_pipeline.bids.collect import collect_runs
 from qsm_pipeline.bids.layout import index
 from qsm_pipeline.cli.main import main
+from qsm_pipeline.steps.nodes import MASK
 from qsm_pipeline.workflows.memory import node_memory_gb, run_memory_gb, volume_size_gb
 
 
@@ -81,7 +82,7 @@ def test_memory_is_that_of_the_largest_run(raw):
     runs = {run.subject: run for run in collect_runs(index(raw)).runs}
     assert run_memory_gb(runs["02"]) > run_memory_gb(runs["01"])
     needed = run_memory_gb(runs["02"])
-    assert needed >= node_memory_gb("mask", volume_size_gb(runs["02"]), 3)
+    assert needed >= node_memory_gb(MASK, volume_size_gb(runs["02"]), 3)
     (option,) = (o for o in _array(script, "task_options") if o.startswith("--mem="))
     asked_gb = int(option.removeprefix("--mem=").removesuffix("M")) / 1024
     assert asked_gb == pytest.approx(1.25 * (1.0 + needed), abs=1 / 1024)
@@ -158,7 +159,7 @@ def slurm(tmp_path, monkeypatch):
         (folder / name).write_text(f"#!/bin/sh\n{body}\n")
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
-    monkeypatch.setenv("PYTHONPATH", str(faults.ROOT), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(commands.ROOT), prepend=os.pathsep)
     return folder
 
 

@@ -8,12 +8,12 @@ from small_training import brain
 
 from qsm_pipeline.cycleqsm.data import measured, samples
 from qsm_pipeline.cycleqsm.data.measured import MeasuredVolume, draw_measured, measured_subject
+from qsm_pipeline.cycleqsm.data.measurements import measure
 from qsm_pipeline.cycleqsm.data.samples import (
     SampleConfig,
     Subject,
     draw_block,
     has_blocks,
-    measure,
 )
 from qsm_pipeline.cycleqsm.data.textures import smooth_noise
 from qsm_pipeline.cycleqsm.model.physics import BatchDipole
@@ -21,7 +21,7 @@ from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.operators import DipoleOperator
 
-CLEAN = SampleConfig(size=24, noise_ppm=(1e-9, 1e-9), background=0.0)
+CLEAN = SampleConfig(size=24, noise_ppm=(1e-9, 1e-9), white=1.0)
 
 
 def _sample(seed, config):
@@ -91,16 +91,27 @@ def test_the_magnitude_is_known_as_often_as_asked_and_shows_the_tissues():
     assert sum(correlations) / 8 < -0.4  # the brains' signal falls with susceptibility
 
 
-def test_background_and_noise_are_added_where_asked():
-    noisy = SampleConfig(size=24, noise_ppm=(0.004, 0.004), background=0.0)
+def test_noise_and_further_errors_are_added_where_asked():
+    noisy = SampleConfig(size=24, noise_ppm=(0.004, 0.004), white=1.0)
     block, scan = _sample(0, noisy)
     residual = scan.field_ppm - DipoleOperator(block.grid)(block.chi_ppm)
     certain = scan.weights > 0
-    assert float((residual * scan.weights)[certain].std()) > 0.0035
-    leaky = SampleConfig(size=24, noise_ppm=(1e-9, 1e-9), background=1.0)
-    block, scan = _sample(0, leaky)
-    residual = scan.field_ppm - DipoleOperator(block.grid)(block.chi_ppm)
-    assert float(residual[scan.weights > 0].std()) > 1e-5
+    white = (residual * scan.weights)[certain]
+    assert 0.0035 < float(white.std()) < 0.0045
+    further = []
+    for seed in range(8):
+        block, scan = _sample(seed, replace(CLEAN, white=0.0, noise_ppm=(0.003, 0.003)))
+        residual = scan.field_ppm - DipoleOperator(block.grid)(block.chi_ppm)
+        further.append(float((residual * scan.weights)[scan.weights > 0].std()))
+    assert sum(further) / 8 > 0.004
+
+
+def test_a_field_with_outer_sources_is_one_that_background_removal_made():
+    config = replace(CLEAN, white=0.0, background_removed=0.0, noise_ppm=(0.003, 0.003))
+    flags = [_sample(seed, config)[1].residual_background for seed in range(16)]
+    assert 0 < sum(flags) < 16
+    always = replace(config, white=1.0, background_removed=1.0)
+    assert _sample(0, always)[1].residual_background
 
 
 def test_a_block_of_a_measured_field_has_the_field_of_its_own_sources(monkeypatch):
@@ -117,9 +128,11 @@ def test_a_block_of_a_measured_field_has_the_field_of_its_own_sources(monkeypatc
         "raw": replace(own, chi_ppm=nothing, unexplained_ppm=own.field_ppm),
         "map": replace(own, chi_ppm=nothing, unexplained_ppm=chi),
     }.items():
-        monkeypatch.setattr(measured, "BORDER", 0 if name == "map" else 2)
-        generators = [torch.Generator().manual_seed(seed) for seed in range(6)]
-        drawn[name] = [draw_measured([volume], CLEAN, g) for g in generators]
+        with monkeypatch.context() as patch:
+            if name == "map":  # all of which is needed to make the field
+                patch.setattr(measured, "BORDER", 0)
+            generators = [torch.Generator().manual_seed(seed) for seed in range(6)]
+            drawn[name] = [draw_measured([volume], CLEAN, g) for g in generators]
     errors = dict.fromkeys(("raw", "own"), 0.0)
     for number, (block, sources) in enumerate(drawn["map"]):
         expected = BatchDipole([block.grid]).field(sources.field_ppm[None, None])[0, 0]
@@ -130,6 +143,22 @@ def test_a_block_of_a_measured_field_has_the_field_of_its_own_sources(monkeypatc
             errors[name] += float(difference.std() / expected[inside].std()) / 6
     assert errors["raw"] > 0.25
     assert errors["own"] < 0.5 * errors["raw"]
+
+
+def test_two_voxels_inside_a_face_that_was_cut_do_not_count():
+    """The estimate of what lies beyond is worst there."""
+    grid = Grid((60, 60, 60))
+    field = 0.01 * smooth_noise(grid.shape, 12.0, torch.Generator().manual_seed(1))
+    volume = MeasuredVolume.of(field, torch.ones(grid.shape, dtype=torch.bool), grid)
+    expected = torch.zeros(24, 24, 24)
+    expected[2:-2, 2:-2, 2:-2] = 1
+    middle = replace(volume, inside=torch.full((1, 3), 30))
+    block, scan = draw_measured([middle], CLEAN, torch.Generator().manual_seed(0))
+    assert block.mask.all()
+    assert torch.equal(scan.weights, expected)
+    corner = replace(volume, inside=torch.zeros(1, 3, dtype=torch.long))
+    _, scan = draw_measured([corner], CLEAN, torch.Generator().manual_seed(0))
+    assert int(scan.weights.sum()) == 22**3  # three of its faces are those of the volume
 
 
 def test_a_small_volume_is_padded_and_every_orientation_is_turned():

@@ -7,12 +7,12 @@ from grids import GRIDS
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.maps.swi import (
-    WeightingParams,
     chi_weighted,
     minimum_projection,
     phase_weighted,
     weighting_echo,
 )
+from qsm_pipeline.numerics.params.maps import WeightingParams
 
 PARAMS = WeightingParams()
 GRID = Grid((48, 48, 48), (0.7, 0.7, 0.7))

@@ -13,6 +13,11 @@ from qsm_pipeline.numerics.masking.refine import (
 )
 from qsm_pipeline.numerics.masking.robust import check_mask, robust_mask
 from qsm_pipeline.numerics.masking.two_pass import combine_passes
+from qsm_pipeline.numerics.params.masking import (
+    FieldRegionParams,
+    RefinementParams,
+    RobustMaskParams,
+)
 from qsm_pipeline.numerics.phase.quality import phase_quality
 
 TIMES = (0.004, 0.008)
@@ -66,7 +71,7 @@ def test_refinement_makes_no_hole_inside_and_stops_at_its_depth():
     tunnel = np.zeros_like(brain)
     tunnel[: brain.shape[0] // 2 + 1, 27:29, 14:16] = True
     quality[tunnel] = 0.0
-    refined = refine_mask(brain, quality, GRID, depth_mm=6.0)
+    refined = refine_mask(brain, quality, GRID, RefinementParams(depth_mm=6.0))
     lost = brain & ~refined
     assert lost.any()
     assert radius[lost].min() > 20 - 6 - 2
@@ -92,10 +97,10 @@ def test_the_field_is_measured_around_the_brain_but_not_beyond_a_dark_gap():
     brain = radius < 10
     fluid, gap, fat = (10, 12), (12, 13.5), (13.5, 16)
     quality = np.where((radius >= gap[0]) & (radius < gap[1]), 0.01, 0.9)
-    region = measured_region(brain, quality, GRID, margin_mm=5.0)
+    region = measured_region(brain, quality, GRID, FieldRegionParams(margin_mm=5.0))
     np.testing.assert_array_equal(region, radius < fluid[1])
     assert not region[(radius >= fat[0]) & (radius < fat[1])].any()
-    near = measured_region(brain, np.full(GRID.shape, 0.9), GRID, margin_mm=2.0)
+    near = measured_region(brain, np.full(GRID.shape, 0.9), GRID, FieldRegionParams(margin_mm=2.0))
     assert near[brain].all()
     assert radius[near].max() < 10 + 2.0 + 1e-3
     np.testing.assert_array_equal(measured_region(brain, np.zeros(GRID.shape), GRID), brain)
@@ -108,7 +113,9 @@ def test_measured_region_takes_no_voxel_thicker_than_the_margin():
     wider[5:15, 5:16, 4:10] = True
     wider[np.ix_([5, 14], [5, 15])] = brain[np.ix_([5, 14], [5, 15])]  # corners are 3.1 mm away
     thick = Grid(brain.shape, (2.2, 2.2, 3.5), (0.0, 0.3, 0.95))
-    region = measured_region(brain, np.full(brain.shape, 0.9), thick, margin_mm=3.0)
+    region = measured_region(
+        brain, np.full(brain.shape, 0.9), thick, FieldRegionParams(margin_mm=3.0)
+    )
     np.testing.assert_array_equal(region, wider)
 
 
@@ -125,7 +132,9 @@ def test_reliable_part_has_the_holes_and_refuses_a_bad_scan():
 def test_robust_mask_is_the_bright_ball(grid):
     ball = radius_mm(grid).numpy() < 8
     noise = np.abs(np.random.default_rng(0).normal(0, 2, grid.shape))
-    mask = robust_mask(np.where(ball, 100, noise).astype(np.float32), grid, opening_mm=2.0)
+    mask = robust_mask(
+        np.where(ball, 100, noise).astype(np.float32), grid, RobustMaskParams(opening_mm=2.0)
+    )
     assert 2 * (mask & ball).sum() / (mask.sum() + ball.sum()) > 0.98
 
 

@@ -1,0 +1,186 @@
+"""Estimate the error of a local field from the field alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.field_error.expected import BinnedPower, binned_power
+from qsm_pipeline.numerics.field_error.spectrum import (
+    FieldError,
+    FieldSpectra,
+    SusceptibilitySpectrum,
+)
+from qsm_pipeline.numerics.field_error.support import support_gain
+from qsm_pipeline.numerics.field_error.window import windowed
+
+LEAST_FREQUENCY = 3.0
+"""Over that of the mask's size: lower ones are too few, and background removal has them."""
+KNEES = (0.5, 60.0)
+"""Smallest and largest knee, over the frequency of the mask's size."""
+POWERS = (1.5, 4.5)
+USUAL_POWER, POWER_SD = 3.0, 0.4
+MISMATCH = 0.12
+"""Relative error of the expected power of a group: susceptibility is neither stationary nor the
+same in all directions."""
+LEAK_SD = 0.25
+"""Relative error of the expected leak into the cone, common to its groups."""
+LEAST_GROUPS = 12
+CONE = 0.1
+SMOOTH = 0.7
+"""How much the logarithm of susceptibility's spectrum may bend from node to node."""
+WHITE_PRIOR = 0.05
+"""Cost of the logarithm of the knee: what leak explains as well is not called colour."""
+
+
+def estimate_field_error(
+    local_field_ppm: Tensor, mask: Tensor, grid: Grid, weights: Tensor | None = None
+) -> FieldError | None:
+    """Estimate the spectrum of a local field's error.
+
+    Parameters
+    ----------
+    local_field_ppm : torch.Tensor, shape (X, Y, Z)
+        Local field.
+    mask : torch.Tensor, shape (X, Y, Z), bool
+        Where it is valid.
+    grid : Grid
+        Geometry.
+    weights : torch.Tensor, shape (X, Y, Z), optional
+        Reliability, not negative, proportional to the inverse standard deviation of the white
+        part of the error; voxels with little are left out.
+
+    Returns
+    -------
+    FieldError, optional
+        Its white part is that of voxels with the largest weight. None where the mask is too
+        small or thin to tell, or the field is zero.
+
+    Notes
+    -----
+    Susceptibility has no field where the dipole kernel is zero, so what the field holds near that
+    cone is error, and what leaks there through the edge of the mask. Both are fitted together:
+    the power of the tapered field by frequency and dipole response is compared with what a free
+    spectrum of susceptibility and the error's spectrum would give through the same window.
+    """
+    spectra = estimate_spectra(local_field_ppm, mask, grid, weights)
+    return spectra.error if spectra else None
+
+
+def estimate_spectra(
+    local_field_ppm: Tensor, mask: Tensor, grid: Grid, weights: Tensor | None = None
+) -> FieldSpectra | None:
+    """Estimate the spectra of error and susceptibility, as :func:`estimate_field_error` does."""
+    field = windowed(local_field_ppm, mask, grid, weights)
+    if field is None or not float(field.values_ppm.abs().max()) > 0:
+        return None
+    power = binned_power(field)
+    first = fit_spectra(power, field.size_mm)
+    if first is None:
+        return None
+    gain = support_gain(field, power, first[1])
+    second = fit_spectra(replace(power, signal=power.signal * gain[:, None]), field.size_mm)
+    if second is None:
+        return None
+    error, curve = second
+    nodes = SusceptibilitySpectrum(tuple(power.nodes_per_mm.tolist()), tuple(curve.tolist()))
+    return FieldSpectra(error, nodes)
+
+
+def fit_spectra(power: BinnedPower, size_mm: float) -> tuple[FieldError, Tensor] | None:
+    """Maximise the likelihood of the binned power over the spectra of susceptibility and error.
+
+    Returns
+    -------
+    tuple, optional
+        The error, and the spectral density of susceptibility at the nodes. None where there is
+        too little to be fitted.
+    """
+    used = (power.frequency_per_mm > LEAST_FREQUENCY / size_mm) & (power.modes > 0.5)
+    if int(used.sum()) < LEAST_GROUPS:
+        return None
+    fit = _Fit(power, used.numpy(), size_mm)
+    found = min((fit.run(knee) for knee in (1.0, 6.0, 30.0)), key=lambda x: x[0])
+    return found[1:]
+
+
+class _Fit:
+    def __init__(self, power: BinnedPower, used: np.ndarray, size_mm: float) -> None:
+        self.power = power.power.numpy()[used]
+        self.scale = float(np.exp(np.mean(np.log(self.power))))
+        self.signal = power.signal.numpy()[used]
+        self.noise = power.noise.numpy()[used]
+        self.white = power.white
+        self.nodes = power.nodes_per_mm.numpy()
+        self.weight = 1 / (1 / power.modes.numpy()[used] + MISMATCH**2)
+        self.size_mm = size_mm
+        frequency = power.frequency_per_mm.numpy()[used]
+        cone = power.response.numpy()[used] < CONE
+        place = np.log(frequency / frequency.min()) / np.log(frequency.max() / frequency.min())
+        self.leaks = np.stack([cone * (1 - place), cone * place], 1)
+        self.top = self.power[cone & (frequency > 0.7 * frequency.max())]
+        self.bends = np.diff(np.eye(len(self.nodes)), 2, axis=0)
+
+    def run(self, knee: float) -> tuple[float, FieldError, Tensor]:
+        """Fit from one knee, over the frequency of the mask's size, on."""
+        count = len(self.nodes)
+        level = np.median(self.top if len(self.top) else self.power) / self.white
+        signal = np.log(self.power.max() / self.signal.max()) + np.zeros(count)
+        start = [*signal, np.log(level), np.log(knee / self.size_mm), USUAL_POWER, 0.0, 0.0]
+        wide = (None, None)
+        knees = [np.log(k / self.size_mm) for k in KNEES]
+        levels = (np.log(level) - 12, np.log(level) + 6)
+        curve = [(x - 40, x + 40) for x in signal]
+        bounds = [*curve, levels, (knees[0], knees[1]), POWERS, wide, wide]
+        found = minimize(
+            self._cost,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options={"maxiter": 500, "maxfun": 1000},
+        )
+        noise, knee, power = found.x[count : count + 3]
+        error = FieldError(float(np.exp(noise / 2)), float(np.exp(knee)), float(power))
+        return found.fun, error, torch.from_numpy(np.exp(found.x[:count]))
+
+    def _cost(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        count = len(self.nodes)
+        signal, (noise, knee, power), leak = x[:count], x[count : count + 3], x[count + 3 :]
+        curve = np.exp(signal)
+        gain = np.exp(self.leaks @ leak)
+        parts = self.signal * curve * gain[:, None]
+        explained = parts.sum(1)
+        ratio = knee - np.log(self.nodes)
+        colour = self.noise * np.exp(noise + power * ratio)
+        white = self.white * np.exp(noise)
+        model = explained + colour.sum(1) + white
+        each = self.power / model
+        slope = self.weight * (1 - each) / model
+        bend = self.bends @ signal
+        low = knee - np.log(KNEES[0] / self.size_mm)
+        cost = (
+            float(np.sum(self.weight * (each - np.log(each))))
+            + 0.5 * float(np.sum((bend / SMOOTH) ** 2))
+            + 0.5 * ((power - USUAL_POWER) / POWER_SD) ** 2
+            + 0.5 * float(np.sum((leak / LEAK_SD) ** 2))
+            + WHITE_PRIOR * low
+        )
+        coloured = colour.sum(1)
+        gradient = np.concatenate(
+            [
+                parts.T @ slope + self.bends.T @ bend / SMOOTH**2,
+                [
+                    float(np.sum(slope * (coloured + white))),
+                    power * float(np.sum(slope * coloured)) + WHITE_PRIOR,
+                    float(np.sum(slope * (colour @ ratio))) + (power - USUAL_POWER) / POWER_SD**2,
+                ],
+                self.leaks.T @ (slope * explained) + leak / LEAK_SD**2,
+            ]
+        )
+        return cost, gradient

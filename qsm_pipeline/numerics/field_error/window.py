@@ -1,0 +1,143 @@
+"""The window through which the spectrum of a local field is seen."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.core.fourier import fast_shape, irfft3, pad_to, rfft3
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.kernels import dipole_kernel
+
+RAMP = 0.12
+"""Width of the window's edge, over the cube root of the mask's volume: 13 mm in a head."""
+LEAST_VOXELS = 64
+LEAST_WEIGHT = 0.25
+"""Voxels with less, relative to the largest, are holes: their noise would count for the rest."""
+FILLING_VOXELS = (1, 2, 4)
+"""Half widths of the means that first fill the holes, the narrowest that reaches each."""
+FILLING_REGULARISATION, FILLING_ROUNDS = 0.01, 2
+
+
+@dataclass(frozen=True)
+class WindowedField:
+    """A local field through a smooth window.
+
+    Parameters
+    ----------
+    values_ppm : torch.Tensor, shape (X, Y, Z)
+        Field times window in the padded box around the mask.
+    window : torch.Tensor, shape (X, Y, Z)
+        From 0 to 1.
+    support : torch.Tensor, shape (X, Y, Z)
+        1 in the mask, holes included.
+    white_energy : float
+        Power of white noise of unit variance at weight 1.
+    grid : Grid
+        Of the padded box.
+    size_mm : float
+        Cube root of the volume where the field is known.
+    """
+
+    values_ppm: Tensor
+    window: Tensor
+    support: Tensor
+    white_energy: float
+    grid: Grid
+    size_mm: float
+
+
+def windowed(
+    local_field_ppm: Tensor, mask: Tensor, grid: Grid, weights: Tensor | None
+) -> WindowedField | None:
+    """Fill small holes of a field and taper it; None where hardly anything is left.
+
+    Shapes and units as in :func:`~.estimate.estimate_field_error`.
+    """
+    known = mask
+    if weights is not None:
+        known = mask & (weights > LEAST_WEIGHT * weights[mask].max()) if mask.any() else mask
+    if int(known.sum()) < LEAST_VOXELS:
+        return None
+    box = BoundingBox.of(known, grid)
+    inside = box.cut(known)
+    hole = box.cut(mask) & ~inside
+    field = torch.where(inside, box.cut(local_field_ppm), 0.0)
+    size_mm = (float(inside.sum()) * grid.voxel_volume_mm3) ** (1 / 3)
+    window = _taper(inside, size_mm, grid.voxel_size_mm)
+    if hole.any():
+        window = window * _mean(_mean(inside.to(window), 1), 1)
+    if float(window.square().sum()) < LEAST_VOXELS:
+        return None
+    variance = inside.to(window)
+    if weights is not None:
+        relative = box.cut(weights) / weights[known].max()
+        variance = torch.where(inside, relative.clamp(min=LEAST_WEIGHT) ** -2, 0.0)
+    white_energy = float((window.square() * variance).sum())
+    shape = fast_shape(inside.shape)
+    padded = Grid(shape, grid.voxel_size_mm, grid.b0_dir)
+    support = pad_to(box.cut(mask).to(window), shape)
+    if hole.any():
+        field = _filled(field, inside, hole)
+        field = _explained(pad_to(field, shape), pad_to(hole, shape), support, padded)
+    window = pad_to(window, shape)
+    return WindowedField(
+        pad_to(field, shape) * window, window, support, white_energy, padded, size_mm
+    )
+
+
+def _explained(field: Tensor, missing: Tensor, support: Tensor, grid: Grid) -> Tensor:
+    """Put into the holes the field of a susceptibility that explains the field around them.
+
+    Holes lie at the strongest sources, where the mean around is far from the field.
+    """
+    dipole = dipole_kernel(grid, device=field.device)
+    inverse = dipole / (dipole.square() + FILLING_REGULARISATION)
+    for _ in range(FILLING_ROUNDS):
+        chi = irfft3(rfft3(field * support).mul_(inverse), grid.shape).mul_(support)
+        field = torch.where(missing, irfft3(rfft3(chi).mul_(dipole), grid.shape), field)
+    return field
+
+
+def _taper(inside: Tensor, size_mm: float, voxel_size_mm: tuple[float, ...]) -> Tensor:
+    """Rise from 0 at the surface to 1 at a depth, with small holes hardly seen."""
+    share = inside.to(torch.float32)
+    for axis, voxel in enumerate(voxel_size_mm):
+        reach = max(1, round(RAMP * size_mm / voxel))
+        share = _mean_along(share, axis, min(reach, inside.shape[axis] // 4))
+    share = ((2 * share - 1) / max(float(2 * share.max() - 1), 1e-6)).clamp(0, 1)
+    return torch.sin(0.5 * math.pi * share).square()
+
+
+def _filled(field: Tensor, inside: Tensor, missing: Tensor) -> Tensor:
+    """Replace the field in holes by the mean around, as far as one of the means reaches."""
+    out = field
+    for reach in FILLING_VOXELS:
+        if not missing.any():
+            break
+        share = _mean(inside.to(field), reach)
+        mean = _mean(field, reach) / share.clamp(min=1e-6)
+        reached = missing & (share > 0.2)
+        out = torch.where(reached, mean, out)
+        missing = missing & ~reached
+    return out
+
+
+def _mean(x: Tensor, reach: int) -> Tensor:
+    for axis in range(3):
+        x = _mean_along(x, axis, reach)
+    return x
+
+
+def _mean_along(x: Tensor, axis: int, reach: int) -> Tensor:
+    """Return the mean over ``2 * reach + 1`` voxels along an axis, zero beyond the borders."""
+    n, size = x.shape[axis], 2 * reach + 1
+    widths = [0] * 6
+    widths[4 - 2 * axis], widths[5 - 2 * axis] = reach + 1, reach
+    total = pad(x, widths).cumsum(axis)
+    return (total.narrow(axis, size, n) - total.narrow(axis, 0, n)).div_(size)

@@ -1,0 +1,84 @@
+"""Closed-form inversion under the estimated spectra of susceptibility and error."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from qsm_pipeline.numerics.core.fourier import crop_to, pad_to
+from qsm_pipeline.numerics.core.smoothing import GaussianBlur
+from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
+from qsm_pipeline.numerics.inversion.spectral import SpectralBox
+from qsm_pipeline.numerics.params.inversion import WienerParams
+
+WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
+"""Squared weights for which the expected error is computed; between them it is interpolated."""
+REACH_MM = 3.0
+"""The field within about this distance tells most of a voxel's susceptibility."""
+
+
+def wiener(problem: InversionProblem, params: WienerParams | None = None) -> Reconstruction:
+    r"""Return the most likely map, with :math:`D S_\chi/(D^2 S_\chi+n^2)` at each frequency.
+
+    Parameters
+    ----------
+    problem : InversionProblem
+        Local field, optionally with weights. The spectra of susceptibility :math:`S_\chi` and of
+        the error :math:`n^2` are estimated from it.
+    params : WienerParams, optional
+        Parameters.
+
+    Returns
+    -------
+    Reconstruction
+        Susceptibility in ppm, zero outside the mask, and its expected error: that of the closed
+        form where the white noise is that of the weights around.
+
+    References
+    ----------
+    Sykulski et al. 2019, doi:10.1093/biomet/asy071, for the likelihood of spectra seen through a
+    window.
+    """
+    params = params or WienerParams()
+    box = SpectralBox(problem, params.margin_mm)
+    frequency = box.frequency()
+    signal = problem.susceptibility.density(frequency)
+    coloured = problem.error.coloured_density(frequency)
+    white = problem.error.n0_ppm**2
+    field = box.dipole.square() * signal + coloured
+    precision = box.weights(problem).square()
+    precision = precision / precision.max().clamp(min=1e-12)
+    filled = box.forward(precision * box.field_ppm)
+    for _ in range(params.refinements):
+        expected = box.back(filled * (field / (field + white)))
+        filled = box.forward(torch.lerp(expected, box.field_ppm, precision))
+    chi = box.back(filled.mul_(signal * box.dipole / (field + white)))
+    if not params.uncertainty:
+        return Reconstruction(box.unpad(chi))
+    levels = [_expected_error(box, signal, coloured + white / w if w else None) for w in WEIGHTS]
+    blur = GaussianBlur(box.grid, REACH_MM, precision)
+    around = blur(crop_to(precision, box.grid.shape))
+    uncertainty = pad_to(_interpolated(around, levels), box.shape)
+    return Reconstruction(box.unpad(chi), box.unpad(uncertainty))
+
+
+def _expected_error(box: SpectralBox, signal: Tensor, noise: Tensor | None) -> float:
+    """Return the posterior standard deviation in ppm, that of the prior where nothing is known."""
+    variance = signal
+    if noise is not None:
+        variance = signal * noise / (box.dipole.square() * signal + noise)
+    twice = torch.full((variance.shape[-1],), 2.0).to(variance)
+    twice[0] = 1.0
+    if box.shape[2] % 2 == 0:
+        twice[-1] = 1.0
+    total = (variance * twice).sum(dtype=torch.float64) - variance[0, 0, 0]
+    return float(total / (box.shape[0] * box.shape[1] * box.shape[2])) ** 0.5
+
+
+def _interpolated(weight: Tensor, levels: list[float]) -> Tensor:
+    places = torch.tensor(WEIGHTS).to(weight)
+    values = torch.tensor(levels).to(weight)
+    upper = torch.bucketize(weight.contiguous(), places).clamp(1, len(levels) - 1)
+    share = (weight - places[upper - 1]) / (places[upper] - places[upper - 1])
+    return torch.lerp(values[upper - 1], values[upper], share.clamp(0, 1))
