@@ -44,6 +44,7 @@ coverage: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # constraints.txt pins what was tested; torch above all, whose default build is very large.
 $(INSTALLED): pyproject.toml constraints.txt
