@@ -56,6 +56,9 @@ class PdfParams:
     screening_mm : float
         Of the harmonic start, as in `LbvParams`; 0 for none. Without it the phase of the receive
         coils, which is smooth but not harmonic, is taken for the field of inner sources.
+    block_mm : float
+        Sources are the same in pairs of voxels along each axis, unless such a pair is longer than
+        this. 0 for sources in single voxels, which fields that are steep at the surface need.
     """
 
     margin_mm: float = 12.0
@@ -64,27 +67,30 @@ class PdfParams:
     inner_to_outer: float = 0.015
     harmonic_start: bool = False
     screening_mm: float = 0.0
+    block_mm: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.margin_mm >= 0 or not self.tolerance > 0 or not self.inner_to_outer >= 0:
             raise ValueError(
                 f"Expected margin_mm >= 0, tolerance > 0 and inner_to_outer >= 0, got {self}"
             )
-        if not self.screening_mm >= 0:
-            raise ValueError(f"Expected screening_mm >= 0, got {self}")
+        if not self.screening_mm >= 0 or not self.block_mm >= 0:
+            raise ValueError(f"Expected screening_mm >= 0 and block_mm >= 0, got {self}")
 
 
 @dataclass(frozen=True)
 class LbvPdfParams(PdfParams):
     """Parameters of PDF with inner sources after LBV; see `PdfParams`.
 
-    What LBV leaves is mostly local, so that fewer iterations are enough than for PDF alone.
+    What LBV leaves is mostly local and small at the surface, so that fewer iterations and coarser
+    sources are enough than for PDF alone.
     """
 
     tolerance: float = 1e-2
     max_iterations: int = 50
     inner_to_outer: float = 0.1
     harmonic_start: bool = True
+    block_mm: float = 3.0
 
 
 @dataclass(frozen=True)
