@@ -1,11 +1,13 @@
 """The command builds graphs without what computes; the server of the nodes loads all of it."""
 
 import ast
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import qsm_pipeline
+from qsm_pipeline.engine import local_plugin
 
 PACKAGE = Path(qsm_pipeline.__file__).parent
 
@@ -37,5 +39,10 @@ def test_the_command_builds_graphs_without_what_computes():
 def test_the_server_has_loaded_all_that_nodes_import():
     wanted = _imported_by_nodes()
     assert {"torch", "qsm_pipeline.steps.susceptibility"} <= wanted
-    missing = wanted - _loaded("qsm_pipeline.engine.node_server")
+    missing = wanted - _loaded("qsm_pipeline.workflows.node_server")
     assert not missing
+
+
+def test_the_server_is_preloaded_under_its_name():
+    """A preloaded module that is not there is no error: every node would import all by itself."""
+    assert all(importlib.util.find_spec(name) for name in local_plugin._PRELOADED)
