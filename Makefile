@@ -4,28 +4,47 @@ VENV ?= .venv
 DEMO ?= demo
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
+# One process for each core, each module of tests in one of them.
+PARALLEL := -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo test test-slow test-slurm test-containers lint clean
+.PHONY: demo test test-all test-slow test-browser test-slurm test-slurm-smoke test-containers coverage lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/qsm-pipeline-simulate $(DEMO)/raw
 	$(BIN)/qsm-pipeline $(DEMO)/raw $(DEMO)/derivatives participant --work-dir $(DEMO)/work
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PARALLEL) $(PYTEST_ARGS)
+
+# Before a release, and every night.
+test-all: test test-slow test-browser test-slurm test-containers coverage
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+	$(PYTEST) $(PARALLEL) -m slow $(PYTEST_ARGS)
+
+test-browser: $(INSTALLED)
+	$(PYTEST) -m browser $(PYTEST_ARGS)
 
 test-slurm: $(INSTALLED)
-	$(BIN)/python -m pytest -m slurm $(PYTEST_ARGS)
+	$(PYTEST) -m slurm $(PYTEST_ARGS)
+
+test-slurm-smoke: $(INSTALLED)
+	$(PYTEST) -m 'slurm and smoke' $(PYTEST_ARGS)
 
 test-containers: $(INSTALLED)
-	$(BIN)/python -m pytest -m containers $(PYTEST_ARGS)
+	$(PYTEST) -m containers $(PYTEST_ARGS)
+
+# Of what computes and what reads and writes BIDS, by the tests of `make test` but for whole commands.
+COVERED := numerics cycleqsm steps bids
+coverage: $(INSTALLED)
+	$(PYTEST) $(PARALLEL) -m 'not command and not slow and not browser and not slurm and not containers' \
+	  $(COVERED:%=--cov=qsm_pipeline.%) --cov-report=term:skip-covered --cov-fail-under=95 $(PYTEST_ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # constraints.txt pins what was tested; torch above all, whose default build is very large.
 $(INSTALLED): pyproject.toml constraints.txt

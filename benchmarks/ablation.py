@@ -20,16 +20,16 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from qsm_pipeline.cycleqsm import generator as generators
-from qsm_pipeline.cycleqsm import unet
-from qsm_pipeline.cycleqsm.config import TrainConfig
-from qsm_pipeline.cycleqsm.data_step import DataStep
-from qsm_pipeline.cycleqsm.generator import FieldBatch, Generator, Prepared
-from qsm_pipeline.cycleqsm.noise import field_noise_ppm
-from qsm_pipeline.cycleqsm.physics import BatchDipole
-from qsm_pipeline.cycleqsm.state import TrainState
-from qsm_pipeline.cycleqsm.train_step import train_step
-from qsm_pipeline.numerics.inversion import InversionProblem
+from qsm_pipeline.cycleqsm.model import generator as generators
+from qsm_pipeline.cycleqsm.model import unet
+from qsm_pipeline.cycleqsm.model.data_step import DataStep
+from qsm_pipeline.cycleqsm.model.generator import FieldBatch, Generator, Prepared
+from qsm_pipeline.cycleqsm.model.physics import BatchDipole
+from qsm_pipeline.cycleqsm.training.config import TrainConfig
+from qsm_pipeline.cycleqsm.training.state import TrainState
+from qsm_pipeline.cycleqsm.training.train_step import train_step
+from qsm_pipeline.numerics.field_error import estimate_field_error
+from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.tv import tv
 from qsm_pipeline.training.data import Batches, Sources, open_batches
 from qsm_pipeline.training.pool import VALIDATION, load_brain, make_pool
@@ -170,7 +170,8 @@ def _start(generator: Generator, case: Case) -> Tensor:
 
 
 def _converged(case: Case) -> Tensor:
-    noise_ppm = field_noise_ppm(case.field_ppm, case.mask, case.grid)
+    error = estimate_field_error(case.field_ppm, case.mask, case.grid)
+    noise_ppm = error.n0_ppm if error else None
     return tv(InversionProblem(case.field_ppm, case.mask, case.grid, noise_ppm=noise_ppm))
 
 

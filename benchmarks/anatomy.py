@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn.functional import avg_pool3d, grid_sample
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.operators import DipoleOperator
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.operators import DipoleOperator
+from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
 from qsm_pipeline.numerics.simulate.fields import field_of_dipoles
-from qsm_pipeline.numerics.units import rad_per_s_per_ppm
 
 PHANTOM = Path(__file__).resolve().parents[2] / "shared" / "data" / "head_phantom"
 AIR_PPM = 9.2

@@ -20,9 +20,12 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
-from qsm_pipeline.numerics.background import METHODS, BackgroundProblem
-from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.background.problem import BackgroundProblem
+from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.simulate import simulate_scan
+from qsm_pipeline.steps.methods import methods as methods_of
+
+METHODS = methods_of("background")
 
 SIMULATED = "simulated"
 SHAPE, VOXEL_MM, SEED = (160, 160, 128), (1.0, 1.0, 1.0), 4

@@ -16,8 +16,8 @@ from anatomy import PROTOCOLS, AnatomyScan, Protocol, scan_anatomy
 from qsm_ci.qsm_eval import score_arrays
 from scipy.ndimage import distance_transform_edt
 
-from qsm_pipeline.numerics.units import hz_per_ppm
-from qsm_pipeline.workflows.participant import run_participants
+from qsm_pipeline.app.participant import run_participants
+from qsm_pipeline.numerics.core.units import hz_per_ppm
 
 
 def write_bids(scan: AnatomyScan, protocol: Protocol, root: Path) -> None:

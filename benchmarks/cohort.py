@@ -23,7 +23,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from qsm_pipeline.bids.simulated_dataset import write_simulated_dataset
-from qsm_pipeline.numerics.simulate import ScanParams
+from qsm_pipeline.numerics.simulate.signal import ScanParams
 
 QUICK = (
     "--skip-bids-validation", "--mask-method", "robust", "--mask-refinement", "none",
@@ -128,9 +128,10 @@ def measure_trivial(participants: int, nodes: int = 11) -> dict[str, float]:
     from nipype.pipeline.engine import Node, Workflow
     from nipype.pipeline.plugins.multiproc import run_node
 
-    from qsm_pipeline.resources import Resources
-    from qsm_pipeline.workflows import engine, plugin
-    from qsm_pipeline.workflows.progress import Progress
+    from qsm_pipeline.app.progress import Progress
+    from qsm_pipeline.engine import local_plugin as plugin
+    from qsm_pipeline.engine import runner as engine
+    from qsm_pipeline.engine.resources import Resources
 
     class InThisProcess(plugin.ProcessPerNodePlugin):
         def _submit_job(self, node: Node, updatehash: bool = False) -> int:

@@ -19,10 +19,10 @@ from typing import Any
 from bids_trees import add_megre, make_dataset
 from nipype.pipeline.engine.utils import generate_expanded_graph
 
+from qsm_pipeline.app.execution import init_participants_wf
 from qsm_pipeline.bids.collect import collect_runs
 from qsm_pipeline.bids.layout import index
-from qsm_pipeline.resources import Resources
-from qsm_pipeline.workflows.participant import init_participants_wf
+from qsm_pipeline.engine.resources import Resources
 
 
 def make_cohort(raw: Path, participants: int) -> None:

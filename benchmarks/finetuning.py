@@ -20,13 +20,13 @@ import numpy as np
 import torch
 
 from qsm_pipeline.bids.naming import output_path
-from qsm_pipeline.cycleqsm.config import TrainConfig
-from qsm_pipeline.cycleqsm.generator import Generator
+from qsm_pipeline.cycleqsm.checkpoint import load_generator
+from qsm_pipeline.cycleqsm.data.textures import smooth_noise
 from qsm_pipeline.cycleqsm.infer import reconstruct
-from qsm_pipeline.cycleqsm.physics import BatchDipole
-from qsm_pipeline.cycleqsm.textures import smooth_noise
-from qsm_pipeline.cycleqsm.weights import load_generator
-from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.cycleqsm.model.generator import Generator
+from qsm_pipeline.cycleqsm.model.physics import BatchDipole
+from qsm_pipeline.cycleqsm.training.config import TrainConfig
+from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.training.data import Sources
 from qsm_pipeline.training.finetune import finetune
 from qsm_pipeline.training.loop import RunOptions

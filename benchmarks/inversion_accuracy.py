@@ -17,16 +17,19 @@ from qsm_ci.qsm_eval import score_arrays
 from textured_phantom import VEINS, Phantom, measured, textured_phantom
 from torch import Tensor
 
-from qsm_pipeline.cycleqsm.method import CycleQsmParams, cycleqsm
-from qsm_pipeline.interfaces.inversions import INVERSIONS
-from qsm_pipeline.numerics.inversion import InversionProblem, Reconstruction
-from qsm_pipeline.numerics.inversion.tv import TvParams, tv
+from qsm_pipeline.cycleqsm.method import cycleqsm
+from qsm_pipeline.cycleqsm.params import CycleQsmParams
+from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
+from qsm_pipeline.numerics.inversion.tv import tv
+from qsm_pipeline.numerics.params.inversion import TvParams
+from qsm_pipeline.steps.methods import methods as methods_of
 
 VARIANTS = {
     "cycleqsm-once": CycleQsmParams(uncertainty=False),
     "cycleqsm-field": CycleQsmParams(magnitude=False),
 }
-METHODS = (*INVERSIONS, "tv-tuned", *VARIANTS)
+METHODS = (*methods_of("inversion"), "tv-tuned", *VARIANTS)
 TV_WEIGHTS = (2.5e-5, 5e-5, 1e-4, 2e-4)
 ROW = "| {:14} | {:7} | {:9g} | {:7.1f} | {:5.3f} | {:5.2f} | {:5.2f} | {:6.1f} | {:6.1f} |"
 
@@ -72,7 +75,7 @@ def run(
     elif method in VARIANTS:
         maps = [cycleqsm(problem, VARIANTS[method]).chi_ppm]
     else:
-        found = INVERSIONS[method].function(problem)
+        found = methods_of("inversion")[method].function(problem)
         maps = [found.chi_ppm if isinstance(found, Reconstruction) else found]
     cpu_s, wall_s = ((b - a) / len(maps) for a, b in zip(start, _clocks(), strict=True))
     return min(evaluate(chi, phantom) for chi in maps), (cpu_s, wall_s)

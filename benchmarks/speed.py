@@ -6,7 +6,6 @@ Whole stages on 160x160x128 with 5 echoes: what a user waits for, without readin
 from __future__ import annotations
 
 import argparse
-import inspect
 import platform
 import resource
 import time
@@ -16,43 +15,40 @@ from pathlib import Path
 import torch
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
-from qsm_pipeline.interfaces.inversions import INVERSIONS
-from qsm_pipeline.numerics import background, inversion, unwrap
-from qsm_pipeline.numerics.field_fit import nonlinear_field_fit, weighted_field_fit
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.masking.refine import measured_region
-from qsm_pipeline.numerics.method import Method
-from qsm_pipeline.numerics.phase_offset import remove_phase_offset
-from qsm_pipeline.numerics.phase_quality import phase_quality
-from qsm_pipeline.numerics.relaxation import fit_relaxation
-from qsm_pipeline.numerics.simulate import Scan, ScanParams, simulate_scan
-from qsm_pipeline.numerics.trust import trusted_mask
-from qsm_pipeline.numerics.units import rad_per_s_per_ppm
-from qsm_pipeline.numerics.weights import reliability
-from qsm_pipeline.workflows.run import init_run_wf
+from qsm_pipeline.numerics.field.relaxation import fit_relaxation
+from qsm_pipeline.numerics.simulate import simulate_scan
+from qsm_pipeline.numerics.simulate.signal import ScanParams
+from qsm_pipeline.steps.chain import Methods, map_scan
+from qsm_pipeline.steps.local_field import remove_background
+from qsm_pipeline.steps.masking import find_mask
+from qsm_pipeline.steps.methods import default, methods
+from qsm_pipeline.steps.phase import correct_phase
+from qsm_pipeline.steps.scan import Scan
+from qsm_pipeline.steps.susceptibility import invert_dipole
+from qsm_pipeline.steps.total_field import fit_total_field
+from qsm_pipeline.steps.unwrapping import unwrap_phase
 
 SHAPE, VOXEL_MM, TILT_DEG = (160, 160, 128), (1.25, 1.45, 1.35), 10.0
 SMALL_SHAPE, SMALL_VOXEL_MM = (40, 40, 32), (5.0, 5.8, 5.4)
 
 PEER_CPU_S = {
-    ("unwrap", "romeo"): 2.4,
-    ("background", "vsharp"): 4.7,
-    ("background", "resharp"): 10.0,
-    ("background", "pdf"): 9.4,
-    ("background", "lbv"): 0.6,
-    ("inversion", "tkd"): 0.5,
-    ("inversion", "tv"): 8.0,
-    ("inversion", "nltv"): 70.0,
-    ("chain", "default"): 11.0,
-    ("chain", "tv"): 11.0,
+    ("offset", "mcpc-3d-s"): 1.66,
+    ("unwrap", "romeo"): 2.72,
+    ("background", "vsharp"): 7.88,
+    ("background", "lbv"): 0.69,
+    ("background", "resharp"): 17.0,
+    ("inversion", "tkd"): 0.37,
+    ("inversion", "rts"): 8.5,
+    ("inversion", "tv"): 20.7,
+    ("inversion", "medi"): 16.6,
+    ("inversion", "ilsqr"): 60.0,
+    ("chain", "cycleqsm"): 19.2,
+    ("chain", "tv"): 19.2,
 }
-"""CPU-seconds of QSM.rs on the same number of voxels, by stage and method."""
+"""CPU-seconds of QSM.rs v0.20 on as many voxels and echoes, by stage and method."""
 
 AS_THE_PEER = {("background", "lbv"): {"tolerance": 1e-4}}
 """Parameters that make the work equal to that of the peer's figure."""
-
-DEFAULTS = {name: p.default for name, p in inspect.signature(init_run_wf).parameters.items()}
-"""Methods of the whole command, by stage."""
 
 
 class Chain:
@@ -60,79 +56,39 @@ class Chain:
 
     def __init__(self, shape: tuple[int, int, int], voxel_mm: tuple[float, float, float]) -> None:
         affine = tilted_affine(shape, voxel_mm, TILT_DEG)
-        self.params = ScanParams()
-        self.scan: Scan = simulate_scan(shape, affine, self.params, seed=1)
-        self.grid = Grid.from_affine(shape, affine)
-        self.mask = self.scan.brain
-        self.region()
+        params = ScanParams()
+        made = simulate_scan(shape, affine, params, seed=1)
+        self.brain = made.brain
+        self.scan = Scan(
+            made.phase_rad, made.magnitude, params.echo_times_s, params.b0_tesla, affine
+        )
+        self.mask()
 
-    def region(self) -> None:
-        quality = phase_quality(
-            self.scan.phase_rad, self.scan.magnitude, torch.ones_like(self.mask),
-            self.params.echo_times_s,
-        )  # fmt: skip
-        known = measured_region(self.mask.numpy(), quality.numpy(), self.grid)
-        self.known = torch.from_numpy(known)
+    def mask(self) -> None:
+        self.found = find_mask(self.scan, own=self.brain)
 
     def offset(self) -> None:
-        times = self.params.echo_times_s
-        self.phase, _ = remove_phase_offset(
-            self.scan.phase_rad, self.scan.magnitude, self.known, times, self.grid
-        )
+        phase = correct_phase(self.scan, self.found.measured).phase_rad
+        self.corrected = self.scan.with_phase(phase)
 
-    def unwrap(self, method: Method, **params: object) -> None:
-        problem = unwrap.UnwrapProblem(
-            self.phase, self.known, self.params.echo_times_s, self.grid, self.scan.magnitude
-        )
-        self.unwrapped = method.function(problem, method.params(**params))
+    def unwrap(self, method: str = default("unwrap")) -> None:
+        phase = unwrap_phase(self.corrected, self.found.measured, method=method).phase_rad
+        self.unwrapped = self.scan.with_phase(phase)
 
-    def fit(self) -> None:
-        times, tesla = self.params.echo_times_s, self.params.b0_tesla
-        fit = weighted_field_fit(self.unwrapped, self.scan.magnitude, self.known, times, tesla)
-        self.field = fit.total_field_ppm
-        self.weights, self.noise = reliability(
-            fit.field_noise_ppm, fit.relative_residual, self.known
-        )
-        self.trusted = trusted_mask(self.field, self.known, times[0], tesla)
-
-    def nonlinear_fit(self) -> None:
-        times, tesla = self.params.echo_times_s, self.params.b0_tesla
-        start = self.field * rad_per_s_per_ppm(tesla)
-        nonlinear_field_fit(self.unwrapped, self.scan.magnitude, self.known, times, tesla, start)
+    def fit(self, method: str = default("field_fit")) -> None:
+        self.total = fit_total_field(self.unwrapped, self.found.measured, method=method)
 
     def relaxation(self) -> None:
-        fit_relaxation(self.scan.magnitude, self.mask, self.params.echo_times_s)
+        fit_relaxation(self.scan.magnitude, self.found.brain, self.scan.echo_times_s)
 
-    def background(self, method: Method, **params: object) -> None:
-        problem = background.BackgroundProblem(self.field, self.trusted, self.grid, self.weights)
-        found = method.function(problem, method.params(**params))
-        valid = found.mask & self.mask
-        self.local = background.LocalField(found.local_field_ppm * valid, valid)
+    def background(self, method: str = default("background"), **params: object) -> None:
+        self.local = remove_background(self.total, self.found.brain, method=method, params=params)
 
-    def inversion(self, method: Method, **params: object) -> None:
-        times = self.params.echo_times_s
-        problem = inversion.InversionProblem(
-            local_field_ppm=self.local.local_field_ppm,
-            mask=self.mask if method.fills_gaps else self.local.mask,
-            grid=self.grid,
-            weights=self.weights * self.local.mask,
-            magnitude=self.scan.magnitude[0],
-            noise_ppm=self.noise,
-            rad_per_ppm=rad_per_s_per_ppm(self.params.b0_tesla) * sum(times) / len(times),
-        )
-        method.function(problem, method.params(**params))
+    def inversion(self, method: str = default("inversion"), **params: object) -> None:
+        invert_dipole(self.local, self.scan.magnitude[0], method=method, params=params)
 
-    def default(self, inversion: str = DEFAULTS["inversion"]) -> None:
-        self.region()
-        self.offset()
-        self.unwrap(unwrap.METHODS[DEFAULTS["unwrap"]])
-        self.fit()
-        self.relaxation()
-        self.default_background()
-        self.inversion(INVERSIONS[inversion])
-
-    def default_background(self) -> None:
-        self.background(background.METHODS[DEFAULTS["background"]])
+    def whole(self, inversion: str = default("inversion")) -> None:
+        map_scan(self.scan, Methods(inversion=inversion), mask=self.found)
 
 
 def stages(chain: Chain, only: list[str]) -> Iterator[tuple[str, str, str, Callable[[], None]]]:
@@ -141,35 +97,34 @@ def stages(chain: Chain, only: list[str]) -> Iterator[tuple[str, str, str, Calla
     def wanted(stage: str, method: str) -> bool:
         return not only or stage in only or method in only
 
-    if wanted("chain", "default"):
-        yield "chain", "default", "", chain.default
-        yield "chain", "tv", "", lambda: chain.default("tv")
-    else:
-        chain.default("tv")
+    for method in (default("inversion"), "tv"):
+        if wanted("chain", method):
+            yield "chain", method, "", lambda method=method: chain.whole(method)
+    for call in (chain.offset, chain.unwrap, chain.fit, chain.background):
+        call()
     for stage, method, call in (
-        ("mask", "measured region", chain.region),
+        ("mask", "measured region", chain.mask),
         ("offset", "mcpc-3d-s", chain.offset),
-        ("fit", "weighted", chain.fit),
-        ("fit", "nonlinear", chain.nonlinear_fit),
         ("relaxation", "gauss-newton", chain.relaxation),
     ):
         if wanted(stage, method):
             yield stage, method, "", call
-    for stage, registry, run in (
-        ("unwrap", unwrap.METHODS, chain.unwrap),
-        ("background", background.METHODS, chain.background),
-        ("inversion", INVERSIONS, chain.inversion),
+    for stage, name, run in (
+        ("fit", "field_fit", chain.fit),
+        ("unwrap", "unwrap", chain.unwrap),
+        ("background", "background", chain.background),
+        ("inversion", "inversion", chain.inversion),
     ):
-        for name, method in registry.items():
-            if not wanted(stage, name):
+        for method in methods(name):
+            if not wanted(stage, method):
                 continue
             if stage == "inversion":  # all methods invert the same local field
-                chain.default_background()
-            yield stage, name, "", lambda run=run, method=method: run(method)
-            params = AS_THE_PEER.get((stage, name))
+                chain.background()
+            yield stage, method, "", lambda run=run, method=method: run(method)
+            params = AS_THE_PEER.get((stage, method))
             if params:
                 words = ", ".join(f"{key} {value:g}" for key, value in params.items())
-                yield stage, name, words, lambda r=run, m=method, p=params: r(m, **p)
+                yield stage, method, words, lambda r=run, m=method, p=params: r(m, **p)
 
 
 def timed(call: Callable[[], None]) -> tuple[float, float]:

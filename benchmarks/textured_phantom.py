@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.inversion import InversionProblem
-from qsm_pipeline.numerics.operators import DipoleOperator
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.operators import DipoleOperator
+from qsm_pipeline.numerics.core.smoothing import GaussianBlur
+from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.simulate import simulate_head
-from qsm_pipeline.numerics.smoothing import GaussianBlur
-from qsm_pipeline.numerics.units import rad_per_s_per_ppm
 
 SHARED_HEAD = Path(__file__).resolve().parents[2] / "shared" / "data" / "head_phantom"
 ECHO_TIME_S = 0.015

@@ -1,5 +1,21 @@
 """Errors that end in one clear sentence for the user."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a question with the known word that is nearest to one, empty if none is near.
+
+    Examples
+    --------
+    >>> did_you_mean("inverson", ["inversion", "unwrap"])
+    "; did you mean 'inversion'?"
+    """
+    by_lower = {name.lower(): name for name in known}
+    near = get_close_matches(word.lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[near[0]]!r}?" if near else ""
+
 
 def printable(text: str) -> str:
     """Return a text in one line that a terminal and a page can show, whatever names hold.

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.core.grid import Grid
 
 _OBLIQUE = tuple(np.array([0.3, -0.2, 0.93]))
 

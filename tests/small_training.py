@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import torch
 
-from qsm_pipeline.cycleqsm.anatomy import RandomBrain
-from qsm_pipeline.cycleqsm.config import TrainConfig
-from qsm_pipeline.cycleqsm.textures import smooth_noise
+from qsm_pipeline.cycleqsm.data.random_brain import RandomBrain
+from qsm_pipeline.cycleqsm.data.textures import smooth_noise
+from qsm_pipeline.cycleqsm.training.config import TrainConfig
 from qsm_pipeline.training.pool import VALIDATION, save_brain
 
 SETTINGS = {

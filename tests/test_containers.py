@@ -11,14 +11,15 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import commands
 import faults
 import pytest
 import slurm_node
 
 pytestmark = pytest.mark.containers
 
-FOLDER = Path(os.environ.get("QSM_CONTAINERS", faults.ROOT / "build" / "containers")).resolve()
-HOST = str(faults.ROOT / "tests" / "container_host.sh")
+FOLDER = Path(os.environ.get("QSM_CONTAINERS", commands.ROOT / "build" / "containers")).resolve()
+HOST = str(commands.ROOT / "tests" / "container_host.sh")
 WHEELS = os.environ.get("PIP_FIND_LINKS", "")
 """Where pip finds torch for the CPU on this machine."""
 BUDGET_GB = 2.5
@@ -28,7 +29,7 @@ SMALL = "--shape 72 88 64 --voxel-size 2.6 2.6 2.6"
 
 def _run(*command, **environment):
     done = subprocess.run(
-        [str(word) for word in command], cwd=faults.ROOT, text=True, check=False,
+        [str(word) for word in command], cwd=commands.ROOT, text=True, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-5000:]
@@ -81,7 +82,7 @@ def apptainer(base):
     for name in filter(None, listed):
         target = inside / "source" / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(faults.ROOT / name, target)
+        shutil.copy(commands.ROOT / name, target)
     shutil.copy(FOLDER / "debian.tar", inside / "debian.tar")
     wheels = WHEELS
     if WHEELS and Path(WHEELS).is_dir():
@@ -116,7 +117,7 @@ def test_job_array_in_the_image(apptainer, tmp_path):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     raw, out, image = (
-        faults.make_dataset(folder, ("bad", "good")),
+        commands.make_dataset(folder, ("bad", "good")),
         folder / "out",
         folder / "q.sif",
     )
@@ -124,7 +125,7 @@ def test_job_array_in_the_image(apptainer, tmp_path):
     faults.PARTICIPANTS["truncated"].provoke(raw / "sub-bad" / "anat")
     script = folder / "slurm.sh"
     options = ("--nprocs", "1", "--slurm-array", script, "--slurm-container", image)
-    made = faults.execute(faults.command(raw, out, *options))
+    made = commands.execute(commands.command(raw, out, *options))
     assert made.exit_code == 0, made.output
     subprocess.run(["chown", "-R", "1000:1000", str(out)], check=True)
     command = tmp_path / "apptainer"  # it lies in a root of its own

@@ -1,5 +1,6 @@
-"""The whole command on simulated participants, good and bad."""
+"""The whole command with its defaults, on a sound participant and a broken one, and the group."""
 
+import csv
 import json
 import os
 import shutil
@@ -7,102 +8,154 @@ import subprocess
 import sys
 from pathlib import Path
 
+import commands
 import nibabel as nib
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
+from qsm_pipeline.bids.derivatives import write_json
 from qsm_pipeline.bids.simulated_dataset import write_simulated_dataset
-from qsm_pipeline.cli import options
-from qsm_pipeline.cli.main import main
-from qsm_pipeline.interfaces.inversions import INVERSIONS
-from qsm_pipeline.interfaces.mask import MASK_METHODS, MASK_REFINEMENTS
-from qsm_pipeline.numerics.background import METHODS as BACKGROUND
-from qsm_pipeline.numerics.unwrap import METHODS as UNWRAP
+from qsm_pipeline.numerics.simulate.tissues import LABELS
 
-SHAPE, VOXEL = (76, 92, 68), (2.4, 2.4, 2.4)
-FAST = ["--skip-bids-validation", "--mask-method", "robust"]
-FAST += ["--nprocs", "2", "--omp-nthreads", "1"]
+pytestmark = pytest.mark.command
+
+NUCLEI = {name: LABELS[name] for name in ("caudate", "putamen", "pallidum", "thalamus")}
+NAME = "sub-01/ses-a/anat/sub-01_ses-a"
+VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
 
 
-@pytest.fixture(scope="session")
-def simulated(tmp_path_factory):
-    root = tmp_path_factory.mktemp("simulated")
-    scans = write_simulated_dataset(
-        root / "raw", subjects=2, shape=SHAPE, voxel_size_mm=VOXEL, tilt_deg=15, session="a"
-    )
-    masks = root / "masks"
-    masks.mkdir()
-    for number, scan in enumerate(scans, 1):
-        reference = nib.load(next((root / "raw" / f"sub-{number:02d}").rglob("*phase*.nii.gz")))
-        mask = nib.Nifti1Image(scan.brain.numpy().astype(np.uint8), reference.affine)
-        nib.save(mask, masks / f"sub-{number:02d}_ses-a_mask.nii.gz")
-    return root, scans
+def _write_segmentation(folder, scan, affine):
+    """Write a segmentation in the space of the run, with a left and a right side."""
+    labels = np.where(np.isin(scan.labels, list(NUCLEI.values())), scan.labels, 0).astype(np.uint8)
+    voxels = np.moveaxis(np.indices(labels.shape), 0, -1)
+    x = nib.affines.apply_affine(affine, voxels)[..., 0]
+    labels[(labels > 0) & (x > 0)] += 100
+    image = folder / f"{NAME}_seg-nuclei_dseg.nii.gz"
+    image.parent.mkdir(parents=True)
+    nib.save(nib.Nifti1Image(labels, affine), image)
+    names = [f"{n + side}\t{name}-{'right' if side else 'left'}"
+             for name, n in NUCLEI.items() for side in (0, 100)]  # fmt: skip
+    (folder / f"{NAME}_seg-nuclei_dseg.tsv").write_text("\n".join(["index\tname", *names]))
+    write_json(folder / "dataset_description.json", {"Name": "x", "BIDSVersion": "1.10.0"})
+    return labels
 
 
-def _run(*arguments):
-    return CliRunner().invoke(main, [str(a) for a in arguments])
-
-
-def test_names_in_help_are_those_of_the_registries():
-    assert set(options.UNWRAP) == set(UNWRAP)
-    assert options.MASK == MASK_METHODS
-    assert options.REFINEMENT == MASK_REFINEMENTS
-    assert set(options.BACKGROUND) == set(BACKGROUND)
-    assert set(options.INVERSION) == set(INVERSIONS)
-
-
-@pytest.mark.slow
-def test_two_participants_of_whom_one_is_broken(simulated, tmp_path):
-    root, scans = simulated
-    raw = tmp_path / "raw"
-    shutil.copytree(root / "raw", raw)
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory):
+    """Return truth, labels, output and what the levels participant and group said."""
+    root = tmp_path_factory.mktemp("mapped")
+    raw, out = root / "raw", root / "out"
+    scan, _ = write_simulated_dataset(
+        raw, subjects=2, shape=(76, 92, 56), voxel_size_mm=(2.4, 2.4, 2.8), tilt_deg=15,
+        session="a",
+    )  # fmt: skip
     broken = next((raw / "sub-02").rglob("*echo-3_part-phase*.nii.gz"))
     broken.write_bytes(broken.read_bytes()[:2000])
-    out = tmp_path / "out"
-    pattern = f"{root}/masks/{{prefix}}_mask.nii.gz"
-    options = (*FAST, "--mask-pattern", pattern, "-w", tmp_path / "w", "--keep-work")
-    result = _run(raw, out, "participant", *options)
+    affine = nib.load(next((raw / "sub-01").rglob("*phase*.nii.gz"))).affine
+    labels = _write_segmentation(root / "seg", scan, affine)
+    config = root / "config.toml"
+    config.write_text("derive = true\n[quality_limits]\nmax_rim_ratio = 0.01\n")
+    options = ("--skip-bids-validation", "--nprocs", "2", "--omp-nthreads", "1")
+    options += ("--config-file", config, "-d", root / "seg")
+    participants = commands.call(raw, out, "participant", *options)
+    return scan, labels, out, participants, commands.call(raw, out, "group")
+
+
+def test_the_sound_participant_is_mapped_and_the_broken_one_named(mapped):
+    scan, _, out, result, _ = mapped
     assert result.exit_code == 1, result.output
-    assert "done sub-01_ses-a" in result.output
-    failed = [line for line in result.output.splitlines() if line.startswith("FAILED")]
-    assert len(failed) == 1
-    assert "echo-3_part-phase" in failed[0]
-    chi = nib.load(out / "sub-01/ses-a/anat/sub-01_ses-a_Chimap.nii.gz")
-    truth, brain = scans[0].chi_ppm.numpy(), scans[0].brain.numpy()
-    values = chi.get_fdata()
-    assert np.corrcoef(values[brain], truth[brain])[0, 1] > 0.75
-    assert (values[brain] != 0).mean() > 0.95
-    sidecar = json.loads((out / "sub-01/ses-a/anat/sub-01_ses-a_Chimap.json").read_text())
+    assert "done sub-01_ses-a" in result.lines
+    (failed,) = (line for line in result.lines if line.startswith("FAILED"))
+    assert "echo-3_part-phase" in failed
+    chi = nib.load(out / f"{NAME}_Chimap.nii.gz").get_fdata()
+    brain = scan.brain.numpy()
+    inside = brain & (chi != 0)
+    assert inside.sum() > 0.9 * brain.sum()
+    assert inside.sum() > 0.9 * (chi != 0).sum()
+    assert np.corrcoef(chi[inside], scan.chi_ppm.numpy()[inside])[0, 1] > 0.7
+    sidecar = json.loads((out / f"{NAME}_Chimap.json").read_text())
     assert sidecar["Units"] == "ppm"
     assert sidecar["SusceptibilityReference"] == "brain"
     assert sidecar["Parameters"]["Inversion"] == "cycleqsm"
     assert "echo-3_part-phase" in (out / "sub-02.html").read_text()
     assert "data:image/webp" in (out / "sub-01.html").read_text()
     assert not list(out.glob("sub-02/**/*_Chimap*"))
-    validator = shutil.which("bids-validator-deno") or Path(sys.executable).with_name(
-        "bids-validator-deno"
-    )
-    if Path(validator).exists():
-        check = subprocess.run(
-            [str(validator), str(out), "--format", "json"],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        issues = json.loads(check.stdout)["issues"]["issues"]
-        assert check.returncode == 0
-        assert [i for i in issues if i["severity"] in ("error", "warning")] == []
-    # the finished participant is resumed, not computed again
-    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "w").rglob("sub_01*/invert/chi.nii")}
-    assert before
-    _run(raw, out, "participant", *options)
-    assert before == {p: p.stat().st_mtime_ns for p in before}
 
 
-def test_dry_run_lists_and_writes_nothing(simulated, tmp_path):
-    root, _ = simulated
-    result = _run(root / "raw", tmp_path / "out", "participant", "--dry-run")
+def test_the_validator_finds_neither_error_nor_warning(mapped):
+    if not VALIDATOR.exists():
+        pytest.skip("bids-validator-deno is not installed beside this Python")
+    check = subprocess.run(
+        [str(VALIDATOR), str(mapped[2]), "--format", "json"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    issues = json.loads(check.stdout)["issues"]["issues"]
+    assert check.returncode == 0
+    assert [i for i in issues if i["severity"] in ("error", "warning")] == []
+
+
+def test_every_metric_is_there_and_a_limit_of_the_user_warns(mapped):
+    _, _, out, *_ = mapped
+    metrics = json.loads((out / f"{NAME}_desc-qc_Chimap.json").read_text())["Metrics"]
+    assert all(metric["Value"] is not None for metric in metrics.values())
+    assert metrics["rim_ratio"]["Maximum"] == 0.01
+    assert "expected at most 0.01" in metrics["rim_ratio"]["Warning"]
+    assert metrics["snr_echo_1"]["Value"] > metrics["snr_echo_5"]["Value"] > 10
+    assert metrics["unwrapping_incongruence_rad"]["Value"] < 1e-4  # ROMEO is exact
+    assert 0 < metrics["inversion_residual_percent"]["Value"] < 100
+
+
+def test_weighted_images_darken_veins_and_say_how_they_were_made(mapped):
+    scan, _, out, *_ = mapped
+    images = {
+        name: nib.load(out / f"{NAME}_desc-{name}_T2starw.nii.gz").get_fdata()
+        for name in ("swi", "tswi", "minip")
+    }
+    chi = nib.load(out / f"{NAME}_Chimap.nii.gz").get_fdata()
+    vein = (scan.labels.numpy() == LABELS["vein"]) & (chi > 0.1)
+    white = (scan.labels.numpy() == LABELS["white matter"]) & (chi < 0) & (chi != 0)
+    echo = scan.magnitude[3].numpy()  # 20 ms is nearest to the fourth echo
+    meta = json.loads((out / f"{NAME}_desc-tswi_T2starw.json").read_text())
+    assert meta["WeightingEchoTime"] == meta["EchoTimes"][3]
+    scale = np.median(images["tswi"][white] / echo[white])
+    assert np.median(images["tswi"][vein] / echo[vein]) < 0.7 * scale
+    expected = echo[white] * scale  # stored as whole numbers
+    assert images["tswi"][white] == pytest.approx(expected, rel=0.02, abs=1)
+    assert (images["minip"] <= images["swi"] + 1e-6).all()
+    assert images["minip"].sum() < 0.9 * images["swi"].sum()
+
+
+def test_regional_values_agree_with_the_truth_and_tell_the_sides_apart(mapped):
+    scan, labels, out, *_ = mapped
+    chi = nib.load(out / f"{NAME}_Chimap.nii.gz").get_fdata()
+    brain = scan.brain.numpy() & (chi != 0)
+    truth = scan.chi_ppm.numpy() - scan.chi_ppm.numpy()[brain].mean()
+    with open(out / f"{NAME}_seg-nuclei_desc-chi_dseg.tsv") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file, delimiter="\t")}
+    assert set(rows) == {f"{name}-{side}" for name in NUCLEI for side in ("left", "right")}
+    error_ppm = float((chi - truth)[brain].std())
+    for row in rows.values():
+        inside = (labels == int(row["index"])) & (chi != 0)
+        assert int(row["n_voxels"]) == inside.sum() > 20
+        assert float(row["mean_ppm"]) == pytest.approx(chi[inside].mean(), abs=1e-5)
+        assert abs(float(row["mean_ppm"]) - truth[inside].mean()) < error_ppm
+        assert row["hemisphere"] in row["name"]
+
+
+def test_the_group_has_the_same_numbers(mapped):
+    _, _, out, _, result = mapped
+    assert "1 row(s) in" in result.output
+    with open(out / "group_regions.tsv") as file:
+        group = {row["name"]: row["mean_ppm"] for row in csv.DictReader(file, delimiter="\t")}
+    with open(out / f"{NAME}_seg-nuclei_desc-chi_dseg.tsv") as file:
+        one = {row["name"]: row["mean_ppm"] for row in csv.DictReader(file, delimiter="\t")}
+    assert group == one
+
+
+def test_dry_run_of_a_valid_data_set_lists_and_writes_nothing(finished, tmp_path):
+    result = commands.call(finished[0], tmp_path / "out", "participant", "--dry-run")
     assert result.exit_code == 0
-    assert "would run sub-01_ses-a: 5 echo(es), 3 T" in result.output
+    assert "would run sub-01: 3 echo(es), 3 T" in result.output
     assert not (tmp_path / "out").exists()
 
 
@@ -117,27 +170,26 @@ def test_dry_run_lists_and_writes_nothing(simulated, tmp_path):
         (["{raw}", "{tmp}/out", "participant", "--config-file", "{tmp}/p.toml"], "threshold"),
     ],
 )
-def test_wrong_calls_end_in_one_sentence(simulated, tmp_path, arguments, words):
-    root, _ = simulated
+def test_wrong_calls_end_in_one_sentence(finished, tmp_path, arguments, words):
     (tmp_path / "bad.toml").write_text('inverson = "tkd"\n')
     (tmp_path / "p.toml").write_text('inversion = "tkd"\n[inversion_params]\nthreshold = 7.0\n')
-    filled = [a.format(raw=root / "raw", tmp=tmp_path) for a in arguments]
-    result = _run(*filled, "--skip-bids-validation")
+    filled = [a.format(raw=finished[0], tmp=tmp_path) for a in arguments]
+    result = commands.call(*filled, "--skip-bids-validation")
     assert result.exit_code != 0
     assert words in result.output
     assert "Traceback" not in result.output
 
 
 def test_invalid_bids_is_refused_without_the_environment_on_the_path(
-    simulated, tmp_path, monkeypatch
+    finished, tmp_path, monkeypatch
 ):
-    if not Path(sys.executable).with_name("bids-validator-deno").exists():
+    if not VALIDATOR.exists():
         pytest.skip("bids-validator-deno is not installed beside this Python")
     raw = tmp_path / "raw"
-    shutil.copytree(simulated[0] / "raw", raw)
+    shutil.copytree(finished[0], raw)
     (raw / "sub-01" / "nonsense.txt").write_text("not BIDS")
     monkeypatch.setenv("PATH", os.defpath)
-    result = _run(raw, tmp_path / "out", "participant")
+    result = commands.call(raw, tmp_path / "out", "participant")
     assert result.exit_code == 2
     assert "is not valid BIDS" in result.output
     assert not (tmp_path / "out").exists()

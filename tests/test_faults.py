@@ -6,11 +6,15 @@ import signal
 import tempfile
 from pathlib import Path
 
+import commands
 import faults
 import nibabel as nib
 import pytest
+from commands import SOUND
 
-SOUND_MAP = f"sub-{faults.SOUND}/anat/sub-{faults.SOUND}_Chimap.nii.gz"
+pytestmark = pytest.mark.command
+
+SOUND_MAP = f"sub-{SOUND}/anat/sub-{SOUND}_Chimap.nii.gz"
 
 
 def _files(folder):
@@ -37,7 +41,7 @@ def broken():
         folder = Path(name)
         raw = faults.break_participants(folder)
         before = _files(raw)
-        result = faults.execute(faults.command(raw, folder / "out"))
+        result = commands.run(raw, folder / "out")
         assert _files(raw) == before  # the raw data set is never written to
         yield folder / "out", result
 
@@ -60,24 +64,24 @@ def test_a_broken_participant_gets_one_line_and_no_output(broken, label):
 def test_the_sound_participants_are_mapped(broken):
     out, result = broken
     _check_last_line(result, "1 of 3 run(s) failed, 9 left out")
-    for label in (faults.SOUND, faults.GAP):
+    for label in (SOUND, faults.GAP):
         assert f"done sub-{label}" in result.lines
         assert (out / f"sub-{label}/anat/sub-{label}_Chimap.nii.gz").is_file()
-    assert f"note on sub-{faults.GAP}: Echo 2 is not there in any part" in result.lines
+    assert f"warning on sub-{faults.GAP}: Echo 2 is not there in any part" in result.lines
     assert "Echo 2 is not there" in (out / f"sub-{faults.GAP}.html").read_text()
     _check_everything_is_whole(out)
 
 
 def test_what_does_not_fit_is_listed_before_anything_runs(tmp_path):
-    raw = faults.make_dataset(tmp_path, ("huge", faults.SOUND))
+    raw = commands.make_dataset(tmp_path, ("huge", SOUND))
     fault = faults.PARTICIPANTS["huge"]
     fault.provoke(raw / "sub-huge" / "anat")
-    result = faults.execute(faults.command(raw, tmp_path / "out", "--dry-run"))
+    result = commands.run(raw, tmp_path / "out", "--dry-run")
     assert result.exit_code == 0, result.output
     skipped, would_run = result.lines
     assert skipped.startswith("skipped sub-huge_MEGRE: ")
     assert fault.words in skipped
-    assert would_run == f"would run sub-{faults.SOUND}: 3 echo(es), 3 T"
+    assert would_run == f"would run sub-{SOUND}: 3 echo(es), 3 T"
 
 
 def test_crash_files_are_text(broken):
@@ -106,14 +110,16 @@ def test_full_disk(tmp_path):
         pytest.skip(str(error))
     _check_last_line(result, "1 of 1 run(s) failed")
     (line,) = (line for line in result.lines if line.startswith("FAILED sub-"))
-    assert f"{tmp_path}/out/sub-{faults.SOUND}/" in line
+    assert f"{tmp_path}/out/sub-{SOUND}/" in line
     assert "cannot be written: No space left on device" in line
     _check_everything_is_whole(tmp_path / "left")
     # with room again the run goes on where it was
-    raw = tmp_path / "raw"
-    again = faults.execute(faults.command(raw, tmp_path / "out", "-w", tmp_path / "work", "-v"))
+    (read,) = (tmp_path / "work").glob("*/*/read/result_read.pklz")
+    before = read.stat().st_mtime_ns
+    options = ("-w", tmp_path / "work", "--keep-work")
+    again = commands.run(tmp_path / "raw", tmp_path / "out", *options)
     assert again.exit_code == 0, again.output
-    assert "Cached" in again.output
+    assert read.stat().st_mtime_ns == before
     assert (tmp_path / "out" / SOUND_MAP).is_file()
 
 
@@ -127,7 +133,7 @@ def test_files_that_may_not_grow(tmp_path):
 
 def _check_only_one_was_killed(result, label, out):
     _check_last_line(result, "1 of 2 run(s) failed")
-    assert f"done sub-{faults.SOUND}" in result.lines
+    assert f"done sub-{SOUND}" in result.lines
     (line,) = (line for line in result.lines if line.startswith("FAILED "))
     assert line.startswith(f"FAILED sub-{label} in ")
     assert "was killed (SIGKILL), as a rule because memory ran out" in line
@@ -148,7 +154,7 @@ def test_stopped(tmp_path, number):
         "from there"
     ]
     _check_everything_is_whole(tmp_path / "out")
-    again = faults.execute(faults.command(tmp_path / "raw", tmp_path / "out"))
+    again = commands.run(tmp_path / "raw", tmp_path / "out")
     assert again.exit_code == 0, again.output
 
 
@@ -173,21 +179,21 @@ def test_gpu_that_is_not_there(tmp_path):
 def test_home_and_package_that_cannot_be_written(tmp_path):
     """Numba's cache, nipype and matplotlib all look for a place to write."""
     try:
-        start = faults.without_privileges()
+        start = commands.without_privileges()
     except PermissionError as error:
         pytest.skip(str(error))
     package = tmp_path / "code" / "qsm_pipeline"
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(faults.ROOT / "qsm_pipeline", package, ignore=ignored)
+    shutil.copytree(commands.ROOT / "qsm_pipeline", package, ignore=ignored)
     home = tmp_path / "home"
     home.mkdir()
-    raw = faults.make_dataset(tmp_path, (faults.SOUND,))
+    raw = commands.make_dataset(tmp_path, (SOUND,))
     for path in (*package.rglob("*"), package, home):
         path.chmod(0o555 if path.is_dir() else 0o444)
     before = _files(package)
     hidden = [f"HOME={home}", f"XDG_CACHE_HOME={home}/.cache", f"PYTHONPATH={package.parent}"]
-    romeo = faults.command(raw, tmp_path / "out", "--unwrap", "romeo")
-    result = faults.execute([*start, "env", *hidden, *romeo])
+    romeo = commands.command(raw, tmp_path / "out", "--unwrap", "romeo")
+    result = commands.execute([*start, "env", *hidden, *romeo])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out" / SOUND_MAP).is_file()
     assert _files(package) == before

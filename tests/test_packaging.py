@@ -4,14 +4,16 @@ import subprocess
 import sys
 import zipfile
 
-import faults
+import commands
 import pytest
 
 
 @pytest.mark.slow
 def test_wheel(tmp_path):
     build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "-w", str(tmp_path)]
-    done = subprocess.run([*build, str(faults.ROOT)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*build, str(commands.ROOT)], capture_output=True, text=True, check=False
+    )
     if done.returncode and "hatchling" in done.stderr:
         pytest.skip("the build backend hatchling cannot be fetched")
     assert done.returncode == 0, done.stderr
@@ -19,12 +21,12 @@ def test_wheel(tmp_path):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert len({name.partition("/")[0] for name in names}) == 3  # package, metadata, shared data
     shared = f"{'-'.join(wheel.name.split('-')[:2])}.data/data/share/qsm-pipeline/workflows/"
-    for path in (faults.ROOT / "workflows").iterdir():
+    for path in (commands.ROOT / "workflows").iterdir():
         if path.is_file():
             assert shared + path.name in names
-    for path in (faults.ROOT / "qsm_pipeline").rglob("*"):
+    for path in (commands.ROOT / "qsm_pipeline").rglob("*"):
         if path.is_file() and "__pycache__" not in path.parts:
-            assert path.relative_to(faults.ROOT).as_posix() in names
+            assert path.relative_to(commands.ROOT).as_posix() in names
     assert not [name for name in names if "test" in name or "__pycache__" in name]
     (entry,) = (name for name in names if name.endswith("entry_points.txt"))
     scripts = zipfile.ZipFile(wheel).read(entry).decode()

@@ -13,7 +13,10 @@ from qsm_pipeline.bids.collect import collect_runs
 from qsm_pipeline.bids.layout import index
 from qsm_pipeline.bids.load import load_run
 from qsm_pipeline.cli.main import main
-from qsm_pipeline.numerics.unwrap import METHODS, UnwrapProblem
+from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
+from qsm_pipeline.steps.methods import methods as methods_of
+
+METHODS = methods_of("unwrap")
 
 CROP_TIMES = (0.004, 0.008, 0.012)
 

@@ -13,8 +13,10 @@ import threading
 import time
 from pathlib import Path
 
-import faults
+import commands
 import pytest
+
+pytestmark = pytest.mark.command
 
 LABELS = ("01", "02")
 
@@ -92,7 +94,7 @@ class _Watch(threading.Thread):
 
 def _start(raw, out, *more):
     return subprocess.Popen(
-        faults.command(raw, out, "--keep-work", *more), cwd="/", env=faults.environment(),
+        commands.command(raw, out, "--keep-work", *more), cwd="/", env=commands.environment(),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
 
@@ -105,37 +107,54 @@ def _kill_at(raw, out, moment_s, group):
     with _start(raw, out) as process:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(moment_s)
-        if process.poll() is not None:
-            return None
-        running = _working_in(out / "work")
-        (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
+        return _kill(process, out, group)
+
+
+def _kill_in(raw, out, node, group):
+    """The same, as soon as a node of that name works."""
+    with _start(raw, out) as process:
+        while process.poll() is None:
+            if any(name.endswith(f"/{node}") for name in _working_in(out / "work")):
+                break
+            time.sleep(0.002)
+        return _kill(process, out, group)
+
+
+def _kill(process, out, group):
+    if process.poll() is not None:
+        return None
+    running = _working_in(out / "work")
+    (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
     return running
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """Return raw data, what an undisturbed command writes, and the seconds that it takes."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    raw = faults.make_dataset(folder, LABELS)
-    start = time.monotonic()
-    result = faults.execute(faults.command(raw, folder / "out"))
-    assert result.exit_code == 0, result.output
-    written = _written(folder / "out")
+def undisturbed(finished):
+    """Return raw data and what an undisturbed command writes."""
+    raw, out, _ = finished
+    written = _written(out)
     assert len(written) > 20
-    return raw, written, time.monotonic() - start
+    return raw, written
 
 
-def _check_kill(undisturbed, out, moment_s, *, group):
-    """Kill one command at one moment, start it again and compare; return what was seen."""
-    raw, expected, _ = undisturbed
+@pytest.fixture(scope="module")
+def seconds(undisturbed, tmp_path_factory):
+    """Return how long an undisturbed command takes."""
+    start = time.monotonic()
+    out = tmp_path_factory.mktemp("timed") / "out"
+    assert commands.execute(commands.command(undisturbed[0], out)).exit_code == 0
+    return time.monotonic() - start
+
+
+def _check_kill(undisturbed, out, kill):
+    """Let ``kill`` end a command, start it again and compare; return what was seen."""
+    raw, expected = undisturbed
     watch = _Watch(out)
     watch.start()
-    while (running := _kill_at(raw, out, moment_s, group)) is None:  # it was quicker this time
-        shutil.rmtree(out)
-        moment_s *= 0.8
+    running = kill()
     ended = _results(out)
     there = len(_written(out))
-    again = faults.execute(faults.command(raw, out, "--keep-work"))
+    again = commands.run(raw, out, "--keep-work")
     watch.end()
     assert again.exit_code == 0, again.output
     assert watch.broken == []
@@ -147,7 +166,6 @@ def _check_kill(undisturbed, out, moment_s, *, group):
     assert _written(out) == expected
     assert not list(out.glob("sub-*/**/.*.tmp"))
     return {
-        "moment_s": round(moment_s, 1), "killed": "all" if group else "command",
         "running": " ".join(sorted(running)),
         "nodes_ended": len(ended), "nodes_again": sum(after[n] != ended[n] for n in ended),
         "files_there": there, "files_identical": len(expected),
@@ -156,26 +174,38 @@ def _check_kill(undisturbed, out, moment_s, *, group):
 
 def test_killed_at_a_few_moments(undisturbed, tmp_path):
     """One output folder, killed again and again, then finished: as if nothing had been."""
-    raw, _, seconds = undisturbed
+    raw, _ = undisturbed
     out = tmp_path / "out"
-    for n, share in enumerate((0.4, 0.6)):
-        assert _kill_at(raw, out, share * seconds, group=n == 1) is not None
-    _check_kill(undisturbed, out, 0.5 * seconds, group=False)
+    for node, group in (("correct", False), ("fit", True)):
+        assert _kill_in(raw, out, node, group) is not None
+    seen = _check_kill(undisturbed, out, lambda: _kill_in(raw, out, "draw_maps", group=False))
+    assert "draw_maps" in seen["running"]
+    assert seen["nodes_ended"] > 5
     before = {p: p.stat().st_mtime_ns for p in out.glob("sub-*/**/*.gz")}
-    once_more = faults.execute(faults.command(raw, out, "--keep-work"))
+    once_more = commands.run(raw, out, "--keep-work")
     assert once_more.exit_code == 0
     assert {p: p.stat().st_mtime_ns for p in out.glob("sub-*/**/*.gz")} == before
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(20))
-def test_killed_at_a_random_moment(undisturbed, tmp_path, number, record_property):
-    """What was seen goes to the file of ``--junitxml``, for ``resume_table.py``."""
+def test_killed_at_a_random_moment(undisturbed, seconds, tmp_path, number, record_property):
+    """What was seen goes to the file of ``--junitxml``, for ``tools/resume_table.py``."""
     generator = random.Random(number)
-    moment_s = undisturbed[2] * (number + generator.random()) / 20
-    seen = _check_kill(undisturbed, tmp_path / "out", moment_s, group=number % 2 == 1)
+    moment_s, group = seconds * (number + generator.random()) / 20, number % 2 == 1
+    raw, out = undisturbed[0], tmp_path / "out"
+
+    def kill():
+        nonlocal moment_s
+        while (running := _kill_at(raw, out, moment_s, group)) is None:  # it was quicker
+            shutil.rmtree(out)
+            moment_s *= 0.8
+        return running
+
+    seen = _check_kill(undisturbed, out, kill)
+    seen |= {"moment_s": round(moment_s, 1), "killed": "all" if group else "command"}
     record_property("kill", json.dumps(seen))
-    shutil.rmtree(tmp_path / "out")
+    shutil.rmtree(out)
 
 
 def test_nodes_end_with_the_command(undisturbed, tmp_path):
@@ -192,7 +222,7 @@ def test_nodes_end_with_the_command(undisturbed, tmp_path):
 
 
 def test_two_commands_on_one_output_folder(undisturbed, tmp_path):
-    raw, expected, _ = undisturbed
+    raw, expected = undisturbed
     out = tmp_path / "out"
     with _start(raw, out) as one, _start(raw, out) as two:
         outputs = [process.communicate(timeout=600)[0] for process in (one, two)]
@@ -207,7 +237,7 @@ def test_two_commands_on_one_output_folder(undisturbed, tmp_path):
 
 
 def test_two_commands_on_different_participants(undisturbed, tmp_path):
-    raw, expected, _ = undisturbed
+    raw, expected = undisturbed
     out = tmp_path / "out"
     parts = [_start(raw, out, "--participant-label", label) for label in LABELS]
     outputs = [process.communicate(timeout=600)[0] for process in parts]

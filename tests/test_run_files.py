@@ -4,25 +4,27 @@ import json
 import sys
 import tomllib
 
-import faults
+import commands
 import pytest
 
+from qsm_pipeline.app.checks import check_methods
+from qsm_pipeline.app.settings import read_mapping
 from qsm_pipeline.cli.main import main
-from qsm_pipeline.workflows.checks import check_methods
-from qsm_pipeline.workflows.engine import check_plugin
-from qsm_pipeline.workflows.run import METHOD_DEFAULTS
-from qsm_pipeline.workflows.settings import read_mapping
+from qsm_pipeline.engine.plugins import check_plugin
+from qsm_pipeline.steps.settings import METHOD_DEFAULTS
 
-FOLDER = faults.ROOT / "workflows"
+pytestmark = pytest.mark.command
+
+FOLDER = commands.ROOT / "workflows"
 
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory):
-    return faults.make_dataset(tmp_path_factory.mktemp("data"), ("01", "02"))
+    return commands.make_dataset(tmp_path_factory.mktemp("data"), ("01", "02"))
 
 
 def _run(name, *arguments):
-    return faults.execute([sys.executable, str(FOLDER / name), *map(str, arguments)])
+    return commands.execute([sys.executable, str(FOLDER / name), *map(str, arguments)])
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.toml")), ids=lambda p: p.stem)
@@ -41,7 +43,7 @@ def test_single_subject(raw, tmp_path):
 
 
 def test_cohort(tmp_path):
-    raw = faults.make_dataset(tmp_path, ("01",))
+    raw = commands.make_dataset(tmp_path, ("01",))
     quick = "skip_bids_validation = true\nnprocs = 2\nomp_nthreads = 1\n"
     for name, inversion in (("a", "tkd"), ("b", "tikhonov")):
         text = (FOLDER / "fast.toml").read_text().replace('"tkd"', f'"{inversion}"')

@@ -9,6 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import commands
 import faults
 import nibabel as nib
 import pytest
@@ -28,9 +29,9 @@ def slurm():
 def _bash(environment, script, *arguments):
     done = subprocess.run(
         ["bash", str(script), *arguments], capture_output=True, text=True, check=False,
-        env=faults.environment() | environment,
+        env=commands.environment() | environment,
     )  # fmt: skip
-    return faults.Result(done.returncode, done.stdout + done.stderr)
+    return commands.Result(done.returncode, done.stdout + done.stderr)
 
 
 def _audit(out):
@@ -42,11 +43,11 @@ def _audit(out):
 def cohort(slurm, tmp_path_factory):
     """Run four participants in arrays of at most three: one has bad data, one too much of it."""
     folder = tmp_path_factory.mktemp("a cohort")
-    raw = faults.make_dataset(folder, ("bad", "good", "late", "large"))
+    raw = commands.make_dataset(folder, ("bad", "good", "late", "large"))
     whole = {path: path.read_bytes() for path in raw.glob("sub-bad/anat/*")}
     script, out = folder / "out" / "slurm.sh", folder / "out"
-    made = faults.execute(
-        faults.command(raw, out, "--nprocs", "1", "--slurm-array", script, "--derivatives", raw)
+    made = commands.execute(
+        commands.command(raw, out, "--nprocs", "1", "--slurm-array", script, "--derivatives", raw)
     )
     assert made.exit_code == 0, made.output
     assert "4 participants, for each 1 core(s)" in made.lines[-1]
@@ -121,10 +122,39 @@ def test_resubmission_does_only_what_is_left(cohort, slurm):
 _LABELS = ("bad", "good", "late", "large")
 
 
-def test_who_was_never_started(slurm, tmp_path):
-    raw = faults.make_dataset(tmp_path, ("01", "02"))
+@pytest.mark.smoke
+def test_an_array_from_script_to_audit(slurm, tmp_path):
+    """One participant is damaged, repaired and run again; the other is not touched twice."""
+    raw = commands.make_dataset(tmp_path, ("bad", "good"))
+    whole = {path: path.read_bytes() for path in raw.glob("sub-bad/anat/*")}
     script, out = tmp_path / "slurm.sh", tmp_path / "out"
-    made = faults.execute(faults.command(raw, out, "--slurm-array", script, "--nprocs", "1"))
+    made = commands.run(raw, out, "--slurm-array", script, "--nprocs", "1")
+    assert made.exit_code == 0, made.output
+    faults.PARTICIPANTS["truncated"].provoke(raw / "sub-bad" / "anat")
+    submitted = _bash(slurm, script, "submit", "--mem=3000")
+    assert submitted.exit_code == 0, submitted.output
+    slurm_node.wait_for_jobs(slurm)
+    audited = _bash(slurm, script, "audit")
+    assert audited.lines[-1] == "2 participants: 1 failed, 1 done"
+    assert "is damaged or was cut off" in _audit(out)["sub-bad"]["reason"]
+    for path, content in whole.items():
+        path.write_bytes(content)
+    assert "submitted 1 participant as" in _bash(slurm, script, "resubmit", "--mem=3000").output
+    slurm_node.wait_for_jobs(slurm)
+    assert _bash(slurm, script, "audit").lines == ["2 participants: 2 done"]
+    events = {
+        label: (out / f"logs/slurm/sub-{label}.tsv").read_text() for label in ("bad", "good")
+    }
+    assert {label: text.count("started") for label, text in events.items()} == {
+        "bad": 2,
+        "good": 1,
+    }
+
+
+def test_who_was_never_started(slurm, tmp_path):
+    raw = commands.make_dataset(tmp_path, ("01", "02"))
+    script, out = tmp_path / "slurm.sh", tmp_path / "out"
+    made = commands.run(raw, out, "--slurm-array", script, "--nprocs", "1")
     assert made.exit_code == 0, made.output
     assert _bash(slurm, script, "submit", "--hold").exit_code == 0
     _bash(slurm, script, "audit")
@@ -152,9 +182,9 @@ def _main_process(words):
 
 def test_a_task_that_reaches_its_time_limit(slurm, tmp_path):
     """It is stopped, so that it takes for ever, and does not react to a polite end."""
-    raw = faults.make_dataset(tmp_path, ("slow",))
+    raw = commands.make_dataset(tmp_path, ("slow",))
     script, out = tmp_path / "slurm.sh", tmp_path / "out"
-    made = faults.execute(faults.command(raw, out, "--slurm-array", script, "--nprocs", "1"))
+    made = commands.run(raw, out, "--slurm-array", script, "--nprocs", "1")
     assert made.exit_code == 0, made.output
     assert _bash(slurm, script, "submit", "--time=1").exit_code == 0
     os.kill(_main_process(["qsm_pipeline", str(out), "--work-dir"]), signal.SIGSTOP)
@@ -172,9 +202,9 @@ def test_what_the_accounting_of_slurm_says(tmp_path):
     """A task cancelled while it ran, and one before it was started."""
     if reason := slurm_node.why_not(accounting=True):
         pytest.skip(reason)
-    raw = faults.make_dataset(tmp_path, ("01", "02"))
+    raw = commands.make_dataset(tmp_path, ("01", "02"))
     script, out = tmp_path / "slurm.sh", tmp_path / "out"
-    made = faults.execute(faults.command(raw, out, "--slurm-array", script, "--nprocs", "1"))
+    made = commands.run(raw, out, "--slurm-array", script, "--nprocs", "1")
     assert made.exit_code == 0, made.output
     with slurm_node.one_node_slurm(accounting=True) as slurm:
         assert _bash(slurm, script, "submit", "--hold").exit_code == 0
@@ -202,24 +232,24 @@ def _plugin(folder, options):
 
 def test_nodes_as_jobs_of_slurm(slurm, tmp_path):
     """nipype's own plugin, without what it insists on, and with settings that it fails on."""
-    raw = faults.make_dataset(tmp_path, ("01",))
+    raw = commands.make_dataset(tmp_path, ("01",))
     settings = "[logging]\nlog_to_file = true\nlog_directory = /nowhere\n"
     (tmp_path / "nipype.cfg").write_text(settings)
     plugin = _plugin(tmp_path, "--mem=1500")
-    command = faults.command(raw, tmp_path / "out", "--nipype-plugin-file", plugin)
+    command = commands.command(raw, tmp_path / "out", "--nipype-plugin-file", plugin)
     start = ["env", "--chdir", str(tmp_path), "--unset=LOGNAME"]
     there = [f"SLURM_CONF={slurm['SLURM_CONF']}", f"NIPYPE_CONFIG_DIR={tmp_path}"]
-    result = faults.execute([*start, *there, *command])
+    result = commands.execute([*start, *there, *command])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out/sub-01/anat/sub-01_Chimap.nii.gz").is_file()
 
 
 def test_a_node_whose_job_is_killed(slurm, tmp_path):
-    raw = faults.make_dataset(tmp_path, ("01",))
+    raw = commands.make_dataset(tmp_path, ("01",))
     faults.enlarge(raw / "sub-01" / "anat", 4)
     plugin = _plugin(tmp_path, "--mem=300")
-    command = faults.command(raw, tmp_path / "out", "--nipype-plugin-file", plugin)
-    result = faults.execute(["env", f"SLURM_CONF={slurm['SLURM_CONF']}", *command])
+    command = commands.command(raw, tmp_path / "out", "--nipype-plugin-file", plugin)
+    result = commands.execute(["env", f"SLURM_CONF={slurm['SLURM_CONF']}", *command])
     assert result.exit_code == 1, result.output
     (line,) = (line for line in result.lines if line.startswith("FAILED "))
     assert line.startswith("FAILED sub-01 in read: job ")

@@ -9,8 +9,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from qsm_pipeline.app.participant import run_participants
 from qsm_pipeline.exceptions import QSMPipelineError
-from qsm_pipeline.workflows.participant import run_participants
 
 
 def main(bids_dir: str, out_dir: str, *settings_files: str) -> int:

@@ -10,8 +10,9 @@ from pathlib import Path
 from qsm_pipeline.bids.collect import collect_runs
 from qsm_pipeline.bids.derivatives import write_dataset_files
 from qsm_pipeline.bids.layout import index
-from qsm_pipeline.resources import usable_cores
-from qsm_pipeline.workflows.run import METHOD_DEFAULTS, init_run_wf
+from qsm_pipeline.engine.resources import usable_cores
+from qsm_pipeline.steps.settings import METHOD_DEFAULTS
+from qsm_pipeline.workflows.run import init_run_wf
 
 
 def main(bids_dir: str, out_dir: str, label: str, settings_file: str = "") -> int:

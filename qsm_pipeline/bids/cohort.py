@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,12 +32,15 @@ class FinishedRun:
         Rows of its tables of regions, with ``seg``.
     problems : tuple of str
         What could not be read, one sentence each.
+    warnings : tuple of str
+        ``Warnings`` of its map's sidecar.
     """
 
     entities: dict[str, str]
     metrics: dict[str, dict[str, Any]]
     regions: tuple[dict[str, str], ...]
     problems: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def prefix(self) -> str:
@@ -92,7 +96,12 @@ def _read(out_dir: Path, entities: dict[str, str]) -> FinishedRun:
             rows += [{"seg": seg, **row} for row in read_table(table, ("index", "name"))]
         except BIDSInputError as error:
             problems.append(str(error))
-    return FinishedRun(entities, metrics, tuple(rows), tuple(problems))
+    sidecar = out_dir / output_path(entities, "chi", extension=".json")
+    warnings: Any = None
+    with contextlib.suppress(BIDSInputError):
+        warnings = read_json_object(sidecar).get("Warnings")
+    told = tuple(str(each) for each in warnings) if isinstance(warnings, list) else ()
+    return FinishedRun(entities, metrics, tuple(rows), tuple(problems), told)
 
 
 def read_participants(bids_dir: Path) -> dict[str, dict[str, str]]:

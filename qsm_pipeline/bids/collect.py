@@ -7,10 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bids.layout import BIDSLayout
-
 from qsm_pipeline.bids import metadata as md
-from qsm_pipeline.bids.layout import participants
+from qsm_pipeline.bids.layout import Index, participants
 from qsm_pipeline.bids.masks import find_mask
 from qsm_pipeline.bids.naming import (
     ENTITY_ORDER,
@@ -19,10 +17,10 @@ from qsm_pipeline.bids.naming import (
     output_path,
     parse_name,
 )
+from qsm_pipeline.bids.near_misses import near_misses
 from qsm_pipeline.bids.run import Collection, GreRun, Skipped
 from qsm_pipeline.bids.segmentations import find_segmentation
 from qsm_pipeline.bids.selection import (
-    SUFFIXES,
     Filters,
     checked_filters,
     known_labels,
@@ -34,13 +32,20 @@ from qsm_pipeline.exceptions import BIDSInputError
 _PART_NAMES = {"mag": "magnitude", "phase": "phase", "real": "real", "imag": "imag"}
 
 _MAX_ECHO_DIGITS = 3
+_SAME_TIME_S = 2e-5
+
+
+class _NoPhaseError(BIDSInputError):
+    """There is magnitude alone, which is no fault beside a run that can be mapped."""
+
+
 _Files = dict[str, dict[int | None, Path]]
 _Key = tuple[str, tuple[tuple[str, str], ...]]
 _Groups = dict[_Key, list[tuple[dict[str, str], Path]]]
 
 
 def collect_runs(
-    layout: BIDSLayout,
+    index: Index,
     participant_labels: Sequence[str] | None = None,
     session_labels: Sequence[str] | None = None,
     bids_filters: Mapping[str, Any] | None = None,
@@ -51,7 +56,7 @@ def collect_runs(
 
     Parameters
     ----------
-    layout : bids.layout.BIDSLayout
+    index : Index
         From `qsm_pipeline.bids.layout.index`.
     participant_labels, session_labels : sequence of str, optional
         With or without ``sub-`` and ``ses-``; all if not given.
@@ -75,7 +80,7 @@ def collect_runs(
     ConfigError
         If a filter cannot be understood.
     """
-    bids_dir = Path(str(layout.root))
+    bids_dir = index.root
     everybody = participants(bids_dir)
     subjects = known_labels(participant_labels, "sub", everybody, bids_dir)
     left_out = [
@@ -84,7 +89,7 @@ def collect_runs(
         if subject not in subjects
     ]
     filters = checked_filters(bids_filters or {})
-    groups, skipped, sessions = _groups(layout, bids_dir, subjects)
+    groups, skipped, sessions = _groups(index, subjects)
     if session_labels:
         wanted = known_labels(session_labels, "ses", sorted(sessions), bids_dir)
         for key in [k for k in groups if dict(k[1]).get("ses") not in wanted]:
@@ -93,6 +98,7 @@ def collect_runs(
     groups = _filtered(groups, filters, left_out)
     reader = SidecarReader(bids_dir)
     runs: list[GreRun] = []
+    magnitude_only: list[Skipped] = []
     for (suffix, pairs), files in sorted(groups.items()):
         entities = dict(pairs)
         label = _label(suffix, pairs)
@@ -101,8 +107,14 @@ def collect_runs(
             mask = find_mask(entities, bids_dir, mask_pattern, derivatives)
             run = _build_run(bids_dir, suffix, entities, files, reader, mask)
             runs.append(_with_segmentation(run, derivatives))
+        except _NoPhaseError as err:
+            magnitude_only.append(Skipped(label, str(err), entities["sub"]))
         except BIDSInputError as err:
             skipped.append(Skipped(label, str(err), entities["sub"]))
+    mapped = {(run.subject, run.session) for run in runs}
+    for each in magnitude_only:
+        beside = (each.subject, _session(each.what)) in mapped
+        (left_out if beside else skipped).append(each)
     runs = _without_name_clashes(runs, skipped)
     seen = {run.subject for run in runs} | {item.subject for item in skipped}
     for subject in sorted(set(subjects) - seen):
@@ -111,7 +123,8 @@ def collect_runs(
                 f"sub-{subject}",
                 "No gradient-echo image (MEGRE or T2starw) was found in its anat folders"
                 + (" with the filters given" if filters or session_labels else "")
-                + _stale(layout),
+                + _stale(index)
+                + near_misses(bids_dir / f"sub-{subject}"),
                 subject,
             )
         )
@@ -126,37 +139,30 @@ def _with_segmentation(run: GreRun, derivatives: Sequence[Path]) -> GreRun:
     return replace(run, segmentation=asdict(found)) if found else run
 
 
-def _stale(layout: BIDSLayout) -> str:
+def _stale(index: Index) -> str:
     """Return what to think of where the index was made before."""
-    database = layout.connection_manager.database_file
-    return f", by the index {database}; delete it if it is older than the data" if database else ""
+    if index.database is None:
+        return ""
+    return f", by the index {index.database}; delete it if it is older than the data"
 
 
-def _groups(
-    layout: BIDSLayout,
-    bids_dir: Path,
-    subjects: Sequence[str],
-) -> tuple[_Groups, list[Skipped], set[str]]:
+def _groups(index: Index, subjects: Sequence[str]) -> tuple[_Groups, list[Skipped], set[str]]:
     groups: _Groups = {}
     skipped: list[Skipped] = []
     sessions: set[str] = set()
-    found = layout.get(
-        suffix=list(SUFFIXES), extension=[".nii", ".nii.gz"], return_type="filename"
-    )
-    for text in sorted(found):
-        path = Path(text)
-        in_folder = path.relative_to(bids_dir).parts[0].removeprefix("sub-")
+    for path in index.images:
+        in_folder = path.relative_to(index.root).parts[0].removeprefix("sub-")
         if in_folder not in subjects:
             continue
         try:
             name = parse_name(path.name)
         except ValueError as err:
-            skipped.append(Skipped(text, str(err), in_folder))
+            skipped.append(Skipped(str(path), str(err), in_folder))
             continue
         if name.entities.get("sub") != in_folder:
             skipped.append(
                 Skipped(
-                    text,
+                    str(path),
                     f"The name says sub-{name.entities.get('sub')}, the folder sub-{in_folder}",
                     in_folder,
                 )
@@ -182,6 +188,10 @@ def _filtered(groups: _Groups, filters: Filters, left_out: list[Skipped]) -> _Gr
                 kept.setdefault(key, []).append((entities, path))
         left_out += [_unwanted(key, f"{n} file(s): {reason}") for reason, n in reasons.items()]
     return kept
+
+
+def _session(label: str) -> str | None:
+    return parse_name(label + ".nii").entities.get("ses")
 
 
 def _unwanted(key: _Key, reason: str) -> Skipped:
@@ -230,13 +240,20 @@ def _build_run(
     names = [files[leading][e].name for e in echoes]
     times = _echo_times(sidecars, names, notes)
     b0_tesla = _field_strength(sidecars, names, notes)
+    filtered = md.filtered_phase(sidecars[0])
+    if filtered:
+        notes["filtered_phase"] = (
+            f"{names[0]}: {filtered} says that the phase was filtered; susceptibility from "
+            "high-pass filtered phase is too small. Use the phase before it was filtered"
+        )
+    images: dict[str, Any] = {part: tuple(str(files[part][e]) for e in echoes) for part in files}
     return GreRun(
         bids_dir=str(bids_dir),
         suffix=suffix,
         entities=entities,
         echo_times_s=times,
         b0_tesla=b0_tesla,
-        **{part: tuple(str(files[part][e]) for e in echoes) for part in files},
+        **images,
         metadata=tuple({k: s[k] for k in md.KEPT_KEYS if k in s} for s in sidecars),
         mask=mask,
         readout=md.readout(sidecars),
@@ -259,7 +276,8 @@ def _by_part_and_echo(
         number = entities.get("echo", "1")
         if not (number.isascii() and number.isdecimal() and len(number) <= _MAX_ECHO_DIGITS):
             raise BIDSInputError(
-                f"{path.name}: echo-{number} is not a number of at most {_MAX_ECHO_DIGITS} digits"
+                f"{path.name}: echo-{number} is not a number of at most {_MAX_ECHO_DIGITS} "
+                "digits; name the echoes echo-1, echo-2, ... in the order of their times"
             )
         echo = int(entities["echo"]) if "echo" in entities else None
         of_part = files.setdefault(_PART_NAMES[label or "mag"], {})
@@ -293,7 +311,7 @@ def _choose_parts(files: _Files, has_mask: bool, notes: dict[str, str]) -> str:
             )
         files.pop("magnitude", None)  # it follows from the real and imaginary parts
         return "real"
-    raise BIDSInputError(
+    raise _NoPhaseError(
         "There is no phase: expected part-phase, or part-real and part-imag, beside the magnitude"
     )
 
@@ -316,9 +334,11 @@ def _order_of_echoes(
                     f"Echo {listed} has a {there} image but no {absent} image; add it, or remove "
                     "the echo"
                 )
+    if None in labels and len(labels) > 1:
+        raise BIDSInputError("Some of its files have an echo entity and some have none")
+    if "magnitude" in files and leading != "magnitude":
+        files["magnitude"] = _paired_by_time(files["magnitude"], labels, reader, notes)
     if None in labels:
-        if len(labels) > 1:
-            raise BIDSInputError("Some of its files have an echo entity and some have none")
         return [None]
     numbers = sorted(e for e in labels if e is not None)
     gaps = sorted(set(range(1, numbers[-1] + 1)) - set(numbers))
@@ -326,6 +346,8 @@ def _order_of_echoes(
         notes["missing_echoes"] = f"Echo {', '.join(map(str, gaps))} is not there in any part"
     if len(numbers) == 1:
         return list(numbers)
+    for echo in numbers:
+        md.refuse_difference(reader.metadata(labels[echo]), labels[echo].name)
     times = {e: md.echo_time_s(reader.metadata(labels[e]), labels[e].name)[0] for e in numbers}
     ordered = sorted(numbers, key=times.__getitem__)
     if ordered != numbers:
@@ -333,6 +355,52 @@ def _order_of_echoes(
             f"The echo numbers do not follow the echo times; sorted by time: {ordered}"
         )
     return list(ordered)
+
+
+def _paired_by_time(
+    magnitude: Mapping[int | None, Path],
+    phase: Mapping[int | None, Path],
+    reader: SidecarReader,
+    notes: dict[str, str],
+) -> dict[int | None, Path]:
+    """Return the magnitude of each phase image by its echo time, where both sidecars have one."""
+    times: list[dict[int | None, float]] = []
+    for files in (magnitude, phase):
+        found = {echo: reader.metadata(path).get("EchoTime") for echo, path in files.items()}
+        times.append({e: t for e, t in found.items() if isinstance(t, int | float)})
+    of_magnitude, of_phase = times
+    if len(of_magnitude) < len(magnitude) or len(of_phase) < len(phase):
+        return dict(magnitude)
+    if "phase_difference" in notes:
+        return dict(magnitude)
+
+    def same(a: float, b: float) -> bool:
+        return abs(a - b) <= max(_SAME_TIME_S, 0.01 * b)
+
+    plausible = all(md.MIN_ECHO_TIME_S <= t <= md.MAX_ECHO_TIME_S for t in of_phase.values())
+    if not plausible or len(set(of_phase.values())) < len(of_phase):
+        return dict(magnitude)  # what is wrong with them is said later
+    wrong = [e for e in phase if not same(of_magnitude[e], of_phase[e])]
+    if not wrong:
+        return dict(magnitude)
+    paired: dict[int | None, Path] = {}
+    for echo, time in of_phase.items():
+        fitting = [m for m in magnitude if same(of_magnitude[m], time)]
+        if len(fitting) != 1 or magnitude[fitting[0]] in paired.values():
+            break
+        paired[echo] = magnitude[fitting[0]]
+    first = wrong[0]
+    said = (
+        f"EchoTime of {magnitude[first].name} is {of_magnitude[first]:g} s, but "
+        f"{of_phase[first]:g} s in {phase[first].name}"
+    )
+    if len(paired) < len(phase):
+        raise BIDSInputError(
+            f"{said}, and no magnitude has the echo times of the phase; correct the one that is "
+            "wrong"
+        )
+    notes["magnitude_echoes"] = f"{said}; magnitude and phase were paired by EchoTime"
+    return paired
 
 
 def _match_single_phase(files: _Files, reader: SidecarReader, notes: dict[str, str]) -> None:
@@ -343,6 +411,7 @@ def _match_single_phase(files: _Files, reader: SidecarReader, notes: dict[str, s
     magnitudes = files["magnitude"]
     chosen = echo if echo in magnitudes else min(magnitudes, key=lambda e: e or 0)
     notes["magnitude"] = f"The phase difference was paired with {magnitudes[chosen].name}"
+    notes["phase_difference"] = ""
     files["magnitude"] = {echo: magnitudes[chosen]}
 
 
@@ -360,18 +429,19 @@ def _echo_times(
             md.check_echo_time(time, names[0])
         notes["echo_times"] = f"One file holds {len(times)} echoes, timed by a list in its sidecar"
     else:
-        differences = [md.phase_difference_s(s, n) for s, n in zip(sidecars, names, strict=True)]
-        if differences[0] is not None and len(sidecars) == 1:
+        single = len(sidecars) == 1
+        difference = md.phase_difference_s(sidecars[0], names[0]) if single else None
+        if difference is not None:
             notes["phase_difference"] = (
                 f"{names[0]} is the phase difference of two echoes (EchoTime1, EchoTime2): taken "
-                f"as one echo of {differences[0]:.6g} s"
+                f"as one echo of {difference:.6g} s"
             )
-            return (differences[0],)
-        if any(d is not None for d in differences):
-            raise BIDSInputError(
-                f"{names[0]}: EchoTime1 and EchoTime2 say that this is a phase difference, which "
-                "cannot stand among several echoes"
-            )
+            if "EchoTime" in sidecars[0]:
+                notes["phase_difference"] += (
+                    f". If it is the phase of the echo at {sidecars[0]['EchoTime']:g} s, remove "
+                    "EchoTime1 and EchoTime2 from its sidecar"
+                )
+            return (difference,)
         found = [md.echo_time_s(s, n) for s, n in zip(sidecars, names, strict=True)]
         times = tuple(time for time, _ in found)
         for _, note in found:

@@ -40,7 +40,7 @@ Susceptibility maps and what they were made from, written by qsm-pipeline {versi
 - `anat/*_desc-brain_mask.nii.gz`, `anat/*_desc-qsm_mask.nii.gz`: the brain, and where the
   susceptibility is valid.
 - `fmap/*_desc-total_fieldmap.nii.gz`, `fmap/*_desc-local_fieldmap.nii.gz`: the field in Hz, before
-  and after removal of the background.
+  and after removal of the background; `fmap/*_desc-weights_fieldmap.nii.gz`: its reliability.
 - `anat/*_R2starmap.nii.gz`, `anat/*_T2starmap.nii.gz`, `anat/*_S0map.nii.gz`: relaxation.
 - `anat/*_desc-qc_Chimap.json`: quality metrics, each with its definition and its limits.
 - `anat/*_desc-chi_dseg.tsv`: susceptibility of each region, where there was a segmentation.
@@ -140,7 +140,7 @@ def write_image(path: Path, values: np.ndarray, like: nib.Nifti1Header) -> None:
         )
     if not np.isfinite(values).all():
         raise ValueError(f"{path.name}: some values are not finite")
-    kinds = {"b": np.uint8, "i": values.dtype, "u": values.dtype}
+    kinds: dict[str, Any] = {"b": np.uint8, "i": values.dtype, "u": values.dtype}
     stored = values.astype(kinds.get(values.dtype.kind, np.float32))
     header = nib.Nifti1Header.from_header(like, check=False)
     header.set_data_dtype(stored.dtype)

@@ -1,4 +1,4 @@
-"""The pybids index of a raw data set."""
+"""The gradient-echo images of a raw data set: found in its folders, or by an index of pybids."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ import sqlite3
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bids.layout import BIDSLayout, BIDSLayoutIndexer
-from sqlalchemy.exc import SQLAlchemyError
-
+from qsm_pipeline.bids.selection import SUFFIXES
 from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.exceptions import BIDSInputError, OutputError
-from qsm_pipeline.locks import NameLocks
+from qsm_pipeline.io.locks import NameLocks
+
+if TYPE_CHECKING:
+    from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
 _OTHER_DATA = re.compile(
     r"^/(code|models|sourcedata|stimuli|derivatives|phenotype)(/|$)"
     r"|/(func|dwi|eeg|ieeg|meg|micr|motion|nirs|perf|pet|beh|mrs|fmap)(/|$)"
     r"|/\.|\.(json|tsv|tsv\.gz|bval|bvec|md|txt|html)$"
 )
+_GRADIENT_ECHO = re.compile(rf"(^|_)({'|'.join(SUFFIXES)})\.nii(\.gz)?$")
 _DATABASE = "layout_index.sqlite"
 _PARTIAL = "partial-"
 
@@ -36,14 +40,31 @@ def participants(bids_dir: Path) -> tuple[str, ...]:
     return tuple(e.name[4:] for e in entries if e.name.startswith("sub-") and e.is_dir())
 
 
+@dataclass(frozen=True)
+class Index:
+    """The gradient-echo images of a data set.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        The data set.
+    images : tuple of pathlib.Path
+        Sorted; whatever their names say else.
+    database : pathlib.Path, optional
+        The index of pybids that lists them; they were looked for in the folders without one.
+    """
+
+    root: Path
+    images: tuple[Path, ...]
+    database: Path | None = None
+
+
 def index(
     bids_dir: Path,
     participant_labels: Sequence[str] | None = None,
     database_dir: Path | None = None,
-    *,
-    validate: bool = False,
-) -> BIDSLayout:
-    """Index the anatomical images of a raw data set.
+) -> Index:
+    """Find the gradient-echo images of a raw data set.
 
     Parameters
     ----------
@@ -54,13 +75,11 @@ def index(
         participants stays fast. A database always holds everybody.
     database_dir : pathlib.Path, optional
         Where pybids keeps its index; used as it is if it exists already, whatever has changed in
-        the data set since.
-    validate : bool
-        Leave out files that pybids thinks are not BIDS.
+        the data set since. Without it the folders are read, for which pybids is not imported.
 
     Returns
     -------
-    bids.layout.BIDSLayout
+    Index
         Without metadata, see `qsm_pipeline.bids.sidecar`.
 
     Raises
@@ -70,6 +89,7 @@ def index(
     OutputError
         If the database cannot be written.
     """
+    bids_dir = bids_dir.absolute()
     if not bids_dir.is_dir():
         raise BIDSInputError(f"{bids_dir} is not a folder; expected a BIDS data set")
     found = participants(bids_dir)
@@ -78,17 +98,24 @@ def index(
     description = bids_dir / "dataset_description.json"
     if description.exists():
         read_json_object(description)  # pybids fails on some broken ones without naming them
-    visited = found
-    if participant_labels and database_dir is None:
-        visited = tuple(label for label in found if label in set(participant_labels))
-    ignore: list[re.Pattern[str]] = [_OTHER_DATA, *_impassable(bids_dir, visited)]
-    if len(visited) < len(found):
-        others = sorted(set(found) - set(visited))
-        ignore.append(re.compile(rf"^/sub-({'|'.join(map(re.escape, others))})(/|$)"))
-    indexer = BIDSLayoutIndexer(validate=validate, ignore=ignore, index_metadata=False)
-    if database_dir is None:
-        return BIDSLayout(bids_dir, validate=False, indexer=indexer)
-    return _kept(bids_dir, database_dir, indexer)
+    if database_dir is not None:
+        return _of_database(bids_dir, database_dir, found)
+    wanted = set(participant_labels or found)
+    images, _ = _visited(bids_dir, [label for label in found if label in wanted])
+    return Index(bids_dir, tuple(sorted(images)))
+
+
+def _of_database(bids_dir: Path, database_dir: Path, labels: Sequence[str]) -> Index:
+    from bids.layout import BIDSLayoutIndexer
+
+    _, impassable = _visited(bids_dir, labels)
+    ignore: list[re.Pattern[str]] = [_OTHER_DATA, *impassable]
+    indexer = BIDSLayoutIndexer(validate=False, ignore=ignore, index_metadata=False)
+    layout = _kept(bids_dir, database_dir, indexer)
+    found = layout.get(
+        suffix=list(SUFFIXES), extension=[".nii", ".nii.gz"], return_type="filename"
+    )
+    return Index(bids_dir, tuple(sorted(map(Path, found))), database_dir / _DATABASE)
 
 
 def _kept(bids_dir: Path, database_dir: Path, indexer: BIDSLayoutIndexer) -> BIDSLayout:
@@ -121,6 +148,8 @@ def _make_database(bids_dir: Path, database: Path, indexer: BIDSLayoutIndexer) -
         if not database.exists():
             for left in folder.glob(f"{_PARTIAL}*"):  # by a process that was killed
                 shutil.rmtree(left, ignore_errors=True)
+            from bids.layout import BIDSLayout
+
             partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
             BIDSLayout(bids_dir, validate=False, indexer=indexer, database_path=partial)
             os.replace(partial / _DATABASE, database)
@@ -133,6 +162,9 @@ def _make_database(bids_dir: Path, database: Path, indexer: BIDSLayoutIndexer) -
 
 def _opened(database_dir: Path) -> BIDSLayout | None:
     """Return the layout of a database, or None if it cannot be read."""
+    from bids.layout import BIDSLayout
+    from sqlalchemy.exc import SQLAlchemyError
+
     try:
         if not _holds_only_tables(database_dir / _DATABASE):
             return None
@@ -153,35 +185,38 @@ def _holds_only_tables(database: Path) -> bool:
         return other.fetchone() is None
 
 
-def _impassable(bids_dir: Path, labels: Sequence[str]) -> list[re.Pattern[str]]:
-    """Return patterns for what pybids cannot pass by.
+def _visited(bids_dir: Path, labels: Sequence[str]) -> tuple[list[Path], list[re.Pattern[str]]]:
+    """Return the gradient-echo images of participants, and what pybids cannot pass by.
 
     These are folders that are, through a link, one of the folders above them, links that end in
     themselves, names that are no text, and folders that cannot be read.
     """
-    found = []
+    images: list[Path] = []
+    impassable = []
 
     def visit(folder: Path, above: frozenset[str]) -> None:
         real = os.path.realpath(folder)
         relative = "/" + folder.relative_to(bids_dir).as_posix()
         if real in above:
-            found.append(_exactly(relative))
+            impassable.append(_exactly(relative))
         elif not _OTHER_DATA.search(relative):
             try:
                 for entry in os.scandir(folder):
                     if not _is_passable(entry):
-                        found.append(_exactly(f"{relative}/{entry.name}"))
+                        impassable.append(_exactly(f"{relative}/{entry.name}"))
                     elif entry.is_dir():
                         visit(Path(entry.path), above | {real})
+                    elif _GRADIENT_ECHO.search(entry.name) and not entry.name.startswith("."):
+                        images.append(Path(entry.path))
             except OSError:
-                found.append(_exactly(relative))
+                impassable.append(_exactly(relative))
 
     root = frozenset({os.path.realpath(bids_dir)})
     with os.scandir(bids_dir) as entries:
-        found += [_exactly(f"/{entry.name}") for entry in entries if not _is_passable(entry)]
+        impassable += [_exactly(f"/{entry.name}") for entry in entries if not _is_passable(entry)]
     for label in labels:
         visit(bids_dir / f"sub-{label}", root)
-    return found
+    return images, impassable
 
 
 def _is_passable(entry: os.DirEntry[str]) -> bool:

@@ -6,6 +6,7 @@ import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -22,7 +23,7 @@ from qsm_pipeline.bids.phase_scaling import (
 )
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.exceptions import BIDSInputError, MaskError
-from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.core.grid import Grid
 
 _AFFINE_TOLERANCE = 1e-3
 _MIN_SIDE = 4
@@ -152,7 +153,7 @@ def open_image(path: str) -> nib.Nifti1Image:
     """Open a NIfTI file; raise `BIDSInputError` naming it if that fails."""
     file_size(path)
     try:
-        image = nib.load(path)
+        image: Any = nib.load(path)
         slope = _stored_slope(image)
     except _NIBABEL_ERRORS as err:
         raise BIDSInputError(
@@ -197,7 +198,7 @@ def _stored_slope(image: nib.Nifti1Image) -> float:
 
 def read_values(image: nib.Nifti1Image) -> np.ndarray:
     """Return the values as float32; raise `BIDSInputError` naming the file if that fails."""
-    path = image.get_filename()
+    path = str(image.get_filename())
     try:
         check_packing(path, _declared_bytes(image))
         with np.errstate(over="ignore"):  # what overflows is infinite, and left out
@@ -217,6 +218,7 @@ def _read_part(paths: tuple[str, ...], n_echoes: int) -> _Part:
                 f"{paths[0]} has shape {shape}, expected 3 spatial axes and {n_echoes} echoes, "
                 "one for each EchoTime"
             )
+        _check_volume(images[0])
         return _Part(images, np.ascontiguousarray(np.moveaxis(read_values(images[0]), 3, 0)))
     for image in images:
         shape = image.shape
@@ -225,11 +227,7 @@ def _read_part(paths: tuple[str, ...], n_echoes: int) -> _Part:
                 f"{image.get_filename()} has shape {shape} but one EchoTime; split it into one "
                 "file for each echo, or list all echo times in its sidecar"
             )
-        if len(shape) < 3 or min(shape[:3]) < _MIN_SIDE:
-            raise BIDSInputError(
-                f"{image.get_filename()} has shape {shape}, expected a volume of at least "
-                f"{_MIN_SIDE} voxels along each axis"
-            )
+        _check_volume(image)
         if shape[:3] != images[0].shape[:3]:
             raise BIDSInputError(
                 f"{image.get_filename()} has shape {shape[:3]}, but {images[0].shape[:3]} in "
@@ -239,6 +237,15 @@ def _read_part(paths: tuple[str, ...], n_echoes: int) -> _Part:
     for echo, image in enumerate(images):
         stack[echo] = read_values(image).reshape(stack.shape[1:])
     return _Part(images, stack)
+
+
+def _check_volume(image: nib.Nifti1Image) -> None:
+    shape = image.shape
+    if len(shape) < 3 or min(shape[:3]) < _MIN_SIDE:
+        raise BIDSInputError(
+            f"{image.get_filename()} has shape {shape}, expected a volume of at least "
+            f"{_MIN_SIDE} voxels along each axis"
+        )
 
 
 def _check_geometry(parts: dict[str, _Part], leading: str) -> None:
@@ -371,7 +378,18 @@ def _phase_in_radians(
     )
     notes["phase_scaling"] = scaling.reason
     notes["phase_sign"] = scaling.sign_reason
+    _doubt_sign(maker, notes)
     return np.stack([scaling.to_radians(echo) for echo in part.values])
+
+
+def _doubt_sign(maker: str, notes: dict[str, str]) -> None:
+    if maker not in ("Siemens", "Philips", "GE"):
+        who = f"the manufacturer {maker!r}" if maker else "a sidecar without Manufacturer"
+        notes["phase_sign_assumed"] = (
+            f"The sign of the phase is not known for {who}: that of Siemens and Philips was "
+            "assumed. If veins are dark in the map, it is the other one: add Manufacturer to the "
+            "JSON files beside the phase"
+        )
 
 
 def _slope_and_intercept(image: nib.Nifti1Image) -> tuple[float, float]:
@@ -398,6 +416,7 @@ def _from_real_and_imaginary(
         if sign < 0
         else f"Kept, manufacturer {maker or 'not given'}"
     )
+    _doubt_sign(maker, notes)
     return np.arctan2(sign * imag, real), np.hypot(real, imag)
 
 

@@ -15,10 +15,10 @@ from qsm_pipeline.bids.metadata import field_strength_tesla
 from qsm_pipeline.bids.naming import RUN_ENTITIES, output_path, parse_name
 from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.exceptions import BIDSInputError
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.units import hz_per_ppm, rad_per_s_per_ppm
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.units import hz_per_ppm, rad_per_s_per_ppm
 
-UNITS = ("ppm", "hz", "rad/s")
+UNITS = ("ppm", "hz", "rad/s", "rad")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,11 @@ def sidecar_beside(path: Path) -> dict[str, Any]:
 
 
 def ppm_per_unit(
-    path: Path, metadata: Mapping[str, Any], units: str = "", b0_tesla: float | None = None
+    path: Path,
+    metadata: Mapping[str, Any],
+    units: str = "",
+    b0_tesla: float | None = None,
+    echo_time_s: float | None = None,
 ) -> float:
     """Return what a field has to be multiplied with to be in ppm.
 
@@ -101,6 +105,8 @@ def ppm_per_unit(
         One of `UNITS`, which wins over the sidecar.
     b0_tesla : float, optional
         Field strength, which wins over the sidecar.
+    echo_time_s : float, optional
+        For a field in ``rad``: the time over which the phase evolved.
 
     Raises
     ------
@@ -115,6 +121,11 @@ def ppm_per_unit(
         )
     if units == "ppm":
         return 1.0
+    if units == "rad" and not (echo_time_s and echo_time_s > 0):
+        raise BIDSInputError(
+            f"{path}: a field in rad needs the time over which the phase evolved; give "
+            "--echo-time in seconds"
+        )
     if b0_tesla is None:
         used = metadata.get("FieldStrengthUsed")
         if isinstance(used, int | float) and used > 0:
@@ -126,7 +137,36 @@ def ppm_per_unit(
                 f"{path}: a field in {units} needs the field strength; give --b0 in tesla, or "
                 "MagneticFieldStrength in the JSON file beside it"
             )
-    return 1 / (hz_per_ppm(b0_tesla) if units == "hz" else rad_per_s_per_ppm(b0_tesla))
+    if units == "hz":
+        return 1 / hz_per_ppm(b0_tesla)
+    seconds = echo_time_s if units == "rad" and echo_time_s else 1.0
+    return 1 / (rad_per_s_per_ppm(b0_tesla) * seconds)
+
+
+def field_in_ppm(
+    path: Path,
+    units: str = "",
+    b0_tesla: float | None = None,
+    echo_time_s: float | None = None,
+) -> float:
+    """Return what the field in a file has to be multiplied with; see :func:`ppm_per_unit`."""
+    return ppm_per_unit(path, sidecar_beside(path), units, b0_tesla, echo_time_s)
+
+
+def refuse_map(path: Path) -> None:
+    """Refuse a susceptibility map where a field is expected.
+
+    Raises
+    ------
+    BIDSInputError
+        If the name or the sidecar of the file says that it is a map.
+    """
+    described = str(sidecar_beside(path).get("Description", ""))
+    if "_Chimap." in path.name or described.startswith("Magnetic susceptibility"):
+        raise BIDSInputError(
+            f"{path} is a susceptibility map, expected a local field, such as "
+            "sub-*/fmap/*_desc-local_fieldmap.nii.gz of the pipeline"
+        )
 
 
 def find_local_fields(derivatives: Path) -> list[tuple[Path, Path]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from qsm_pipeline.exceptions import BIDSInputError
-from qsm_pipeline.numerics.units import GAMMA_BAR_HZ_PER_T
+from qsm_pipeline.numerics.core.units import GAMMA_BAR_HZ_PER_T
 
 MIN_ECHO_TIME_S, MAX_ECHO_TIME_S = 1e-5, 0.2
 B0_RANGE_TESLA = (0.05, 20.0)
@@ -209,9 +210,19 @@ def refuse_field_map(metadata: Mapping[str, Any], file: str) -> None:
 def phase_difference_s(metadata: Mapping[str, Any], file: str) -> float | None:
     """Return the echo spacing of a phase *difference* image, or None for ordinary phase.
 
-    Converters write ``EchoTime1`` and ``EchoTime2`` for the difference of two echoes alone.
+    Sidecars of a phase difference hold ``EchoTime1`` and ``EchoTime2``, and for Siemens also the
+    second one as ``EchoTime``. Converters write both beside ordinary phase too, whose own
+    ``EchoTime`` is another one: then that is right.
+
+    Raises
+    ------
+    BIDSInputError
+        If there is no ``EchoTime``, and the two are not echo times in their order.
     """
     if "EchoTime1" not in metadata and "EchoTime2" not in metadata:
+        return None
+    own = metadata.get("EchoTime")
+    if own is not None and own != metadata.get("EchoTime2"):
         return None
     first, _ = number(metadata, "EchoTime1", file, "seconds")
     second, _ = number(metadata, "EchoTime2", file, "seconds")
@@ -219,6 +230,36 @@ def phase_difference_s(metadata: Mapping[str, Any], file: str) -> float | None:
     check_echo_time(first, file)
     check_echo_time(second, file)
     return second - first
+
+
+def refuse_difference(metadata: Mapping[str, Any], file: str) -> None:
+    """Refuse a phase difference among several echoes."""
+    if "EchoTime" not in metadata and {"EchoTime1", "EchoTime2"} & set(metadata):
+        raise BIDSInputError(
+            f"{file}: EchoTime1 and EchoTime2 say that this is a phase difference, which cannot "
+            "stand among several echoes"
+        )
+
+
+_FILTERED = re.compile(
+    r"high[\s_-]*pass|homodyne|phase[\s_-]*filter|filtered[\s_-]*phase|unsharp|\bhpf?\b", re.I
+)
+
+
+def filtered_phase(metadata: Mapping[str, Any]) -> str:
+    """Return the text in a sidecar that says that the phase was filtered; empty without one."""
+    for key in (
+        "ImageType",
+        "ImageTypeText",
+        "SeriesDescription",
+        "ProtocolName",
+        "ImageComments",
+    ):
+        value = metadata.get(key)
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and _FILTERED.search(text.replace("_", " ")):
+                return f"{key} {_short(text)}"
+    return ""
 
 
 def readout(all_metadata: Iterable[Mapping[str, Any]]) -> str:

@@ -185,11 +185,20 @@ OUTPUTS = {
         "fieldmap", "local", "fmap", "Hz",
         "Field offset from sources inside the mask alone.",
     ),
+    "weights": Output(
+        "fieldmap", "weights", "fmap", "arbitrary",
+        "Reliability of the field offset from 0 to 1, in proportion to its inverse standard "
+        "deviation.",
+    ),
     "fieldmap_magnitude": Output(
         "magnitude", "", "fmap", "arbitrary",
         "Magnitude combined over the echoes.", skull_stripped=False,
     ),
     "r2star": Output("R2starmap", units="1/s", description="Transverse relaxation rate R2*."),
+    "r2star_error": Output(
+        "R2starmap", "uncertainty", units="1/s",
+        description="Standard deviation of the error of R2* from noise.",
+    ),
     "t2star": Output("T2starmap", units="s", description="Transverse relaxation time T2*."),
     "s0": Output("S0map", units="arbitrary", description="Magnitude at echo time zero."),
     "swi": Output(

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from qsm_pipeline.bids.naming import build_name
 from qsm_pipeline.exceptions import printable
+
+DOUBTFUL = (
+    "echo_times", "echo_order", "magnitude_echoes", "missing_echoes", "phase_difference",
+    "filtered_phase", "phase_sign_assumed", "orientation", "readout_assumed",
+)  # fmt: skip
+"""Decisions in `GreRun.inferred` that could be wrong, so that people are told of them."""
 
 PARTS = ("phase", "magnitude", "real", "imag")
 
@@ -65,6 +72,15 @@ class GreRun:
         return build_name(self.entities, "")
 
     @property
+    def echo_numbers(self) -> list[int]:
+        """Numbers of the echoes in their files' names; 1, 2, ... where those do not say."""
+        files = self.phase or self.real
+        found = [re.search(r"_echo-(\d+)_", Path(path).name) for path in files]
+        numbers = [int(match[1]) for match in found if match]
+        complete = len(numbers) == len(self.echo_times_s) and numbers == sorted(set(numbers))
+        return numbers if complete else list(range(1, len(self.echo_times_s) + 1))
+
+    @property
     def subject(self) -> str:
         """Participant label without ``sub-``."""
         return self.entities["sub"]
@@ -102,6 +118,11 @@ class GreRun:
             key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
         }
         return cls(**values)
+
+
+def doubts(inferred: Mapping[str, str]) -> list[str]:
+    """Return those of the decisions of a run that could be wrong."""
+    return [inferred[key] for key in DOUBTFUL if key in inferred]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -216,7 +217,7 @@ def read_any(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not path.is_file():
         raise BIDSInputError(f"{path} does not exist or is no file")
     try:
-        image = nib.load(path)
+        image: Any = nib.load(path)
         values = np.asanyarray(image.dataobj).astype(np.float32)
     except Exception as error:  # noqa: BLE001, nibabel raises many kinds
         raise BIDSInputError(f"{path} cannot be read as an image: {error}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -11,7 +12,8 @@ import numpy as np
 from qsm_pipeline.bids.derivatives import write_json
 from qsm_pipeline.bids.naming import build_name
 from qsm_pipeline.bids.vendor_encoding import ENCODERS
-from qsm_pipeline.numerics.simulate import Scan, ScanParams, simulate_scan
+from qsm_pipeline.numerics.simulate import Scan, simulate_scan
+from qsm_pipeline.numerics.simulate.signal import ScanParams
 
 
 def tilted_affine(
@@ -128,7 +130,8 @@ def _write_echoes(
         meta = common | ({"Units": "arbitrary"} if part == "phase" else {})
         stored = [echo[part].values for echo in echoes]
         if single_file:
-            files = [({}, "T2starw", params.echo_times_s, np.stack(stored, axis=-1))]
+            everything = np.stack(stored, axis=-1)
+            files: list[Any] = [({}, "T2starw", params.echo_times_s, everything)]
         else:
             times = enumerate(params.echo_times_s)
             files = [({"echo": str(i + 1)}, "MEGRE", t, stored[i]) for i, t in times]

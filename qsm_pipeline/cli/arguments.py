@@ -39,7 +39,7 @@ class ManyValuesCommand(click.Command):
         ends = False  # whether the last argument has been passed, going backwards
         out: list[list[str]] = []
         for part in reversed(parts):
-            ends = ends or part[-1] in levels
+            ends = ends or part[-1].lower() in levels
             spare = max(0, min(short, len(part) - 2)) if ends and part[0] in many else 0
             short -= spare
             kept = len(part) - spare

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
+from qsm_pipeline.app.slurm.audit import DONE, UNFINISHED, audit, counted
 from qsm_pipeline.bids.derivatives import write_atomic
-from qsm_pipeline.workflows.audit import DONE, UNFINISHED, audit, counted
 
 
 @click.command()

@@ -8,7 +8,10 @@ from typing import Any
 
 import click
 
-TABLES = ("background_params", "inversion_params", "quality_limits")
+from qsm_pipeline.exceptions import did_you_mean
+from qsm_pipeline.steps.methods import STAGES
+
+TABLES = (*(stage.table for stage in STAGES if stage.table), "quality_limits")
 """Keys without an option: parameters of the chosen methods, limits of the quality metrics."""
 NO_KEYS = ("config_file", "version", "help")
 """Options without a key."""
@@ -35,8 +38,9 @@ def load_config(context: click.Context, _: click.Parameter, path: Path | None) -
     defaults: dict[str, Any] = {}
     for key, value in values.items():
         if key not in known:
+            near = did_you_mean(key, known)
             raise click.BadParameter(
-                f"{path} has the unknown key {key!r}; known: {', '.join(sorted(known))}"
+                f"{path} has the unknown key {key!r}; known: {', '.join(sorted(known))}{near}"
             )
         if key in TABLES:
             if not isinstance(value, dict):

@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def _told(command: Callable[..., None]) -> Callable[..., None]:
-    """End with one sentence where the user can help."""
+    """Turn the errors that a user can mend into one sentence and exit status 1."""
 
     @functools.wraps(command)
     def told(**arguments: Any) -> None:
@@ -45,15 +45,29 @@ def _training_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add what ``train`` and ``finetune`` have in common."""
     for option in reversed(
         (
-            click.option("--out", type=_OUT, required=True, help="Checkpoint, logs, generator."),
+            click.option(
+                "--out",
+                type=_OUT,
+                required=True,
+                help="Folder for the checkpoint, the logs and the generator.",
+            ),
             click.option(
                 "--data", type=_OUT, default="cycleqsm-brains", help="Pool of random brains."
             ),
-            click.option("--pool-seed", type=click.IntRange(0), default=0, help="Of that pool."),
+            click.option(
+                "--pool-seed",
+                type=click.IntRange(0),
+                default=0,
+                help="Random seed of the brain pool.",
+            ),
             click.option("--maps", type=_FOLDER, help="Derivatives with maps, not random brains."),
-            click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out."),
+            click.option("--resume", is_flag=True, help="Continue from the checkpoint in --out."),
             click.option("--device", default="auto", help="auto or a torch device."),
-            click.option("--steps", type=click.IntRange(1), help="Instead of the preset's."),
+            click.option(
+                "--steps",
+                type=click.IntRange(1),
+                help="Number of training steps.  [default: that of the preset]",
+            ),
             click.option(
                 "--workers", type=click.IntRange(0), default=0, help="Processes that draw samples."
             ),
@@ -66,7 +80,9 @@ def _training_options(command: Callable[..., None]) -> Callable[..., None]:
 @main.command()
 @click.argument("data_dir", type=_OUT)
 @click.option("--brains", type=click.IntRange(2, 1000), default=60)
-@click.option("--seed", type=click.IntRange(0), default=0, help="Another gives other brains.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, help="Each seed gives a different set of brains."
+)
 @_told
 def prepare(data_dir: Path, brains: int, seed: int) -> None:
     """Make the pool of random brains in DATA_DIR; those that exist are kept."""
@@ -107,7 +123,7 @@ def finetune(preset: str, weights: Path | None, **arguments: Any) -> None:
 def _settings(preset: str, arguments: dict[str, Any]) -> tuple[Any, Any, Any]:
     from dataclasses import replace
 
-    from qsm_pipeline.cycleqsm.config import TrainConfig
+    from qsm_pipeline.cycleqsm.training.config import TrainConfig
     from qsm_pipeline.exceptions import ConfigError
     from qsm_pipeline.training.data import Sources
     from qsm_pipeline.training.loop import RunOptions
@@ -136,44 +152,59 @@ def _finish(done: bool) -> None:
 
 @main.command()
 @click.argument("field", type=_FILE)
-@click.option("--mask", type=_FILE, required=True, help="Where the field is valid.")
+@click.option("--mask", type=_FILE, required=True, help="Where susceptibility is wanted.")
 @click.option("-o", "--out", type=_OUT, required=True, help="The map, .nii.gz.")
+@click.option("--uncertainty", type=_OUT, help="Also write the expected error there.")
 @click.option(
-    "--uncertainty", type=_OUT, help="Also write the expected error there; takes another pass."
+    "--weights", type=_FILE, help="Reliability of the field from 0 to 1, of the same scan."
 )
-@click.option("--magnitude", type=_FILE, help="Magnitude of the same scan, whose edges count.")
+@click.option("--magnitude", type=_FILE, help="Magnitude of one echo of the same scan.")
 @click.option(
-    "--residual-background",
+    "--simulated",
     is_flag=True,
-    help="The field is measured: do not follow its longest waves, where background is left.",
+    help="The field is simulated and holds no residue of the background.",
 )
-@click.option("--weights", type=_FILE, help="A generator other than the package's.")
+@click.option("--generator", type=_FILE, help="A generator other than the package's.")
 @click.option("--device", default="auto", help="auto or a torch device.")
 @click.option(
     "--units",
-    type=click.Choice(("ppm", "hz", "rad/s"), case_sensitive=False),
+    type=click.Choice(("ppm", "Hz", "rad/s", "rad"), case_sensitive=False),
     help="Of the field.  [default: Units in the JSON file beside it]",
 )
 @click.option("--b0", type=click.FloatRange(0, min_open=True), help="Field strength in tesla.")
+@click.option(
+    "--echo-time",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="For a field in rad: time in s over which the phase evolved.",
+)
+@click.option(
+    "--b0-dir",
+    type=(float, float, float),
+    help="Direction of B0 in voxel axes, for a field that is not in scanner axes.",
+)
 @_told
 def predict(
     field: Path,
     mask: Path,
     out: Path,
     uncertainty: Path | None,
-    magnitude: Path | None,
-    residual_background: bool,
     weights: Path | None,
+    magnitude: Path | None,
+    simulated: bool,
+    generator: Path | None,
     device: str,
     units: str | None,
     b0: float | None,
+    echo_time: float | None,
+    b0_dir: tuple[float, float, float] | None,
 ) -> None:
-    """Invert the local field in FIELD to susceptibility in ppm."""
-    from qsm_pipeline.training.predict import predict as run
+    """Invert the local field in FIELD to susceptibility in ppm, as the pipeline does."""
+    from qsm_pipeline.app.cycleqsm.predict import predict as run
 
     run(
-        field, mask, out, uncertainty=uncertainty, magnitude=magnitude, weights=weights,
-        residual_background=residual_background, device=device, units=units or "", b0_tesla=b0,
+        field, mask, out, uncertainty=uncertainty, generator=generator, device=device,
+        echo=click.echo, units=units or "", b0_tesla=b0, echo_time_s=echo_time, b0_dir=b0_dir,
+        weights=weights, magnitude=magnitude, measured=not simulated,
     )  # fmt: skip
 
 
@@ -200,7 +231,7 @@ def _named(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> di
 @_told
 def evaluate(truth: Path, maps: dict[str, Path], mask: Path, seg: Path | None, out: Path) -> None:
     """Score maps against TRUTH with QSM-CI's metrics, side by side."""
-    from qsm_pipeline.training.evaluate import evaluate as run
+    from qsm_pipeline.app.cycleqsm.evaluate import evaluate as run
 
     click.echo(run(truth, mask, maps, out, seg), nl=False)
 
@@ -211,7 +242,7 @@ def evaluate(truth: Path, maps: dict[str, Path], mask: Path, seg: Path | None, o
 @_told
 def export(out: Path, weights: Path | None) -> None:
     """Write the networks as ONNX, one file for each stage, checked against torch."""
-    from qsm_pipeline.training.export import export as run
+    from qsm_pipeline.app.cycleqsm.export import export as run
     from qsm_pipeline.training.generators import open_generator
 
     for path in run(open_generator(weights), out):

@@ -12,11 +12,11 @@ from typing import Any
 import click
 
 from qsm_pipeline import __version__
-from qsm_pipeline.cli import options
 from qsm_pipeline.cli.arguments import ManyValuesCommand
 from qsm_pipeline.cli.config_file import load_config
+from qsm_pipeline.cli.method_options import method_option
+from qsm_pipeline.engine.resources import check_current_folder, limit_threads, make_caches_writable
 from qsm_pipeline.exceptions import QSMPipelineError
-from qsm_pipeline.resources import check_current_folder, limit_threads, make_caches_writable
 
 EXIT_FAILED = 1
 """A participant failed or was left out for a fault of its data."""
@@ -27,7 +27,7 @@ EXIT_USAGE = 2
 @click.command(cls=ManyValuesCommand, context_settings={"show_default": True})
 @click.argument("bids_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("out_dir", type=click.Path(file_okay=False, path_type=Path))
-@click.argument("level", type=click.Choice(["participant", "group"]))
+@click.argument("level", type=click.Choice(["participant", "group"], case_sensitive=False))
 @click.option(
     "--config-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -68,28 +68,32 @@ EXIT_USAGE = 2
 @click.option(
     "--mask-pattern", default="", help="Masks of your own, e.g. masks/{prefix}_mask.nii.gz."
 )
-@click.option("--mask-method", type=click.Choice(options.MASK), default="deepbet")
-@click.option(
-    "--mask-refinement",
-    type=click.Choice(options.REFINEMENT),
-    default="phase-quality",
-    help="Move the rim of the mask to where the phase is reliable; never of a mask of your own.",
-)
+@method_option("mask")
+@method_option("mask_refinement")
 @click.option(
     "--two-pass",
     is_flag=True,
-    help="Map reliable voxels first, fill the rest from the whole mask; with lbv-pdf or pdf.",
+    help="Map the reliable voxels first, then fill the rest from the whole mask; needs a "
+    "background method that does not erode the mask.",
 )
-@click.option("--unwrap", type=click.Choice(options.UNWRAP), default="romeo")
-@click.option("--field-fit", type=click.Choice(options.FIELD_FIT), default="weighted")
-@click.option("--background", type=click.Choice(options.BACKGROUND), default="lbv-pdf")
-@click.option("--inversion", type=click.Choice(options.INVERSION), default="cycleqsm")
-@click.option("--reference", type=click.Choice(options.REFERENCE), default="brain")
+@click.option(
+    "--readout",
+    type=click.Choice(["auto", "monopolar", "bipolar"]),
+    default="auto",
+    show_default=True,
+    help="Whether even echoes were read in the other direction: as the sidecars say or the phase "
+    "shows, or as you know better.",
+)
+@method_option("unwrap")
+@method_option("field_fit")
+@method_option("background")
+@method_option("inversion")
+@method_option("reference")
 @click.option("--derive", is_flag=True, help="Write SWI, its minimum projection and true SWI too.")
 @click.option(
     "--atlas",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Labels of regions in the space of a template, for who has no segmentation.",
+    help="Atlas label image in template space; used for participants without a segmentation.",
 )
 @click.option(
     "--atlas-template",
@@ -170,15 +174,13 @@ def main(context: click.Context, **arguments: Any) -> None:
     try:
         check_current_folder()
         make_caches_writable()
-        import qsm_pipeline.nipype_defaults  # noqa: F401, before anything that imports nipype
-
         if group:
-            from qsm_pipeline.workflows.group import run_group as run
+            from qsm_pipeline.app.group import run_group as run
         else:
-            from qsm_pipeline.workflows.participant import run_participants as run
+            from qsm_pipeline.app.participant import run_participants as run
 
         if script and not group:
-            from qsm_pipeline.workflows.slurm import SlurmOptions, write_slurm_array
+            from qsm_pipeline.app.slurm.script import SlurmOptions, write_slurm_array
 
             write_slurm_array(SlurmOptions(script, *slurm), echo=_tell, **settings)
             return

@@ -36,7 +36,7 @@ def main(
 ) -> None:
     """Write a raw BIDS data set of simulated heads to BIDS_DIR."""
     from qsm_pipeline.bids.simulated_dataset import write_simulated_dataset
-    from qsm_pipeline.numerics.simulate import ScanParams
+    from qsm_pipeline.numerics.simulate.signal import ScanParams
 
     params = ScanParams(b0_tesla=b0, alternating_rad=1.5 if bipolar else 0.0)
     write_simulated_dataset(

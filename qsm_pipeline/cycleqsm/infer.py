@@ -10,14 +10,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from qsm_pipeline.cycleqsm.generator import Evaluate, FieldBatch, Generator, Pass, Prepared
-from qsm_pipeline.cycleqsm.long_waves import long_wave_correction
-from qsm_pipeline.cycleqsm.orientation import b0_last, permuted
-from qsm_pipeline.cycleqsm.tiles import in_tiles
-from qsm_pipeline.cycleqsm.uncertainty import error_sources, expected_error_ppm
-from qsm_pipeline.cycleqsm.unet import SpaceToDepthUNet
-from qsm_pipeline.numerics.bounding_box import BoundingBox
-from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.cycleqsm.model.generator import Evaluate, FieldBatch, Generator, Pass, Prepared
+from qsm_pipeline.cycleqsm.model.long_waves import long_wave_correction
+from qsm_pipeline.cycleqsm.model.orientation import b0_last, permuted
+from qsm_pipeline.cycleqsm.model.tiles import in_tiles
+from qsm_pipeline.cycleqsm.model.uncertainty import error_sources, expected_error_ppm
+from qsm_pipeline.cycleqsm.model.unet import SpaceToDepthUNet
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.field_error import FieldError
 from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
 
 LOGGER = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ def reconstruct(
     memory_gb: float | None = None,
     uncertainty: bool = False,
     keep_error_sources: bool = False,
+    error: FieldError | None = None,
     residual_background: bool = False,
 ) -> Reconstruction:
     """Invert a local field.
@@ -64,9 +66,11 @@ def reconstruct(
         Also estimate the error, which takes the last network a second time.
     keep_error_sources : bool
         Also return what that estimate is made of.
+    error : FieldError, optional
+        Spectrum of the field's error in ppm; found in the field if not given.
     residual_background : bool
-        The field holds what background removal left, as measured ones do: do not follow it at
-        long wavelengths, where that is strongest.
+        Background removal made the field, as it does measured ones: sources outside the mask
+        explain a part of it.
 
     Returns
     -------
@@ -88,7 +92,8 @@ def reconstruct(
     reliable = mask.float() if weights is None else weights.float() * mask
     batch = FieldBatch(
         turn(field_ppm.float()), turn(mask), turn(reliable), (turned,),
-        None if magnitude is None else turn(magnitude.float()), (residual_background,),
+        None if magnitude is None else turn(magnitude.float()), (error,),
+        (residual_background,),
     )  # fmt: skip
     prepared = generator.prepare(batch)
     *first, last = generator.passes()
@@ -100,8 +105,9 @@ def reconstruct(
         turned_pass = _run(generator, _inverted(prepared), [last], memory_gb)
         passes.append(turned_pass.flip((-3, -2, -1)))
     chi = torch.stack(passes).mean(0)
-    if not residual_background and generator.config.start != "none":
-        correction = long_wave_correction(prepared, chi / prepared.scale_ppm, turned)
+    config = generator.config
+    if config.long_wave_mm and config.start != "none":
+        correction = long_wave_correction(prepared, chi / prepared.scale_ppm, turned, config)
         chi = chi + correction * prepared.scale_ppm
     back = [order.index(axis) for axis in range(3)]
 

@@ -2,53 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from qsm_pipeline.cycleqsm.generator import Generator
+import torch
+
+from qsm_pipeline.cycleqsm.checkpoint import load_generator
 from qsm_pipeline.cycleqsm.infer import reconstruct
-from qsm_pipeline.cycleqsm.weights import load_generator
-from qsm_pipeline.numerics.inversion.outer_sources import outer_source_field
+from qsm_pipeline.cycleqsm.model.generator import Generator
+from qsm_pipeline.cycleqsm.model.uncertainty import strong_error_ppm
+from qsm_pipeline.cycleqsm.params import CycleQsmParams
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
-from qsm_pipeline.numerics.inversion.tv import TvParams
-
-
-@dataclass(frozen=True)
-class CycleQsmParams:
-    """Parameters of CycleQSM.
-
-    Parameters
-    ----------
-    generator : str
-        File of another generator than that of the package.
-    memory_gb : float
-        Memory for the networks on a CPU, beyond which they run in tiles.
-    magnitude : bool
-        Keep the edges of the magnitude, where there is one.
-    uncertainty : bool
-        Also estimate the error of the map, which takes the last network a second time.
-    """
-
-    generator: str = ""
-    memory_gb: float = 6.0
-    magnitude: bool = True
-    uncertainty: bool = True
-
-    def __post_init__(self) -> None:
-        if not self.memory_gb > 0:
-            raise ValueError(f"Expected memory_gb > 0, got {self.memory_gb}")
-        if self.generator and not Path(self.generator).is_file():
-            raise ValueError(f"Expected the file of a generator, found none at {self.generator}")
+from qsm_pipeline.numerics.inversion.rough_sources import rough_sources
+from qsm_pipeline.numerics.params.inversion import TvParams
 
 
 def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) -> Reconstruction:
     """Invert a local field with a trained generator.
 
-    Where background removal made the field, what sources outside the mask explain of it is
-    subtracted first, and weights are brought nearer to 1: the generator does worse with such
-    residues and with very uneven weights.
+    Weights are brought nearer to 1: the generator does worse with very uneven ones. Bleedings and
+    calcifications, which are stronger than any tissue that it learnt from, are mapped by total
+    variation; it maps the rest.
 
     Parameters
     ----------
@@ -68,18 +43,25 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
     """
     params = params or CycleQsmParams()
     device = problem.local_field_ppm.device
-    residue = outer_source_field(problem, TvParams(max_iterations=10))
-    return reconstruct(
+    rough = rough_sources(problem, TvParams(max_iterations=10))
+    rest = reconstruct(
         _generator(params.generator, str(device)),
-        problem.local_field_ppm - residue,
+        problem.local_field_ppm - rough.strong_field_ppm,
         problem.mask,
         problem.grid,
         None if problem.weights is None else problem.weights.sqrt(),
         problem.magnitude if params.magnitude else None,
         memory_gb=params.memory_gb if device.type != "cuda" else None,
         uncertainty=params.uncertainty,
+        error=problem.field_error,
         residual_background=problem.residual_background,
     )
+    if not rough.strong_ppm.any():
+        return rest
+    expected = rest.uncertainty_ppm
+    if expected is not None:
+        expected = torch.hypot(expected, strong_error_ppm(rough.strong_ppm)) * problem.mask
+    return Reconstruction(rest.chi_ppm + rough.strong_ppm, expected)
 
 
 @cache

@@ -19,8 +19,11 @@ from nipype.interfaces.base import (
 
 from qsm_pipeline.bids.derivatives import sidecar, write_output
 from qsm_pipeline.bids.naming import OUTPUTS, output_path
-from qsm_pipeline.bids.run import GreRun
-from qsm_pipeline.numerics.units import hz_per_ppm
+from qsm_pipeline.bids.run import GreRun, doubts
+from qsm_pipeline.numerics.core.units import hz_per_ppm
+
+_STEPS = ("mask", "phase", "unwrap", "fit", "background", "invert")
+"""Steps whose facts stand beside every output."""
 
 
 class WriteDerivativesInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):
@@ -28,25 +31,32 @@ class WriteDerivativesInputSpec(DynamicTraitedSpec, BaseInterfaceInputSpec):
 
     out_dir = traits.Str(mandatory=True)
     run = traits.Dict(mandatory=True, desc="GreRun.to_dict()")
-    parameters = traits.Dict(usedefault=True, desc="every parameter of every step")
+    parameters = traits.Dict(usedefault=True, desc="what no step reports")
     inferred = traits.Dict(usedefault=True)
-    mask_facts = traits.Dict(usedefault=True)
-    phase_facts = traits.Dict(usedefault=True)
-    reference_facts = traits.Dict(usedefault=True)
+    mask_provenance = traits.Dict(usedefault=True)
+    phase_provenance = traits.Dict(usedefault=True)
+    unwrap_provenance = traits.Dict(usedefault=True)
+    fit_provenance = traits.Dict(usedefault=True)
+    background_provenance = traits.Dict(usedefault=True)
+    invert_provenance = traits.Dict(usedefault=True)
+    reference_provenance = traits.Dict(usedefault=True, desc="its facts go to the map alone")
+    relaxation_provenance = traits.Dict(usedefault=True, desc="of R2*, T2* and S0")
+    weighting_provenance = traits.Dict(usedefault=True, desc="of susceptibility-weighted images")
     chi = File(exists=True)
     uncertainty = File(desc="ppm")
     brain_mask = File(exists=True)
     qsm_mask = File(exists=True)
     total_field = File(exists=True, desc="ppm")
     local_field = File(exists=True, desc="ppm")
+    weights = File(exists=True, desc="reliability from 0 to 1")
     fieldmap_magnitude = File(exists=True)
     r2star = File(exists=True)
     t2star = File(exists=True)
     s0 = File(exists=True)
+    r2star_error = File(exists=True)
     swi = File(exists=True)
     minip = File(exists=True)
     tswi = File(exists=True)
-    weighting_facts = traits.Dict(usedefault=True)
 
 
 class WriteDerivativesOutputSpec(TraitedSpec):
@@ -78,16 +88,24 @@ class WriteDerivatives(SimpleInterface):
             made_from = [] if quantity in ("brain_mask", "fieldmap_magnitude") else ["brain_mask"]
             if quantity == "chi":
                 made_from.append("local_field")
-            extra = {**inputs.mask_facts, **inputs.phase_facts}
+            steps = _STEPS
             if quantity == "chi":
-                extra |= inputs.reference_facts
+                steps = (*steps, "reference")
+            if spec.suffix in ("R2starmap", "T2starmap", "S0map"):
+                steps = (*steps, "relaxation")
             if spec.suffix == "T2starw":
-                extra |= inputs.weighting_facts
+                steps = (*steps, "weighting")
+            used = [getattr(inputs, f"{step}_provenance") for step in steps]
+            extra = {key: value for one in used for key, value in one.get("facts", {}).items()}
+            if quantity == "chi":
+                extra["Warnings"] = doubts(inputs.inferred) + [
+                    warning for one in used for warning in one.get("warnings", ())
+                ]
             metadata = sidecar(
                 run,
                 quantity,
                 sources=[str(output_path(run.entities, name)) for name in made_from],
-                parameters=inputs.parameters,
+                parameters=self._parameters(),
                 inferred=inputs.inferred,
                 extra=extra,
             )
@@ -96,3 +114,10 @@ class WriteDerivatives(SimpleInterface):
             )
         self._results = {"written": written}
         return runtime
+
+    def _parameters(self) -> dict[str, Any]:
+        """Return what the steps really used."""
+        used = dict(self.inputs.parameters)
+        for step in (*_STEPS, "reference", "weighting"):
+            used |= getattr(self.inputs, f"{step}_provenance").get("parameters", {})
+        return used

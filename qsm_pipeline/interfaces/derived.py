@@ -6,18 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from nipype.interfaces.base import File, TraitedSpec, traits
 
-from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface
-from qsm_pipeline.interfaces._volumes import load_grid, load_mask, load_tensor, save_tensor
-from qsm_pipeline.numerics.susceptibility_weighting import (
-    WeightingParams,
-    chi_weighted,
-    minimum_projection,
-    phase_weighted,
-    weighting_echo,
-)
+from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface, as_dict
+from qsm_pipeline.numerics.params.maps import WeightingParams
+from qsm_pipeline.steps.provenance import Provenance
 
 
 class WeightMagnitudeInputSpec(NumericInputSpec):
@@ -37,7 +30,7 @@ class WeightMagnitudeOutputSpec(TraitedSpec):
     swi = File(exists=True, desc="weighted by the local field")
     tswi = File(exists=True, desc="weighted by the susceptibility")
     minip = File(exists=True, desc="minimum of swi over a slab")
-    facts = traits.Dict(desc="echo and strength, for the sidecar")
+    provenance = traits.Dict(desc="echo and strength, for the sidecar")
 
 
 class WeightMagnitude(NumericInterface):
@@ -47,6 +40,16 @@ class WeightMagnitude(NumericInterface):
     output_spec = WeightMagnitudeOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        import torch
+
+        from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor, save_tensor
+        from qsm_pipeline.numerics.maps.swi import (
+            chi_weighted,
+            minimum_projection,
+            phase_weighted,
+            weighting_echo,
+        )
+
         inputs = self.inputs
         params = WeightingParams()
         times = tuple(inputs.echo_times_s)
@@ -63,5 +66,7 @@ class WeightMagnitude(NumericInterface):
             "minip": minimum_projection(swi, mask, grid, params.slab_mm),
         }
         saved = {k: save_tensor(v, inputs.chi, folder / f"{k}.nii") for k, v in images.items()}
-        facts = {"WeightingEchoTime": times[echo], "WeightingParameters": asdict(params)}
-        return saved | {"facts": facts}
+        provenance = Provenance(
+            {"SusceptibilityWeighting": asdict(params)}, {"WeightingEchoTime": times[echo]}
+        )
+        return saved | {"provenance": as_dict(provenance)}

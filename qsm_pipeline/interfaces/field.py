@@ -7,41 +7,27 @@ from typing import Any
 
 from nipype.interfaces.base import File, TraitedSpec, traits
 
-from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface
-from qsm_pipeline.interfaces._volumes import load_grid, load_mask, load_tensor, save_tensor
-from qsm_pipeline.numerics.bipolar import (
-    FOUND_RAD,
-    alternating_phase,
-    bipolar_score,
-    equally_spaced,
-    remove_alternating_phase,
+from qsm_pipeline.interfaces._base import (
+    NumericInputSpec,
+    NumericInterface,
+    ScanInputSpec,
+    as_dict,
+    load_scan,
 )
-from qsm_pipeline.numerics.field_fit import nonlinear_field_fit, weighted_field_fit
-from qsm_pipeline.numerics.phase_offset import PhaseOffsetParams, remove_phase_offset
-from qsm_pipeline.numerics.relaxation import fit_relaxation
-from qsm_pipeline.numerics.trust import trusted_mask
-from qsm_pipeline.numerics.units import rad_per_s_per_ppm
-from qsm_pipeline.numerics.unwrap import METHODS, UnwrapProblem
-from qsm_pipeline.numerics.weights import reliability, steepness_weight
+from qsm_pipeline.numerics.params.phase import READOUTS, PhaseOffsetParams
+from qsm_pipeline.steps.methods import methods
+from qsm_pipeline.steps.provenance import Provenance
 
 
-class _EchoesInputSpec(NumericInputSpec):
-    magnitude = File(exists=True, mandatory=True, desc="4D magnitude")
-    mask = File(exists=True, mandatory=True)
-    echo_times_s = traits.List(traits.Float, mandatory=True)
-
-
-class _PhaseInputSpec(_EchoesInputSpec):
-    phase = File(exists=True, mandatory=True, desc="4D phase in rad")
-
-
-class CorrectPhaseInputSpec(_PhaseInputSpec):
+class CorrectPhaseInputSpec(ScanInputSpec):
     """Inputs of `CorrectPhase`."""
 
     readout = traits.Enum(
-        "unknown", "monopolar", "bipolar", usedefault=True,
+        *READOUTS,
+        usedefault=True,
         desc="the odd/even difference is removed if bipolar, and looked for if unknown",
-    )  # fmt: skip
+    )
+    echo_numbers = traits.List(traits.Int, desc="from 1; 1, 2, ... by default")
     remove_offset = traits.Bool(True, usedefault=True, desc="MCPC-3D-S")
     params = traits.Dict(usedefault=True, desc="of PhaseOffsetParams")
 
@@ -50,7 +36,7 @@ class CorrectPhaseOutputSpec(TraitedSpec):
     """Outputs of `CorrectPhase`."""
 
     phase = File(exists=True, desc="4D wrapped phase in rad")
-    facts = traits.Dict(desc="what was done, for the sidecar")
+    provenance = traits.Dict(desc="what was done, for the sidecar")
 
 
 class CorrectPhase(NumericInterface):
@@ -60,42 +46,26 @@ class CorrectPhase(NumericInterface):
     output_spec = CorrectPhaseOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        from qsm_pipeline.io.volumes import load_mask, save_tensor
+        from qsm_pipeline.steps.phase import correct_phase
+
         inputs = self.inputs
-        grid = load_grid(inputs.phase)
-        phase = load_tensor(inputs.phase, device=inputs.device)
-        magnitude = load_tensor(inputs.magnitude, device=inputs.device)
-        mask = load_mask(inputs.mask, device=inputs.device)
-        times = tuple(inputs.echo_times_s)
-        facts: dict[str, Any] = {"PhaseOffsetRemoval": "none", "BipolarCorrection": False}
-        if len(times) == 1:
-            facts["PhaseOffsetRemoval"] = "none: a single echo cannot tell it from the field"
-        declared = inputs.readout == "bipolar"
-        if declared or (inputs.readout == "unknown" and equally_spaced(times)):
-            alternating = alternating_phase(phase, magnitude, mask, times, grid)
-            spread_rad = bipolar_score(alternating, mask)
-            facts["BipolarPhaseSpreadRad"] = spread_rad
-            if declared or spread_rad > FOUND_RAD:
-                phase = remove_alternating_phase(phase, alternating)
-                facts["BipolarCorrection"] = True
-            if not declared and spread_rad > FOUND_RAD:
-                facts["BipolarReadout"] = (
-                    "Found in the phase, whose even echoes differ from the odd ones; the sidecar "
-                    "does not say"
-                )
-        if inputs.remove_offset and len(times) > 1:
-            params = PhaseOffsetParams(**inputs.params)
-            phase, _ = remove_phase_offset(phase, magnitude, mask, times, grid, params)
-            facts["PhaseOffsetRemoval"] = f"MCPC-3D-S, Gaussian of {params.sigma_mm:g} mm"
+        corrected = correct_phase(
+            load_scan(inputs, readout=inputs.readout, echo_numbers=self._get("echo_numbers")),
+            load_mask(inputs.mask, device=inputs.device),
+            remove_offset=inputs.remove_offset,
+            params=PhaseOffsetParams(**inputs.params),
+        )
         return {
-            "phase": save_tensor(phase, inputs.phase, folder / "phase.nii"),
-            "facts": facts,
+            "phase": save_tensor(corrected.phase_rad, inputs.phase, folder / "phase.nii"),
+            "provenance": as_dict(corrected.provenance),
         }
 
 
-class UnwrapPhaseInputSpec(_PhaseInputSpec):
+class UnwrapPhaseInputSpec(ScanInputSpec):
     """Inputs of `UnwrapPhase`."""
 
-    method = traits.Enum(*METHODS, usedefault=True)
+    method = traits.Enum(*methods("unwrap"), usedefault=True)
     params = traits.Dict(usedefault=True)
 
 
@@ -103,6 +73,7 @@ class UnwrapPhaseOutputSpec(TraitedSpec):
     """Outputs of `UnwrapPhase`."""
 
     unwrapped = File(exists=True, desc="4D phase in rad")
+    provenance = traits.Dict(desc="what was done, for the sidecar")
 
 
 class UnwrapPhase(NumericInterface):
@@ -112,25 +83,26 @@ class UnwrapPhase(NumericInterface):
     output_spec = UnwrapPhaseOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        from qsm_pipeline.io.volumes import load_mask, save_tensor
+        from qsm_pipeline.steps.unwrapping import unwrap_phase
+
         inputs = self.inputs
-        problem = UnwrapProblem(
-            phase_rad=load_tensor(inputs.phase, device=inputs.device),
-            mask=load_mask(inputs.mask, device=inputs.device),
-            echo_times_s=tuple(inputs.echo_times_s),
-            grid=load_grid(inputs.phase),
-            magnitude=load_tensor(inputs.magnitude, device=inputs.device),
+        result = unwrap_phase(
+            load_scan(inputs),
+            load_mask(inputs.mask, device=inputs.device),
+            method=inputs.method,
+            params=inputs.params,
         )
-        method = METHODS[inputs.method]
-        unwrapped = method.function(problem, method.params(**inputs.params))
-        return {"unwrapped": save_tensor(unwrapped, inputs.phase, folder / "unwrapped.nii")}
+        return {
+            "unwrapped": save_tensor(result.phase_rad, inputs.phase, folder / "unwrapped.nii"),
+            "provenance": as_dict(result.provenance),
+        }
 
 
-class FitFieldInputSpec(_EchoesInputSpec):
-    """Inputs of `FitField`."""
+class FitFieldInputSpec(ScanInputSpec):
+    """Inputs of `FitField`; the phase is unwrapped."""
 
-    unwrapped = File(exists=True, mandatory=True, desc="4D unwrapped phase in rad")
-    b0_tesla = traits.Float(mandatory=True)
-    method = traits.Enum("weighted", "nonlinear", usedefault=True)
+    method = traits.Enum(*methods("field_fit"), usedefault=True)
 
 
 class FitFieldOutputSpec(TraitedSpec):
@@ -139,8 +111,10 @@ class FitFieldOutputSpec(TraitedSpec):
     total_field = File(exists=True, desc="ppm")
     weights = File(exists=True, desc="reliability from 0 to 1")
     noise_ppm = traits.Float(desc="standard deviation where the weight is 1")
-    trusted = File(exists=True, desc="where the phase cannot be aliased")
+    trusted = File(exists=True, desc="where the phase cannot be aliased, and what that encloses")
     relative_residual = File(exists=True, desc="part of the signal that is not explained")
+    unsure = File(exists=True, desc="strong sources, where the field may be wrong")
+    provenance = traits.Dict(desc="what was done, for the sidecar")
 
 
 class FitField(NumericInterface):
@@ -150,37 +124,32 @@ class FitField(NumericInterface):
     output_spec = FitFieldOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        from qsm_pipeline.io.volumes import load_mask, save_tensor
+        from qsm_pipeline.steps.total_field import fit_total_field
+
         inputs = self.inputs
-        unwrapped = load_tensor(inputs.unwrapped, device=inputs.device)
-        magnitude = load_tensor(inputs.magnitude, device=inputs.device)
         mask = load_mask(inputs.mask, device=inputs.device)
-        times = tuple(inputs.echo_times_s)
-        fit = weighted_field_fit(unwrapped, magnitude, mask, times, inputs.b0_tesla)
-        if inputs.method == "nonlinear":
-            start = fit.total_field_ppm * rad_per_s_per_ppm(inputs.b0_tesla)
-            fit = nonlinear_field_fit(unwrapped, magnitude, mask, times, inputs.b0_tesla, start)
-        weights, noise_ppm = reliability(fit.field_noise_ppm, fit.relative_residual, mask)
-        trusted = trusted_mask(fit.total_field_ppm, mask, times[0], inputs.b0_tesla, weights)
-        if not trusted.any():
-            raise ValueError(
-                "No voxel of the mask has usable phase: all neighbours differ by more than a "
-                "quarter turn; check that the images are phase and the mask is the brain"
-            )
-        weights = weights * steepness_weight(fit.total_field_ppm, trusted)
-        like = inputs.unwrapped
-        return {
-            "total_field": save_tensor(fit.total_field_ppm, like, folder / "total_field.nii"),
-            "weights": save_tensor(weights, like, folder / "weights.nii"),
-            "noise_ppm": noise_ppm,
-            "trusted": save_tensor(trusted, like, folder / "trusted.nii"),
-            "relative_residual": save_tensor(
-                fit.relative_residual, like, folder / "relative_residual.nii"
-            ),
+        total = fit_total_field(load_scan(inputs), mask, method=inputs.method)
+        volumes = {
+            "total_field": total.total_field_ppm,
+            "weights": total.weights,
+            "trusted": total.trusted,
+            "relative_residual": total.relative_residual,
+            "unsure": total.unsure,
         }
+        saved: dict[str, Any] = {
+            name: save_tensor(volume, inputs.phase, folder / f"{name}.nii")
+            for name, volume in volumes.items()
+        }
+        return saved | {"noise_ppm": total.noise_ppm, "provenance": as_dict(total.provenance)}
 
 
-class FitRelaxationInputSpec(_EchoesInputSpec):
+class FitRelaxationInputSpec(NumericInputSpec):
     """Inputs of `FitRelaxation`."""
+
+    magnitude = File(exists=True, mandatory=True, desc="4D magnitude")
+    mask = File(exists=True, mandatory=True)
+    echo_times_s = traits.List(traits.Float, mandatory=True)
 
 
 class FitRelaxationOutputSpec(TraitedSpec):
@@ -189,6 +158,8 @@ class FitRelaxationOutputSpec(TraitedSpec):
     r2star = File(exists=True, desc="1/s")
     t2star = File(exists=True, desc="s")
     s0 = File(exists=True, desc="unit of the magnitude")
+    r2star_error = File(exists=True, desc="1/s")
+    provenance = traits.Dict(desc="the bounds, for the sidecar")
 
 
 class FitRelaxation(NumericInterface):
@@ -198,6 +169,9 @@ class FitRelaxation(NumericInterface):
     output_spec = FitRelaxationOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        from qsm_pipeline.io.volumes import load_mask, load_tensor, save_tensor
+        from qsm_pipeline.numerics.field.relaxation import fit_relaxation
+
         inputs = self.inputs
         maps = fit_relaxation(
             load_tensor(inputs.magnitude, device=inputs.device),
@@ -209,4 +183,8 @@ class FitRelaxation(NumericInterface):
             "r2star": save_tensor(maps.r2star_per_s, like, folder / "r2star.nii"),
             "t2star": save_tensor(maps.t2star_s, like, folder / "t2star.nii"),
             "s0": save_tensor(maps.s0, like, folder / "s0.nii"),
+            "r2star_error": save_tensor(
+                maps.r2star_error_per_s, like, folder / "r2star_error.nii"
+            ),
+            "provenance": as_dict(Provenance(facts=maps.facts())),
         }

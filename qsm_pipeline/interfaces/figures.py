@@ -22,7 +22,7 @@ from qsm_pipeline.reports.figures import FIGURES, STAGES, Scene
 _VOLUMES = (
     "magnitude", "phase", "combined", "brain_mask", "reliable", "quality", "unwrapped",
     "total_field", "weights", "local_field", "chi", "qsm_mask", "predicted_field", "residual",
-    "uncertainty", "r2star", "t2star",
+    "uncertainty", "unsure", "r2star", "t2star",
 )  # fmt: skip
 
 
@@ -47,6 +47,7 @@ class DrawFiguresInputSpec(BaseInterfaceInputSpec):
     predicted_field = File(exists=True, desc="ppm")
     residual = File(exists=True, desc="ppm")
     uncertainty = File(desc="ppm")
+    unsure = File(exists=True, desc="strong sources, where the field may be wrong")
     r2star = File(exists=True, desc="1/s")
     t2star = File(exists=True, desc="s")
 

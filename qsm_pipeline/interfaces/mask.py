@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
-import numpy as np
-import torch
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
@@ -17,37 +15,23 @@ from nipype.interfaces.base import (
 )
 
 from qsm_pipeline.exceptions import MaskError
-from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface
-from qsm_pipeline.interfaces._volumes import (
-    load_grid,
-    load_mask,
-    load_tensor,
-    save_array,
-    save_tensor,
-)
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.masking.refine import measured_region, refine_mask, reliable_part
-from qsm_pipeline.numerics.masking.robust import check_mask, robust_mask
-from qsm_pipeline.numerics.parts import check_in_one_part
-from qsm_pipeline.numerics.phase_quality import phase_quality
-from qsm_pipeline.numerics.quality.mask_shape import volume_ml
-from qsm_pipeline.numerics.two_pass import combine_passes
-
-MASK_METHODS = ("deepbet", "robust")
-MASK_REFINEMENTS = ("phase-quality", "none")
+from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface, as_dict
+from qsm_pipeline.steps.methods import OWN_MASK, methods
 
 
 class MaskBrainInputSpec(BaseInterfaceInputSpec):
     """Inputs of `MaskBrain`."""
 
-    combined = File(exists=True, mandatory=True, desc="3D magnitude")
     magnitude = File(exists=True, mandatory=True, desc="4D magnitude")
     phase = File(exists=True, mandatory=True, desc="4D wrapped phase in rad")
     echo_times_s = traits.List(traits.Float, mandatory=True)
+    b0_tesla = traits.Float(mandatory=True)
     valid = File(exists=True, mandatory=True)
     user_mask = traits.Str("", usedefault=True)
-    method = traits.Enum(*MASK_METHODS, usedefault=True)
-    refinement = traits.Enum(*MASK_REFINEMENTS, usedefault=True, desc="not of a user's mask")
+    method = traits.Enum(*methods("mask"), usedefault=True)
+    refinement = traits.Enum(
+        *methods("mask_refinement"), usedefault=True, desc="not of a user's mask"
+    )
     two_pass = traits.Bool(False, usedefault=True, desc="find the reliable part too")
     label = traits.Str(mandatory=True, desc="name of the run in messages")
 
@@ -59,7 +43,7 @@ class MaskBrainOutputSpec(TraitedSpec):
     measured = File(exists=True, desc="the mask and what has reliable phase around it")
     reliable = File(exists=True, desc="where the phase is good, if asked for")
     quality = File(exists=True, desc="of the phase, from 0 to 1")
-    facts = traits.Dict(desc="how the mask was made")
+    provenance = traits.Dict(desc="how the mask was made")
 
 
 class MaskBrain(SimpleInterface):
@@ -69,68 +53,40 @@ class MaskBrain(SimpleInterface):
     output_spec = MaskBrainOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
+        from qsm_pipeline.io.volumes import load_mask, load_tensor, save_tensor
+        from qsm_pipeline.steps.masking import find_mask
+        from qsm_pipeline.steps.scan import Scan
+
         inputs = self.inputs
-        grid = load_grid(inputs.combined)
-        how = "the user's own" if inputs.user_mask else inputs.method
-        facts: dict[str, Any] = {"BrainMask": how}
-        quality = self._quality()
-        volumes = {"quality": quality}
+        own = inputs.user_mask
+        scan = Scan(
+            load_tensor(inputs.phase), load_tensor(inputs.magnitude), tuple(inputs.echo_times_s),
+            inputs.b0_tesla, nib.load(inputs.phase).affine,
+        )  # fmt: skip
         try:
-            mask = self._find() & (np.asarray(nib.load(inputs.valid).dataobj) > 0)
-            check_mask(mask, grid)
-            by_phase = inputs.refinement != "none"
-            refine = by_phase and not inputs.user_mask
-            facts["MaskRefinement"] = inputs.refinement if refine else "none"
-            if refine:
-                refined = refine_mask(mask, quality, grid)
-                facts["BrainVolumeBeforeRefinementMl"] = _volume_ml(mask, grid)
-                check_mask(refined, grid)
-                mask = refined
-            volumes["mask"] = mask
-            volumes["measured"] = measured_region(mask, quality, grid) if by_phase else mask
-            check_in_one_part(volumes["measured"])
-            if inputs.two_pass:
-                volumes["reliable"] = reliable_part(mask, quality)
-                facts["ReliableVolumeMl"] = _volume_ml(volumes["reliable"], grid)
+            found = find_mask(
+                scan,
+                own=load_mask(own) if own else None,
+                valid=load_mask(inputs.valid),
+                method=inputs.method,
+                refinement=inputs.refinement,
+                two_pass=inputs.two_pass,
+            )
         except ValueError as error:
+            how = OWN_MASK if own else inputs.method
             raise MaskError(
                 f"{inputs.label}: {error} (mask: {how}). Give a mask with --mask-pattern or try "
                 "another --mask-method or --mask-refinement."
             ) from None
-        facts["BrainVolumeMl"] = _volume_ml(mask, grid)
-        facts["FieldVolumeMl"] = _volume_ml(volumes["measured"], grid)
-        image = nib.load(inputs.combined)
+        volumes = {"mask": found.brain, "measured": found.measured, "quality": found.quality}
+        if found.reliable is not None:
+            volumes["reliable"] = found.reliable
         folder = Path(runtime.cwd)
         self._results = {
-            name: save_array(array, image.affine, image.header, folder / f"{name}.nii")
-            for name, array in volumes.items()
-        } | {"facts": facts}
+            name: save_tensor(volume, inputs.phase, folder / f"{name}.nii")
+            for name, volume in volumes.items()
+        } | {"provenance": as_dict(found.provenance)}
         return runtime
-
-    def _find(self) -> np.ndarray:
-        inputs = self.inputs
-        if inputs.user_mask:
-            return np.asarray(nib.load(inputs.user_mask).dataobj) > 0
-        image = nib.load(inputs.combined)
-        if inputs.method == "robust":
-            return robust_mask(image.get_fdata(dtype=np.float32), load_grid(inputs.combined))
-        from qsm_pipeline.masking.brain import brain_mask
-
-        return brain_mask(image.get_fdata(dtype=np.float32), image.affine)
-
-    def _quality(self) -> np.ndarray:
-        valid = load_mask(self.inputs.valid)
-        quality = phase_quality(
-            load_tensor(self.inputs.phase),
-            load_tensor(self.inputs.magnitude),
-            torch.ones_like(valid),
-            tuple(self.inputs.echo_times_s),
-        )
-        return (quality * valid).numpy()
-
-
-def _volume_ml(mask: np.ndarray, grid: Grid) -> float:
-    return round(volume_ml(torch.from_numpy(mask), grid), 1)
 
 
 class CombinePassesInputSpec(NumericInputSpec):
@@ -154,6 +110,9 @@ class CombinePasses(NumericInterface):
     output_spec = CombinePassesOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        from qsm_pipeline.io.volumes import load_mask, load_tensor, save_tensor
+        from qsm_pipeline.numerics.masking.two_pass import combine_passes
+
         inputs = self.inputs
         chi = combine_passes(
             load_tensor(inputs.chi_reliable, device=inputs.device),

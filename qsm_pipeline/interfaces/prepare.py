@@ -16,14 +16,13 @@ from nipype.interfaces.base import (
 
 from qsm_pipeline.bids.load import load_run
 from qsm_pipeline.bids.run import GreRun
-from qsm_pipeline.interfaces._volumes import save_array
 
 
 class ReadRunInputSpec(BaseInterfaceInputSpec):
     """Inputs of `ReadRun`."""
 
     run = traits.Dict(mandatory=True, desc="GreRun.to_dict()")
-    files = traits.List(File(exists=True), desc="files of the run, so that a change is noticed")
+    files = traits.List(File(), desc="files of the run, so that a change is noticed")
 
 
 class ReadRunOutputSpec(TraitedSpec):
@@ -44,6 +43,8 @@ class ReadRun(SimpleInterface):
     output_spec = ReadRunOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
+        from qsm_pipeline.io.volumes import save_array
+
         loaded = load_run(GreRun.from_dict(self.inputs.run))
         folder = Path(runtime.cwd)
         magnitude = loaded.magnitude

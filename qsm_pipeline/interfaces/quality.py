@@ -1,4 +1,4 @@
-"""The nodes that judge a run and write what they found."""
+"""Nodes that compute and write the quality metrics of a run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from qsm_pipeline.bids.derivatives import software_versions, write_json
 from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface
-from qsm_pipeline.interfaces._volumes import load_grid, load_mask, load_tensor
-from qsm_pipeline.numerics.quality import Assessed, assess, check_limits
+from qsm_pipeline.numerics.quality.limits import check_limits
 
 
 class AssessQualityInputSpec(NumericInputSpec):
@@ -30,13 +29,14 @@ class AssessQualityInputSpec(NumericInputSpec):
     unwrapped = File(exists=True, mandatory=True, desc="4D unwrapped phase in rad")
     weights = File(exists=True, mandatory=True, desc="reliability from 0 to 1")
     relative_residual = File(exists=True, mandatory=True, desc="of the field fit")
+    unsure = File(exists=True, mandatory=True, desc="in and around strong sources")
     local_field = File(exists=True, mandatory=True, desc="ppm")
     residual = File(exists=True, mandatory=True, desc="local field minus field of the map, ppm")
     chi = File(exists=True, mandatory=True, desc="ppm")
     brain = File(exists=True, mandatory=True, desc="the whole brain")
     known = File(exists=True, mandatory=True, desc="where the local field is known")
     valid = File(exists=True, mandatory=True, desc="where the map is valid")
-    reference_facts = traits.Dict(usedefault=True, desc="what the reference was")
+    reference = traits.Dict(usedefault=True, desc="provenance of the reference")
     limits = traits.Dict(usedefault=True, desc="those that differ from the defaults")
 
 
@@ -53,18 +53,22 @@ class AssessQuality(NumericInterface):
     output_spec = AssessQualityOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor
+        from qsm_pipeline.numerics.quality.assess import Assessed, assess
+
         inputs = self.inputs
 
         def load(name: str) -> Any:
             return load_tensor(getattr(inputs, name), device=inputs.device)
 
-        reference = inputs.reference_facts
+        reference = inputs.reference.get("facts", {})
         run = Assessed(
             magnitude=load("magnitude"),
             wrapped_rad=load("phase"),
             unwrapped_rad=load("unwrapped"),
             weights=load("weights"),
             relative_residual=load("relative_residual"),
+            unsure=load_mask(inputs.unsure, device=inputs.device),
             local_field_ppm=load("local_field"),
             field_residual_ppm=load("residual"),
             chi_ppm=load("chi"),

@@ -8,7 +8,6 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-import torch
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
@@ -22,11 +21,6 @@ from qsm_pipeline.bids.regions import write_regions
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.bids.segmentations import read_any, read_labels
 from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface
-from qsm_pipeline.interfaces._volumes import load_grid, load_mask, load_tensor, save_array
-from qsm_pipeline.numerics.regions import measure_regions
-from qsm_pipeline.registration.align import align
-from qsm_pipeline.registration.itk import read_transform, resample_labels
-from qsm_pipeline.registration.sides import split_sides
 
 
 class MapLabelsInputSpec(BaseInterfaceInputSpec):
@@ -59,6 +53,10 @@ class MapLabels(SimpleInterface):
     output_spec = MapLabelsOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
+        from qsm_pipeline.external.simpleitk.itk import resample_labels
+        from qsm_pipeline.external.simpleitk.sides import split_sides
+        from qsm_pipeline.io.volumes import save_array
+
         inputs = self.inputs
         labels, affine = read_labels(Path(inputs.labels))
         names = read_names(Path(inputs.names)) if inputs.names else {}
@@ -83,6 +81,9 @@ class MapLabels(SimpleInterface):
         return runtime
 
     def _transform(self, target: nib.Nifti1Image) -> tuple[Any, dict[str, Any]]:
+        from qsm_pipeline.external.simpleitk.align import align
+        from qsm_pipeline.external.simpleitk.itk import read_transform
+
         inputs = self.inputs
         if inputs.transform:
             return read_transform(Path(inputs.transform), invert=inputs.inverse), {
@@ -91,7 +92,7 @@ class MapLabels(SimpleInterface):
             }
         other, other_affine = read_any(Path(inputs.anatomy))
         if inputs.atlas:
-            from qsm_pipeline.masking.brain import brain_mask
+            from qsm_pipeline.external.deepbet import brain_mask
 
             other = np.where(brain_mask(other, other_affine), other, 0)
         found = align(
@@ -129,6 +130,11 @@ class MeasureRegions(NumericInterface):
     output_spec = MeasureRegionsOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        import torch
+
+        from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor
+        from qsm_pipeline.numerics.maps.regions import measure_regions
+
         inputs = self.inputs
         regions = measure_regions(
             load_tensor(inputs.chi, device=inputs.device),
@@ -152,7 +158,7 @@ class WriteRegionsInputSpec(BaseInterfaceInputSpec):
     labels = File(exists=True, mandatory=True)
     rows = traits.List(traits.Dict, mandatory=True)
     facts = traits.Dict(usedefault=True)
-    reference_facts = traits.Dict(usedefault=True)
+    reference = traits.Dict(usedefault=True, desc="provenance of the reference")
 
 
 class WriteRegionsOutputSpec(TraitedSpec):
@@ -174,7 +180,7 @@ class WriteRegions(SimpleInterface):
         labels = np.asanyarray(image.dataobj).astype(np.int32)
         written = write_regions(
             Path(inputs.out_dir), GreRun.from_dict(inputs.run), inputs.seg, labels, image.header,
-            inputs.rows, {**inputs.facts, **inputs.reference_facts},
+            inputs.rows, {**inputs.facts, **inputs.reference.get("facts", {})},
         )  # fmt: skip
         self._results = {"written": [str(path) for path in written]}
         return runtime

@@ -7,16 +7,9 @@ from typing import Any
 
 from nipype.interfaces.base import File, TraitedSpec, traits
 
-from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface
-from qsm_pipeline.interfaces._volumes import load_grid, load_mask, load_tensor, save_tensor
-from qsm_pipeline.interfaces.inversions import INVERSIONS
-from qsm_pipeline.numerics.background import METHODS as BACKGROUND_METHODS
-from qsm_pipeline.numerics.background import BackgroundProblem
-from qsm_pipeline.numerics.fidelity import predicted_field
-from qsm_pipeline.numerics.inversion import InversionProblem, Reconstruction
-from qsm_pipeline.numerics.reference import REFERENCES, subtract_reference
-from qsm_pipeline.numerics.units import rad_per_s_per_ppm
-from qsm_pipeline.numerics.weights import rim_weight
+from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface, as_dict
+from qsm_pipeline.steps.methods import methods
+from qsm_pipeline.steps.provenance import Provenance
 
 
 class RemoveBackgroundInputSpec(NumericInputSpec):
@@ -27,7 +20,8 @@ class RemoveBackgroundInputSpec(NumericInputSpec):
     brain = File(exists=True, mandatory=True, desc="where the local field is wanted")
     within = File(exists=True, desc="a second mask; only what lies in both is used")
     weights = File(exists=True, desc="reliability from 0 to 1")
-    method = traits.Enum(*BACKGROUND_METHODS, usedefault=True)
+    echoes = traits.Int(mandatory=True, desc="how many the field was fitted to")
+    method = traits.Enum(*methods("background"), usedefault=True)
     params = traits.Dict(usedefault=True)
 
 
@@ -36,6 +30,7 @@ class RemoveBackgroundOutputSpec(TraitedSpec):
 
     local_field = File(exists=True, desc="ppm")
     mask = File(exists=True, desc="where the local field is valid")
+    provenance = traits.Dict(desc="what was done, for the sidecar")
 
 
 class RemoveBackground(NumericInterface):
@@ -45,26 +40,31 @@ class RemoveBackground(NumericInterface):
     output_spec = RemoveBackgroundOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor, save_tensor
+        from qsm_pipeline.steps.local_field import remove_background
+        from qsm_pipeline.steps.total_field import TotalField
+
         inputs = self.inputs
         weights, within = self._get("weights"), self._get("within")
-        mask = load_mask(inputs.mask, device=inputs.device)
-        if within:
-            mask &= load_mask(within, device=inputs.device)
-        problem = BackgroundProblem(
-            total_field_ppm=load_tensor(inputs.total_field, device=inputs.device),
-            mask=mask,
-            grid=load_grid(inputs.total_field),
+        total = TotalField(
+            load_tensor(inputs.total_field, device=inputs.device),
+            load_mask(inputs.mask, device=inputs.device),
+            load_grid(inputs.total_field),
             weights=load_tensor(weights, device=inputs.device) if weights else None,
+            echoes=inputs.echoes,
         )
-        method = BACKGROUND_METHODS[inputs.method]
-        local = method.function(problem, method.params(**inputs.params))
-        valid = local.mask & load_mask(inputs.brain, device=inputs.device)
+        local = remove_background(
+            total,
+            load_mask(inputs.brain, device=inputs.device),
+            within=load_mask(within, device=inputs.device) if within else None,
+            method=inputs.method,
+            params=inputs.params,
+        )
         like = inputs.total_field
         return {
-            "local_field": save_tensor(
-                local.local_field_ppm * valid, like, folder / "local_field.nii"
-            ),
-            "mask": save_tensor(valid, like, folder / "mask.nii"),
+            "local_field": save_tensor(local.local_field_ppm, like, folder / "local_field.nii"),
+            "mask": save_tensor(local.mask, like, folder / "mask.nii"),
+            "provenance": as_dict(local.provenance),
         }
 
 
@@ -77,9 +77,9 @@ class InvertDipoleInputSpec(NumericInputSpec):
     weights = File(exists=True, desc="reliability from 0 to 1")
     magnitude = File(exists=True, desc="4D; the first echo is used for its edges")
     noise_ppm = traits.Float(desc="standard deviation where the weight is 1")
-    echo_times_s = traits.List(traits.Float, mandatory=True)
-    b0_tesla = traits.Float(mandatory=True)
-    method = traits.Enum(*INVERSIONS, usedefault=True)
+    unsure = File(exists=True, desc="strong sources, where the field may be wrong")
+    mean_rad_per_ppm = traits.Float(mandatory=True, desc="phase of 1 ppm at the mean echo time")
+    method = traits.Enum(*methods("inversion"), usedefault=True)
     params = traits.Dict(usedefault=True)
 
 
@@ -87,8 +87,10 @@ class InvertDipoleOutputSpec(TraitedSpec):
     """Outputs of `InvertDipole`."""
 
     chi = File(exists=True, desc="ppm, not referenced")
-    mask = File(exists=True, desc="where it is valid")
+    mask = File(exists=True, desc="where it has values")
+    valid = File(exists=True, desc="where it can be trusted")
     uncertainty = File(exists=True, desc="expected error in ppm, where the method knows it")
+    provenance = traits.Dict(desc="what was done, for the sidecar")
 
 
 class InvertDipole(NumericInterface):
@@ -98,44 +100,35 @@ class InvertDipole(NumericInterface):
     output_spec = InvertDipoleOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor, save_tensor
+        from qsm_pipeline.steps.local_field import LocalField
+        from qsm_pipeline.steps.susceptibility import invert_dipole
+
         inputs = self.inputs
         weights, magnitude = self._get("weights"), self._get("magnitude")
-        times = inputs.echo_times_s
-        method = INVERSIONS[inputs.method]
-        known = load_mask(inputs.mask, device=inputs.device)
-        mask = load_mask(inputs.brain, device=inputs.device) if method.fills_gaps else known
-        grid = load_grid(inputs.local_field)
-        reliable = known.float()
-        if weights:
-            reliable = load_tensor(weights, device=inputs.device) * rim_weight(known, grid)
-        problem = InversionProblem(
-            local_field_ppm=load_tensor(inputs.local_field, device=inputs.device),
-            mask=mask,
-            grid=grid,
-            weights=reliable,
-            magnitude=load_tensor(magnitude, device=inputs.device)[0] if magnitude else None,
+        unsure = self._get("unsure")
+        local = LocalField(
+            load_tensor(inputs.local_field, device=inputs.device),
+            load_mask(inputs.mask, device=inputs.device),
+            load_grid(inputs.local_field),
+            brain=load_mask(inputs.brain, device=inputs.device),
+            weights=load_tensor(weights, device=inputs.device) if weights else None,
             noise_ppm=self._get("noise_ppm"),
-            rad_per_ppm=rad_per_s_per_ppm(inputs.b0_tesla) * sum(times) / len(times),
-            residual_background=True,
+            mean_rad_per_ppm=inputs.mean_rad_per_ppm,
+            unsure=load_mask(unsure, device=inputs.device) if unsure else None,
         )
-        result = method.function(problem, method.params(**inputs.params))
-        if not isinstance(result, Reconstruction):
-            result = Reconstruction(result, None)
-        if not result.chi_ppm.isfinite().all():
-            raise ValueError(
-                f"{inputs.method} gave values that are not finite with the parameters "
-                f"{inputs.params or 'it has by default'}; check them, and the generator if it is "
-                "one of your own"
-            )
-        like = inputs.local_field
-        saved = {
-            "chi": save_tensor(result.chi_ppm, like, folder / "chi.nii"),
-            "mask": save_tensor(mask, like, folder / "mask.nii"),
+        edges = load_tensor(magnitude, device=inputs.device)[0] if magnitude else None
+        made = invert_dipole(local, edges, method=inputs.method, params=inputs.params)
+        volumes = {
+            "chi": made.chi_ppm, "mask": made.mask, "valid": made.valid,
+            "uncertainty": made.uncertainty_ppm,
+        }  # fmt: skip
+        saved: dict[str, Any] = {
+            name: save_tensor(volume, inputs.local_field, folder / f"{name}.nii")
+            for name, volume in volumes.items()
+            if volume is not None
         }
-        if result.uncertainty_ppm is not None:
-            path = folder / "uncertainty.nii"
-            saved["uncertainty"] = save_tensor(result.uncertainty_ppm, like, path)
-        return saved
+        return saved | {"provenance": as_dict(made.provenance)}
 
 
 class PredictFieldInputSpec(NumericInputSpec):
@@ -160,6 +153,9 @@ class PredictField(NumericInterface):
     output_spec = PredictFieldOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor, save_tensor
+        from qsm_pipeline.numerics.maps.predicted_field import predicted_field
+
         inputs = self.inputs
         mask = load_mask(inputs.mask, device=inputs.device)
         chi = load_tensor(inputs.chi, device=inputs.device)
@@ -179,14 +175,14 @@ class ReferenceInputSpec(NumericInputSpec):
     chi = File(exists=True, mandatory=True, desc="ppm")
     mask = File(exists=True, mandatory=True)
     r2star = File(exists=True, desc="1/s, to find the CSF")
-    reference = traits.Enum(*REFERENCES, usedefault=True)
+    reference = traits.Enum(*methods("reference"), usedefault=True)
 
 
 class ReferenceOutputSpec(TraitedSpec):
     """Outputs of `Reference`."""
 
     chi = File(exists=True, desc="ppm")
-    facts = traits.Dict(desc="what was subtracted, for the sidecar")
+    provenance = traits.Dict(desc="what was subtracted, for the sidecar")
 
 
 class Reference(NumericInterface):
@@ -196,6 +192,9 @@ class Reference(NumericInterface):
     output_spec = ReferenceOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
+        from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor, save_tensor
+        from qsm_pipeline.numerics.maps.reference import subtract_reference
+
         inputs = self.inputs
         r2star = self._get("r2star")
         result = subtract_reference(
@@ -207,11 +206,5 @@ class Reference(NumericInterface):
         )
         return {
             "chi": save_tensor(result.chi_ppm, inputs.chi, folder / "chi.nii"),
-            "facts": {
-                "SusceptibilityReference": inputs.reference,
-                "ReferenceMeanPpm": result.mean_ppm,
-                "ReferenceStandardDeviationPpm": result.sd_ppm,
-                "ReferenceVoxels": result.voxels,
-                "ReferenceRelativeToBrainPpm": result.relative_to_brain_ppm,
-            },
+            "provenance": as_dict(Provenance(facts=result.facts())),
         }

@@ -45,6 +45,8 @@ class Facts:
         Every parameter.
     software : dict
         Versions.
+    warnings : list of str
+        What has to be known before the map is used.
     """
 
     acquisition: dict[str, str]
@@ -52,6 +54,7 @@ class Facts:
     processing: dict[str, str] = field(default_factory=dict)
     parameters: dict[str, str] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 def read_sidecar(out_dir: Path, run: GreRun, quantity: str = "chi") -> dict[str, Any]:
@@ -62,6 +65,12 @@ def read_sidecar(out_dir: Path, run: GreRun, quantity: str = "chi") -> dict[str,
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
+
+
+def warnings_of(sidecar: Mapping[str, Any]) -> list[str]:
+    """Return the warnings in the sidecar of a map, none if they are damaged."""
+    found = sidecar.get("Warnings")
+    return [str(each) for each in found] if isinstance(found, list) else []
 
 
 def facts_of(run: GreRun, out_dir: Path) -> Facts:
@@ -89,6 +98,7 @@ def facts_of(run: GreRun, out_dir: Path) -> Facts:
         },
         parameters={k: as_text(v) for k, v in sidecar.get("Parameters", {}).items()},
         software={k: str(v) for k, v in sidecar.get("Software", {}).items()},
+        warnings=warnings_of(sidecar),
     )
 
 

@@ -153,6 +153,13 @@ FIGURES: dict[str, Figure] = {
         "veins should be sharp, without streaks along the magic angle.",
         "chi", _CHI,
     ),
+    "strongsources": _map(
+        "Strong sources",
+        "Susceptibility on a wide scale. Red: the field is so steep here, or the signal so weak, "
+        "that the map may be wrong: bleeding, calcification, implants. These voxels are not in "
+        "desc-qsm_mask.",
+        "chi", Scale("ppm", (-1.0, 1.0)), outlines=(("unsure", _BRAIN),),
+    ),
     "predicted": _map(
         "Field that the map predicts", "The dipole field of the map, to be compared with the "
         "local field.",
@@ -190,8 +197,8 @@ STAGES: dict[str, tuple[str, ...]] = {
     "mask": ("mask", "quality"),
     "field": ("unwrapped", "lastunwrapped", "totalfield", "weights"),
     "maps": (
-        "localfield", "chi", "predicted", "residual", "uncertainty", "r2star", "t2star",
-        "histogram",
+        "localfield", "chi", "strongsources", "predicted", "residual", "uncertainty", "r2star",
+        "t2star", "histogram",
     ),
 }  # fmt: skip
 """Figures that can be drawn once a stage has ended, so that a run that fails has those before."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from qsm_pipeline.reports.mosaic import WIDTH_INCH, webp
 from qsm_pipeline.reports.slices import Volume
@@ -28,6 +26,9 @@ def draw_histogram(chi: Volume, mask: Volume) -> bytes:
     bytes
         WebP.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     values = chi.data[mask.data > 0.5]
     figure = Figure(figsize=(WIDTH_INCH, 3.2), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)

@@ -13,8 +13,8 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from qsm_pipeline.bids.run import GreRun
-from qsm_pipeline.reports import method_sentences as sentences
 from qsm_pipeline.reports.facts import as_text
+from qsm_pipeline.steps.methods import OWN_MASK, methods, stage
 
 _NAMED = 8
 
@@ -130,17 +130,14 @@ def _software(sidecar: Mapping[str, Any]) -> str:
 
 def _mask(sidecar: Mapping[str, Any], used: Mapping[str, Any]) -> str:
     how = str(sidecar.get("BrainMask", used.get("MaskMethod", "")))
-    text = sentences.MASK.get(how, f"The brain mask: {how}") + "."
+    if how == OWN_MASK:
+        text = "The brain mask was supplied by the user and not changed."
+    else:
+        text = _step("mask", how, used, "MaskParameters")
     if sidecar.get("MaskRefinement") == "phase-quality":
-        text += (
-            " Its rim was moved to where the phase is reliable [@hagberg2022; @consensus2024]"
-            f"{_values(used, 'MaskRefinementParameters')}."
-        )
+        text += " " + _step("mask_refinement", "phase-quality", used, "MaskRefinementParameters")
     if used.get("TwoPass"):
-        text += (
-            " Reliable voxels were mapped first, and the others filled from a second pass over "
-            f"the whole mask [@stewart2022]{_values(used, 'TwoPassParameters')}."
-        )
+        text += " " + _step("two_pass", "phase-quality", used, "TwoPassParameters")
     return text
 
 
@@ -149,36 +146,25 @@ def _phase(sidecar: Mapping[str, Any], used: Mapping[str, Any]) -> str:
     if sidecar.get("BipolarCorrection"):
         text += "The phase by which even echoes differ from odd ones was removed. "
     if not str(sidecar.get("PhaseOffsetRemoval", "none")).startswith("none"):
-        text += (
-            "The phase offset was removed by MCPC-3D-S [@eckstein2018]"
-            f"{_values(used, 'PhaseOffsetParameters')}. "
-        )
+        text += _step("phase_offset", "mcpc-3d-s", used, "PhaseOffsetParameters") + " "
     name = str(used.get("Unwrapping", ""))
-    return text + _step(sentences.UNWRAPPING, name, used, "UnwrappingParameters")
+    return text + _step("unwrap", name, used, "UnwrappingParameters")
 
 
 def _field(one: Mapped, used: Mapping[str, Any]) -> str:
     if len(one.run.echo_times_s) > 1:
         name = str(used.get("FieldFit", ""))
-        text = _step(sentences.FIELD_FIT, name, used, "FieldFitParameters")
+        text = _step("field_fit", name, used, "FieldFitParameters")
     else:
         text = (
             "The total field is the unwrapped phase divided by the echo time, so that it holds "
             "the phase offset of the coils."
         )
     if "FieldRegionParameters" in used:
-        text += (
-            " The field was also mapped around the mask, where the phase is reliable there"
-            f"{_values(used, 'FieldRegionParameters')}."
-        )
-    text += (
-        " Voxels whose signal the fit explains too badly got no weight [@consensus2024]; voxels "
-        "at the surface whose phase steps are too large for any unwrapping were not trusted, nor "
-        "what lies behind them; voxels in a steep field and near the surface weigh less"
-        f"{_values(used, 'ExclusionParameters')}. "
-    )
+        text += " " + _step("field_region", "phase-quality", used, "FieldRegionParameters")
+    text += f" {_step('reliability', 'weights', used, 'ExclusionParameters')} "
     name = str(used.get("BackgroundRemoval", ""))
-    text += _step(sentences.BACKGROUND, name, used, "BackgroundParameters")
+    text += _step("background", name, used, "BackgroundParameters")
     if (used.get("BackgroundParameters") or {}).get("screening_mm") and name == "lbv-pdf":
         text += " LBV was screened at long distances, which removes most of the phase offset."
     return text
@@ -186,7 +172,9 @@ def _field(one: Mapped, used: Mapping[str, Any]) -> str:
 
 def _inversion(used: Mapping[str, Any]) -> str:
     name = str(used.get("Inversion", ""))
-    text = _step(sentences.INVERSION, name, used, "InversionParameters")
+    text = _step("inversion", name, used, "InversionParameters")
+    if "RimWeight" in used:
+        text += " " + _step("rim_weight", "ramp", used, "RimWeight")
     if name == "cycleqsm" and (used.get("InversionParameters") or {}).get("magnitude"):
         text += (
             " It starts from a few iterations of total variation, whose gradients cost less at "
@@ -201,11 +189,7 @@ def _extras(used: Mapping[str, Any]) -> list[str]:
     """Return what was made of the map besides, if anything."""
     texts = []
     if "SusceptibilityWeighting" in used:
-        texts.append(
-            "Susceptibility-weighted images [@haacke2004], their minimum projection, and "
-            "susceptibility-weighted images from the map itself [@liu2014] were made"
-            f"{_values(used, 'SusceptibilityWeighting')}."
-        )
+        texts.append(_step("weighting", "swi", used, "SusceptibilityWeighting"))
     if "Regions" in used:
         texts.append(f"Susceptibility was averaged over the regions of {used['Regions']}.")
     return texts
@@ -214,8 +198,9 @@ def _extras(used: Mapping[str, Any]) -> list[str]:
 def _reference(group: Sequence[Mapped]) -> str:
     """Return the sentence on the reference, with the values that the consensus asks for."""
     first = group[0].sidecar
+    used = first.get("Parameters", {})
     name = str(first.get("SusceptibilityReference", "none"))
-    text = sentences.REFERENCE.get(name, f"Reference of the susceptibility: {name}") + "."
+    text = _step("reference", name, used, "ReferenceParameters")
     if name in ("brain", "none"):
         return text
     means = [one.sidecar.get("ReferenceRelativeToBrainPpm") for one in group]
@@ -234,8 +219,11 @@ def _reference(group: Sequence[Mapped]) -> str:
     )
 
 
-def _step(table: Mapping[str, str], name: str, used: Mapping[str, Any], parameters: str) -> str:
-    return f"{table.get(name, name)}{_values(used, parameters)}."
+def _step(stage_name: str, name: str, used: Mapping[str, Any], parameters: str) -> str:
+    """Return the sentence of a method; of one that is not known (any more) its name."""
+    known = methods(stage_name)
+    text = known[name].sentence if name in known else f"{stage(stage_name).title}: {name}"
+    return f"{text}{_values(used, parameters)}."
 
 
 def _values(used: Mapping[str, Any], key: str) -> str:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
-from matplotlib.ticker import MaxNLocator
 
 from qsm_pipeline.reports.slices import PLANES, Mosaic, View, Volume, mosaic
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 WIDTH_INCH, DPI = 13.0, 100
 _BAR_INCH = 0.9
-_OUTLINED = [withStroke(linewidth=2, foreground="black")]
 _QUALITY = 82
 _BACKGROUND = "black"
 
@@ -85,6 +84,10 @@ def draw_mosaic(
     bytes
         WebP; the left of the picture is the participant's left.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     tiles = mosaic(volume, view)
     if within is not None:
         tiles.pixels[~(mosaic(within, view).pixels > 0.5)] = np.nan
@@ -125,7 +128,10 @@ def webp(figure: Figure) -> bytes:
 
 def _annotate(axes: Axes, tiles: Mosaic, volume: Volume, view: View) -> None:
     """Write the sides at the first tile of each row, and where each slice lies in mm."""
-    style = {"color": "white", "fontsize": 10, "va": "center", "path_effects": _OUTLINED}
+    from matplotlib.patheffects import withStroke
+
+    outlined = [withStroke(linewidth=2, foreground="black")]
+    style = {"color": "white", "fontsize": 10, "va": "center", "path_effects": outlined}
     middle = np.array([np.mean(p) for p in view.positions])
     for (cut, across, _), (top, bottom) in zip(PLANES, tiles.rows, strict=True):
         left, right = ("L", "R") if across == 0 else ("P", "A")
@@ -138,5 +144,5 @@ def _annotate(axes: Axes, tiles: Mosaic, volume: Volume, view: View) -> None:
             mm = (volume.affine[:3, :3] @ voxel + volume.affine[:3, 3])[cut]
             axes.text(
                 (number + 1) * tiles.width - 3, bottom - 3, f"{'xyz'[cut]} {mm:.0f}",
-                color="#c3cad5", fontsize=8, ha="right", va="bottom", path_effects=_OUTLINED,
+                color="#c3cad5", fontsize=8, ha="right", va="bottom", path_effects=outlined,
             )  # fmt: skip

@@ -26,7 +26,7 @@ def render_page(record: Mapping[str, Any], out_dir: Path) -> str:
     Parameters
     ----------
     record : mapping
-        ``subject``, ``version``, ``runs`` and ``left_out``, as `qsm_pipeline.workflows.record`
+        ``subject``, ``version``, ``runs`` and ``left_out``, as `qsm_pipeline.app.record`
         writes them.
     out_dir : pathlib.Path
         Derivatives data set.

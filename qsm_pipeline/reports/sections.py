@@ -14,13 +14,14 @@ from qsm_pipeline.reports.advice import advice
 from qsm_pipeline.reports.facts import Facts, facts_of
 from qsm_pipeline.reports.figures import FIGURES
 from qsm_pipeline.reports.tables import Metric, Table, read_metrics, read_regions
+from qsm_pipeline.steps.nodes import WRITE, label_of
 
 _GROUPS = (
     ("Raw data", ("magnitude", "phase", "lastphase")),
     ("Mask", ("mask", "quality")),
     ("Total field", ("unwrapped", "lastunwrapped", "totalfield", "weights")),
     ("Local field", ("localfield", "residual")),
-    ("Susceptibility", ("chi", "uncertainty", "histogram")),
+    ("Susceptibility", ("chi", "strongsources", "uncertainty", "histogram")),
     ("Relaxation", ("r2star", "t2star")),
 )
 _FLICKERS = {"localfield": "predicted"}
@@ -81,7 +82,7 @@ class RunSection:
     groups : list of (str, list of Picture)
         Figures under their headings.
     node_seconds : mapping of str to float
-        Wall time of each node.
+        Wall time of each node, by its label.
     old_map : bool
         Whether it failed, and the output folder still holds the map of an earlier run.
     """
@@ -97,8 +98,8 @@ class RunSection:
 
     @property
     def warnings(self) -> list[str]:
-        """What the quality metrics warn of."""
-        return [metric.warning for metric in self.metrics if metric.warning]
+        """What the steps and the quality metrics warn of."""
+        return self.facts.warnings + [m.warning for m in self.metrics if m.warning]
 
     @property
     def run_time(self) -> str:
@@ -115,7 +116,7 @@ def run_section(entry: Mapping[str, Any], out_dir: Path) -> RunSection:
     Parameters
     ----------
     entry : mapping
-        Of the run in the record that `qsm_pipeline.workflows.record` writes.
+        Of the run in the record that `qsm_pipeline.app.record` writes.
     out_dir : pathlib.Path
         Derivatives data set.
     """
@@ -126,15 +127,16 @@ def run_section(entry: Mapping[str, Any], out_dir: Path) -> RunSection:
         pictures = [p for p in (_picture(run, name, out_dir) for name in names) if p is not None]
         if pictures:
             groups.append((title, pictures))
+    seconds = {label_of(name): taken for name, taken in entry["node_seconds"].items()}
     return RunSection(
         run.prefix, facts_of(run, out_dir), troubles, read_metrics(out_dir, run),
-        read_regions(out_dir, run), groups, entry["node_seconds"],
+        read_regions(out_dir, run), groups, seconds,
         _has_old_map(run, entry, out_dir),
     )  # fmt: skip
 
 
 def _has_old_map(run: GreRun, entry: Mapping[str, Any], out_dir: Path) -> bool:
-    failed = entry["problems"] and "write" not in entry["node_seconds"]
+    failed = entry["problems"] and WRITE.name not in entry["node_seconds"]
     return bool(failed) and (out_dir / output_path(run.entities, "chi")).is_file()
 
 
@@ -158,5 +160,5 @@ def _trouble(prefix: str, problem: Mapping[str, str], out_dir: Path) -> Trouble:
             crash = path.read_text(errors="replace")[-_CRASH_CHARACTERS:]
         except OSError:
             crash = "The crash file is not there any more."
-    where = f"In the step {node}: " if node else f"{prefix} "
+    where = f"In the step {label_of(node)}: " if node else f"{prefix} "
     return Trouble(where + message, advice(node, message), problem["crash_file"], crash)

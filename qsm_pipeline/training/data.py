@@ -20,19 +20,18 @@ from qsm_pipeline.bids.maps import (
     read_volume,
     sidecar_beside,
 )
-from qsm_pipeline.cycleqsm.config import TrainConfig
-from qsm_pipeline.cycleqsm.measured import MeasuredVolume, draw_measured, measured_subject
-from qsm_pipeline.cycleqsm.parallel import rank
-from qsm_pipeline.cycleqsm.samples import (
+from qsm_pipeline.cycleqsm.data.measured import MeasuredVolume, draw_measured, measured_subject
+from qsm_pipeline.cycleqsm.data.measurements import MeasuredField, measure
+from qsm_pipeline.cycleqsm.data.samples import (
     Block,
-    MeasuredField,
     SampleConfig,
     Subject,
     draw_block,
     has_blocks,
-    measure,
 )
-from qsm_pipeline.cycleqsm.train_step import TrainBatch, collate
+from qsm_pipeline.cycleqsm.training.config import TrainConfig
+from qsm_pipeline.cycleqsm.training.parallel import rank
+from qsm_pipeline.cycleqsm.training.train_step import TrainBatch, collate
 from qsm_pipeline.exceptions import BIDSInputError, ConfigError
 from qsm_pipeline.training.pool import brains_begun, load_brain, make_brains, numbers_in
 
@@ -92,13 +91,14 @@ class Batches(Dataset[list[TrainBatch]]):
     def __getitem__(self, step: int) -> list[TrainBatch]:
         """Return the batches of one step, on the CPU."""
         optim = self.config.optim
+        count = 0 if step % optim.field_every else optim.fields
         batches = []
         for part in range(optim.accumulate):
             name = f"{self.config.seed}/{step}/{self.process}/{part}"
             seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
             generator = torch.Generator().manual_seed(seed)
             maps = [self._draw(self.maps, generator) for _ in range(optim.maps)]
-            fields = [self._draw(self.fields, generator) for _ in range(optim.fields)]
+            fields = [self._draw(self.fields, generator) for _ in range(count)]
             batches.append(collate(maps, fields, "cpu"))
         return batches
 

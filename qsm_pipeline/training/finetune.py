@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from qsm_pipeline.cycleqsm.config import TrainConfig
+from qsm_pipeline.cycleqsm.training.config import TrainConfig
 from qsm_pipeline.training.data import Sources
 from qsm_pipeline.training.generators import open_generator
 from qsm_pipeline.training.loop import RunOptions, train

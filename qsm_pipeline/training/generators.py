@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from qsm_pipeline.cycleqsm.generator import Generator
-from qsm_pipeline.cycleqsm.weights import load_generator
+from qsm_pipeline.cycleqsm.checkpoint import load_generator
+from qsm_pipeline.cycleqsm.model.generator import Generator
 from qsm_pipeline.exceptions import ConfigError
 
 

@@ -7,25 +7,32 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from statistics import mean
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
-from qsm_pipeline.cycleqsm.config import TrainConfig
-from qsm_pipeline.cycleqsm.generator import Generator
-from qsm_pipeline.cycleqsm.parallel import rank, sum_over_processes, world_size
-from qsm_pipeline.cycleqsm.state import TrainState
-from qsm_pipeline.cycleqsm.train_step import train_step
-from qsm_pipeline.cycleqsm.weights import load_generator, save_generator
+from qsm_pipeline.cycleqsm.checkpoint import load_generator, save_generator
+from qsm_pipeline.cycleqsm.model.generator import Generator
+from qsm_pipeline.cycleqsm.training.config import TrainConfig
+from qsm_pipeline.cycleqsm.training.parallel import rank, sum_over_processes, world_size
+from qsm_pipeline.cycleqsm.training.state import TrainState
+from qsm_pipeline.cycleqsm.training.train_step import train_step
 from qsm_pipeline.exceptions import ConfigError
 from qsm_pipeline.training.data import Sources, open_batches, stream, wait_for_others
 from qsm_pipeline.training.device import processes
 from qsm_pipeline.training.logs import Logs
 from qsm_pipeline.training.pool import VALIDATION, load_brain, make_pool
-from qsm_pipeline.training.validation import Case, calibrate_errors, make_cases, validate
+from qsm_pipeline.training.validation import (
+    Case,
+    calibrate_errors,
+    make_cases,
+    reference_scores,
+    validate,
+    worst_kind,
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,24 @@ class RunOptions:
     workers: int = 0
     checkpoint_s: float = 180.0
     log_every: int = 25
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a training is graded on.
+
+    Parameters
+    ----------
+    cases : dict of Case
+        Simulated scans.
+    """
+
+    cases: dict[str, Case]
+
+    @cached_property
+    def references(self) -> dict[str, dict[str, float]]:
+        """Scores of the reference of each case."""
+        return {name: reference_scores(case) for name, case in self.cases.items()}
 
 
 def train(
@@ -98,7 +123,7 @@ def train(
         wait_for_others()
         with _stop_signals() as asked:
             batch_stream = stream(batches, state.step, config.optim.steps, device, options.workers)
-            done = _run(state, batch_stream, options, logs, cases, asked)
+            done = _run(state, batch_stream, options, logs, Watch(cases), asked)
         state.save(_checkpoint(options.out))
         if logs is not None:
             if done:
@@ -114,7 +139,7 @@ def _run(
     batch_stream: Iterator[list],
     options: RunOptions,
     logs: Logs | None,
-    cases: dict[str, Case],
+    watch: Watch,
     asked: list[int],
 ) -> bool:
     """Take the steps that are left; return False if asked to stop."""
@@ -135,7 +160,7 @@ def _run(
                     bar.set_postfix({key: f"{means[key]:.3f}" for key in ("map_cycle",)})
                 sums, count = {}, 0
             if logs is not None and _validates(state):
-                _validate(state, logs, cases, options.out)
+                _validate(state, logs, watch, options.out)
             late = time.monotonic() - saved > options.checkpoint_s
             stop, save = _agreed((bool(asked), late), state.device)
             if stop:
@@ -153,14 +178,16 @@ def _validates(state: TrainState) -> bool:
     return not state.step % every or state.step in (*early, state.config.optim.steps)
 
 
-def _validate(state: TrainState, logs: Logs, cases: dict[str, Case], out: Path) -> None:
+def _validate(state: TrainState, logs: Logs, watch: Watch, out: Path) -> None:
     """Score the moving average, and keep it if it is the one to keep so far."""
     scores: dict[str, float] = {}
-    for name, case in cases.items():
+    found = {}
+    for name, case in watch.cases.items():
         chi, own = validate(_average(state), case)
+        found[name] = own
         scores |= {f"{name} {key}": value for key, value in own.items()}
         logs.image(name, state.step, {"truth": case.chi_ppm, "generator": chi})
-    score = mean(scores[f"{name} nrmse"] / 100 - scores[f"{name} xsim"] for name in cases)
+    _, score = worst_kind(found, watch.references, watch.cases)
     logs.numbers("validation", state.step, scores | {"score": score})
     if score < state.best_score or state.config.validation.keep == "last":
         save_generator(_average(state), _kept(out))

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 
 from qsm_pipeline.bids.derivatives import write_atomic, write_json
 from qsm_pipeline.bids.sidecar import read_json_object
-from qsm_pipeline.cycleqsm.anatomy import RandomBrain, Templates, random_brain
+from qsm_pipeline.cycleqsm.data.random_brain import RandomBrain, Templates, random_brain
 from qsm_pipeline.exceptions import ConfigError
 
 VALIDATION = (1000, 1001)

@@ -14,6 +14,7 @@ from qsm_pipeline.bids.segmentations import Segmentation
 from qsm_pipeline.interfaces.derived import WeightMagnitude
 from qsm_pipeline.interfaces.quality import AssessQuality, WriteQuality
 from qsm_pipeline.interfaces.regions import MapLabels, MeasureRegions, WriteRegions
+from qsm_pipeline.steps import nodes
 
 MakeNode = Callable[..., Node]
 
@@ -29,7 +30,7 @@ def add_quality(
     workflow : nipype.pipeline.engine.Workflow
         Of the run, with the nodes of `qsm_pipeline.workflows.run.init_run_wf`.
     node : callable
-        Makes a node of an interface, a name and inputs.
+        Makes a node of an interface, its kind and inputs.
     run : GreRun
         The files.
     out_dir : pathlib.Path
@@ -40,20 +41,21 @@ def add_quality(
         Device and threads.
     """
     get = workflow.get_node
-    judge = node(AssessQuality, "assess", limits=dict(limits), **common)
-    write = node(WriteQuality, "write_quality", run=run.to_dict(), out_dir=str(out_dir))
+    judge = node(AssessQuality, nodes.ASSESS, limits=dict(limits), **common)
+    write = node(WriteQuality, nodes.WRITE_QUALITY, run=run.to_dict(), out_dir=str(out_dir))
     workflow.connect([
         (get("read"), judge, [("magnitude", "magnitude")]),
         (get("mask"), judge, [("mask", "brain")]),
         (get("correct"), judge, [("phase", "phase")]),
         (get("unwrap"), judge, [("unwrapped", "unwrapped")]),
         (get("fit"), judge, [
-            ("weights", "weights"), ("relative_residual", "relative_residual")
+            ("weights", "weights"), ("relative_residual", "relative_residual"),
+            ("unsure", "unsure"),
         ]),
         (get("background"), judge, [("local_field", "local_field"), ("mask", "known")]),
         (get("predict"), judge, [("residual", "residual")]),
-        (get("invert"), judge, [("mask", "valid")]),
-        (get("reference"), judge, [("chi", "chi"), ("facts", "reference_facts")]),
+        (get("invert"), judge, [("valid", "valid")]),
+        (get("reference"), judge, [("chi", "chi"), ("provenance", "reference")]),
         (judge, write, [("metrics", "metrics")]),
     ])  # fmt: skip
 
@@ -67,7 +69,7 @@ def add_weighted_images(
     """
     get = workflow.get_node
     weight = node(
-        WeightMagnitude, "derive", echo_times_s=list(run.echo_times_s), b0_tesla=run.b0_tesla,
+        WeightMagnitude, nodes.DERIVE, echo_times_s=list(run.echo_times_s), b0_tesla=run.b0_tesla,
         **common,
     )  # fmt: skip
     images = [(name, name) for name in ("swi", "tswi", "minip")]
@@ -76,7 +78,7 @@ def add_weighted_images(
         (get("background"), weight, [("local_field", "local_field")]),
         (get("invert"), weight, [("mask", "mask")]),
         (get("reference"), weight, [("chi", "chi")]),
-        (weight, get("write"), [*images, ("facts", "weighting_facts")]),
+        (weight, get("write"), [*images, ("provenance", "weighting_provenance")]),
     ])  # fmt: skip
 
 
@@ -101,20 +103,20 @@ def add_regions(
         return
     get = workflow.get_node
     bring = node(
-        MapLabels, "labels", labels=found.labels, names=found.names, same_grid=found.same_grid,
+        MapLabels, nodes.LABELS, labels=found.labels, names=found.names, same_grid=found.same_grid,
         transform=found.transform, inverse=found.inverse, anatomy=found.anatomy, atlas=foreign,
         num_threads=common["num_threads"],
     )  # fmt: skip
-    measure = node(MeasureRegions, "regions", **common)
+    measure = node(MeasureRegions, nodes.REGIONS, **common)
     write = node(
-        WriteRegions, "write_regions", run=run.to_dict(), out_dir=str(out_dir), seg=found.name
+        WriteRegions, nodes.WRITE_REGIONS, run=run.to_dict(), out_dir=str(out_dir), seg=found.name
     )
     workflow.connect([
         (get("read"), bring, [("combined", "combined")]),
         (get("mask"), bring, [("mask", "brain")]),
-        (get("invert"), measure, [("mask", "valid")]),
+        (get("invert"), measure, [("valid", "valid")]),
         (get("reference"), measure, [("chi", "chi")]),
-        (get("reference"), write, [("facts", "reference_facts")]),
+        (get("reference"), write, [("provenance", "reference")]),
         (bring, measure, [("labels", "labels"), ("names", "names")]),
         (bring, write, [("labels", "labels"), ("facts", "facts")]),
         (measure, write, [("rows", "rows")]),

@@ -8,7 +8,7 @@ from typing import Any
 from nipype.pipeline.engine import Node, Workflow
 
 from qsm_pipeline.interfaces.figures import DrawFigures
-from qsm_pipeline.reports.figures import STAGES
+from qsm_pipeline.steps.nodes import DRAW
 
 _SOURCES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "input": (("read", "magnitude", ""), ("read", "phase", ""), ("read", "combined", "")),
@@ -22,7 +22,8 @@ _SOURCES: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "maps": (
         ("mask", "mask", "brain_mask"), ("background", "local_field", ""),
-        ("invert", "mask", "qsm_mask"), ("invert", "uncertainty", ""), ("reference", "chi", ""),
+        ("invert", "valid", "qsm_mask"), ("fit", "unsure", ""),
+        ("invert", "uncertainty", ""), ("reference", "chi", ""),
         ("predict", "predicted_field", ""), ("predict", "residual", ""),
         ("relaxation", "r2star", ""), ("relaxation", "t2star", ""),
     ),
@@ -38,13 +39,13 @@ def add_figures(workflow: Workflow, make_node: Callable[..., Node], **inputs: An
     workflow : nipype.pipeline.engine.Workflow
         Of one run, complete.
     make_node : callable
-        ``make_node(interface, name, **inputs)``.
+        ``make_node(interface, kind, **inputs)``.
     **inputs
         ``out_dir`` and ``run`` of `qsm_pipeline.interfaces.figures.DrawFigures`.
     """
     there = {name: workflow.get_node(name) for name in workflow.list_node_names()}
-    for stage in STAGES:
-        node = make_node(DrawFigures, f"draw_{stage}", stage=stage, **inputs)
+    for stage, kind in DRAW.items():
+        node = make_node(DrawFigures, kind, stage=stage, **inputs)
         for source, output, name in _SOURCES[stage]:
             if source in there:
                 workflow.connect(there[source], output, node, name or output)

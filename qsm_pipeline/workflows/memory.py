@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from qsm_pipeline.bids.load import open_image
 from qsm_pipeline.bids.run import GreRun, Skipped
 from qsm_pipeline.exceptions import BIDSInputError
+from qsm_pipeline.steps.nodes import NODES, NodeKind
 
 _LIBRARIES_GB = 0.3
 _NETWORK_GB = 0.6
@@ -16,28 +17,6 @@ _UNREADABLE_GB = 0.01
 """Size where the first file cannot be read; the node that reads it will say so."""
 _LEAST_VOLUMES_PER_ECHO = 4
 """To refuse a run by: reading phase and magnitude takes 6, aligning their echoes 9."""
-_VOLUMES = {
-    "read": (4, 4),
-    "mask": (20, 2),
-    "correct": (8, 8),
-    "unwrap": (8, 4),
-    "fit": (4, 4),
-    "relaxation": (4, 4),
-    "background": (25, 0),
-    "invert": (50, 1),
-    "combine": (5, 0),
-    "reference": (5, 0),
-    "predict": (30, 0),
-    "write": (5, 0),
-    "derive": (8, 1),
-    "assess": (25, 3),
-    "write_quality": (0, 0),
-    "labels": (20, 0),
-    "regions": (6, 0),
-    "write_regions": (4, 0),
-    "draw": (8, 1),
-}
-"""Volumes at once, and for each echo; measured, see the log of ``-vv``."""
 
 
 def volume_size_gb(run: GreRun) -> float:
@@ -48,27 +27,26 @@ def volume_size_gb(run: GreRun) -> float:
         return _UNREADABLE_GB
 
 
-def node_memory_gb(node: str, volume_gb: float, echoes: int) -> float:
+def node_memory_gb(kind: NodeKind, volume_gb: float, echoes: int) -> float:
     """Return what a node may need, in GiB.
 
     Parameters
     ----------
-    node : str
-        Name in the workflow of `qsm_pipeline.workflows.run.init_run_wf`.
+    kind : NodeKind
+        The node.
     volume_gb : float
         From :func:`volume_size_gb`.
     echoes : int
         Number of echoes.
     """
-    volumes, volumes_per_echo = _VOLUMES[_kind(node)]
-    libraries_gb = _LIBRARIES_GB + (_NETWORK_GB if node in ("mask", "labels") else 0)
-    return libraries_gb + volume_gb * (volumes + volumes_per_echo * echoes)
+    libraries_gb = _LIBRARIES_GB + (_NETWORK_GB if kind.network else 0)
+    return libraries_gb + volume_gb * (kind.volumes + kind.volumes_per_echo * echoes)
 
 
 def run_memory_gb(run: GreRun) -> float:
     """Return what the node of a run that needs most may need, in GiB."""
     volume_gb, echoes = volume_size_gb(run), len(run.echo_times_s)
-    return max(node_memory_gb(node, volume_gb, echoes) for node in _VOLUMES)
+    return max(node_memory_gb(kind, volume_gb, echoes) for kind in NODES.values())
 
 
 def too_large(runs: Iterable[GreRun], mem_gb: float) -> list[Skipped]:
@@ -106,7 +84,3 @@ def _first(run: GreRun) -> str:
 
 def _size_gb(shape: Sequence[int]) -> float:
     return math.prod(shape[:3]) * 4 / 2**30
-
-
-def _kind(node: str) -> str:
-    return "draw" if node.startswith("draw_") else node.removesuffix("_reliable")

@@ -1,8 +1,34 @@
-"""What the server that nodes are forked from imports, and nothing else may."""
+"""What the server that nodes are forked from imports, and nothing else may.
+
+The command itself imports nothing that computes. The server does, so that no node has to.
+"""
 
 import signal
 
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is heard by the command, which ends them
 
-import qsm_pipeline.nipype_defaults  # noqa: E402
+import importlib  # noqa: E402
+
+import qsm_pipeline.engine.nipype_defaults  # noqa: E402
 import qsm_pipeline.workflows.run  # noqa: E402, F401
+from qsm_pipeline.steps.methods import METHODS  # noqa: E402
+
+PRELOADED = (
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "matplotlib.ticker",
+    "qsm_pipeline.external.simpleitk.align",
+    "qsm_pipeline.external.simpleitk.sides",
+    "qsm_pipeline.io.volumes",
+    "qsm_pipeline.numerics.maps.predicted_field",
+    "qsm_pipeline.numerics.maps.regions",
+    "qsm_pipeline.numerics.quality.assess",
+    "qsm_pipeline.steps.chain",
+)
+"""Modules that nodes import when they compute; the functions of all methods come to it."""
+
+for name in PRELOADED:
+    importlib.import_module(name)
+for method in METHODS:
+    if method.reference:
+        method.function  # noqa: B018

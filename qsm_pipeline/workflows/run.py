@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,9 @@ from qsm_pipeline.interfaces.susceptibility import (
     Reference,
     RemoveBackground,
 )
+from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
+from qsm_pipeline.steps import nodes
+from qsm_pipeline.steps.nodes import NodeKind
 from qsm_pipeline.workflows.extras import (
     add_quality,
     add_regions,
@@ -28,15 +30,7 @@ from qsm_pipeline.workflows.extras import (
 )
 from qsm_pipeline.workflows.figures import add_figures
 from qsm_pipeline.workflows.memory import node_memory_gb, volume_size_gb
-from qsm_pipeline.workflows.parameters import step_parameters
-
-SINGLE_ECHO_SCREENING_MM = 8.0
-"""The phase of the receive coils is left in a single echo; screening takes out most of it."""
-
-
-def node_name(run: GreRun) -> str:
-    """Return the name of the workflow of a run, which nipype wants to be alphanumeric."""
-    return run.prefix.replace("-", "_").replace("+", "_") + "_wf"
+from qsm_pipeline.workflows.names import node_name
 
 
 def init_run_wf(
@@ -46,6 +40,7 @@ def init_run_wf(
     mask_method: str = "deepbet",
     mask_refinement: str = "phase-quality",
     two_pass: bool = False,
+    readout: str = "auto",
     unwrap: str = "romeo",
     field_fit: str = "weighted",
     background: str = "lbv-pdf",
@@ -70,6 +65,9 @@ def init_run_wf(
         Derivatives data set.
     mask_method, mask_refinement, unwrap, field_fit, background, inversion, reference : str
         Methods, by the names of their registries.
+    readout : {"auto", "monopolar", "bipolar"}
+        Whether even echoes were read in the other direction; by default what the sidecars say, or
+        what is found in the phase where they do not.
     two_pass : bool
         Map the reliable voxels alone first, and fill the rest from the whole mask.
     background_params, inversion_params : mapping, optional
@@ -94,61 +92,56 @@ def init_run_wf(
     times = list(run.echo_times_s)
     several = len(times) > 1
     background_params = dict(background_params or {})
-    if not several and background == "lbv-pdf":
-        background_params = {"screening_mm": SINGLE_ECHO_SCREENING_MM} | background_params
     inversion_params = dict(inversion_params or {})
     on_gpu = device.startswith("cuda")
     common: dict[str, Any] = {
         "device": device, "use_gpu": on_gpu, "num_threads": omp_nthreads,
     }  # fmt: skip
+    echoes = {"echo_times_s": times, "b0_tesla": run.b0_tesla}
     volume_gb = volume_size_gb(run)
 
-    def node(interface: Any, name: str, **inputs: Any) -> Node:
-        serial = name.split("_")[0] in ("read", "write", "draw")
-        alone = serial or (on_gpu and "device" in inputs)
+    def node(interface: Any, kind: NodeKind, **inputs: Any) -> Node:
+        alone = kind.serial or (on_gpu and "device" in inputs)
         return Node(
-            interface(**inputs), name=name, n_procs=1 if alone else omp_nthreads,
-            mem_gb=node_memory_gb(name, volume_gb, len(times)),
+            interface(**inputs), name=kind.name, n_procs=1 if alone else omp_nthreads,
+            mem_gb=node_memory_gb(kind, volume_gb, len(times)),
         )  # fmt: skip
 
-    read = node(ReadRun, "read", run=run.to_dict(), files=list(run.files))
+    read = node(ReadRun, nodes.READ, run=run.to_dict(), files=list(run.files))
     brain = node(
-        MaskBrain, "mask", method=mask_method, refinement=mask_refinement, two_pass=two_pass,
-        echo_times_s=times, label=run.prefix,
+        MaskBrain, nodes.MASK, method=mask_method, refinement=mask_refinement, two_pass=two_pass,
+        label=run.prefix, **echoes,
     )  # fmt: skip
-    correct = node(CorrectPhase, "correct", echo_times_s=times, readout=run.readout, **common)
-    unwrapping = node(UnwrapPhase, "unwrap", echo_times_s=times, method=unwrap, **common)
-    fit = node(
-        FitField, "fit", echo_times_s=times, b0_tesla=run.b0_tesla,
-        method=field_fit if several else "weighted", **common,
+    correct = node(
+        CorrectPhase, nodes.CORRECT,
+        readout=run.readout if readout == "auto" else readout, echo_numbers=run.echo_numbers,
+        **echoes, **common,
     )  # fmt: skip
+    unwrapping = node(UnwrapPhase, nodes.UNWRAP, method=unwrap, **echoes, **common)
+    fit = node(FitField, nodes.FIT, method=field_fit, **echoes, **common)
 
-    def remove_and_invert(suffix: str = "") -> tuple[Node, Node]:
+    def remove_and_invert(background_kind: NodeKind, invert_kind: NodeKind) -> tuple[Node, Node]:
         remove = node(
-            RemoveBackground, f"background{suffix}", method=background, params=background_params,
-            **common,
+            RemoveBackground, background_kind, method=background, params=background_params,
+            echoes=len(times), **common,
         )  # fmt: skip
         invert = node(
-            InvertDipole, f"invert{suffix}", method=inversion, params=inversion_params,
-            echo_times_s=times, b0_tesla=run.b0_tesla, **common,
+            InvertDipole, invert_kind, method=inversion, params=inversion_params,
+            mean_rad_per_ppm=rad_per_s_per_ppm(run.b0_tesla) * sum(times) / len(times), **common,
         )  # fmt: skip
         return remove, invert
 
-    remove, invert = remove_and_invert()
-    zero = node(Reference, "reference", reference=reference, **common)
-    predict = node(PredictField, "predict", **common)
-    parameters = step_parameters(
-        mask_method=mask_method, mask_refinement=mask_refinement, two_pass=two_pass,
-        unwrap=unwrap, field_fit=fit.inputs.method, background=background,
-        background_params=background_params, inversion=inversion,
-        inversion_params=inversion_params, derive=derive, regions=region_source(run, atlas),
-    )  # fmt: skip
+    remove, invert = remove_and_invert(nodes.BACKGROUND, nodes.INVERT)
+    zero = node(Reference, nodes.REFERENCE, reference=reference, **common)
+    predict = node(PredictField, nodes.PREDICT, **common)
+    regions = region_source(run, atlas)
     write = node(
-        WriteDerivatives, "write", out_dir=str(out_dir), run=run.to_dict(), parameters=parameters
-    )
+        WriteDerivatives, nodes.WRITE, out_dir=str(out_dir), run=run.to_dict(),
+        parameters={"Regions": regions} if regions else {},
+    )  # fmt: skip
     workflow = Workflow(node_name(run))
     workflow.connect([
-        (read, brain, [("combined", "combined"), ("valid", "valid"), ("mask", "user_mask")]),
+        (read, brain, [("valid", "valid"), ("mask", "user_mask")]),
         (read, brain, [("magnitude", "magnitude"), ("phase", "phase")]),
         (read, correct, [("phase", "phase"), ("magnitude", "magnitude")]),
         (brain, correct, [("measured", "mask")]),
@@ -157,23 +150,32 @@ def init_run_wf(
         (correct, unwrapping, [("phase", "phase")]),
         (read, fit, [("magnitude", "magnitude")]),
         (brain, fit, [("measured", "mask")]),
-        (unwrapping, fit, [("unwrapped", "unwrapped")]),
+        (unwrapping, fit, [("unwrapped", "phase")]),
         *_connections(read, brain, fit, remove, invert),
         (brain, invert, [("mask", "brain")]),
         (invert, zero, [("mask", "mask")]),
         (invert, predict, [("mask", "mask")]),
         (remove, predict, [("local_field", "local_field")]),
         (read, write, [("facts", "inferred"), ("combined", "fieldmap_magnitude")]),
-        (brain, write, [("mask", "brain_mask"), ("facts", "mask_facts")]),
-        (correct, write, [("facts", "phase_facts")]),
-        (fit, write, [("total_field", "total_field")]),
-        (remove, write, [("local_field", "local_field")]),
-        (invert, write, [("mask", "qsm_mask"), ("uncertainty", "uncertainty")]),
-        (zero, write, [("chi", "chi"), ("facts", "reference_facts")]),
+        (brain, write, [("mask", "brain_mask"), ("provenance", "mask_provenance")]),
+        (correct, write, [("provenance", "phase_provenance")]),
+        (unwrapping, write, [("provenance", "unwrap_provenance")]),
+        (fit, write, [
+            ("total_field", "total_field"), ("weights", "weights"),
+            ("provenance", "fit_provenance"),
+        ]),
+        (remove, write, [
+            ("local_field", "local_field"), ("provenance", "background_provenance")
+        ]),
+        (invert, write, [
+            ("valid", "qsm_mask"), ("uncertainty", "uncertainty"),
+            ("provenance", "invert_provenance"),
+        ]),
+        (zero, write, [("chi", "chi"), ("provenance", "reference_provenance")]),
     ])  # fmt: skip
     if two_pass:
-        first = remove_and_invert("_reliable")
-        combine = node(CombinePasses, "combine", **common)
+        first = remove_and_invert(nodes.BACKGROUND_RELIABLE, nodes.INVERT_RELIABLE)
+        combine = node(CombinePasses, nodes.COMBINE, **common)
         workflow.connect([
             *_connections(read, brain, fit, *first),
             (brain, first[0], [("reliable", "within")]),
@@ -186,12 +188,15 @@ def init_run_wf(
     else:
         workflow.connect([(invert, zero, [("chi", "chi")]), (invert, predict, [("chi", "chi")])])
     if several:
-        decay = node(FitRelaxation, "relaxation", echo_times_s=times, **common)
+        decay = node(FitRelaxation, nodes.RELAXATION, echo_times_s=times, **common)
         workflow.connect([
             (read, decay, [("magnitude", "magnitude")]),
             (brain, decay, [("mask", "mask")]),
             (decay, zero, [("r2star", "r2star")]),
-            (decay, write, [("r2star", "r2star"), ("t2star", "t2star"), ("s0", "s0")]),
+            (decay, write, [
+                ("r2star", "r2star"), ("t2star", "t2star"), ("s0", "s0"),
+                ("r2star_error", "r2star_error"), ("provenance", "relaxation_provenance"),
+            ]),
         ])  # fmt: skip
     add_figures(workflow, node, out_dir=str(out_dir), run=run.to_dict())
     add_quality(
@@ -213,14 +218,6 @@ def _connections(read: Node, brain: Node, fit: Node, remove: Node, invert: Node)
         (fit, remove, [("weights", "weights")]),
         (brain, remove, [("mask", "brain")]),
         (read, invert, [("magnitude", "magnitude")]),
-        (fit, invert, [("weights", "weights"), ("noise_ppm", "noise_ppm")]),
+        (fit, invert, [("weights", "weights"), ("noise_ppm", "noise_ppm"), ("unsure", "unsure")]),
         (remove, invert, [("local_field", "local_field"), ("mask", "mask")]),
     ]
-
-
-METHOD_DEFAULTS: dict[str, Any] = {
-    name: parameter.default
-    for name, parameter in signature(init_run_wf).parameters.items()
-    if name not in ("run", "out_dir", "device", "omp_nthreads")
-}
-"""Every choice that alters the maps, with its default."""

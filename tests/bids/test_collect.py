@@ -15,7 +15,7 @@ from bids_trees import (
 
 from qsm_pipeline.bids.collect import collect_runs
 from qsm_pipeline.bids.layout import index
-from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.bids.run import GreRun, doubts
 from qsm_pipeline.exceptions import BIDSInputError, ConfigError
 
 
@@ -127,10 +127,78 @@ def test_echo_missing_in_every_part_is_noted(root):
 
 def test_phase_difference_counts_as_one_echo(root):
     paths = add_single_echo(root)
-    edit(paths["phase"], EchoTime1=0.01, EchoTime2=0.0125)
+    edit(paths["phase"], EchoTime=0.0125, EchoTime1=0.01, EchoTime2=0.0125)
     (run,) = collect(root).runs
     assert run.echo_times_s == pytest.approx((0.0025,))
     assert "taken as one echo of 0.0025 s" in run.inferred["phase_difference"]
+    assert "If it is the phase of the echo at 0.0125 s" in run.inferred["phase_difference"]
+    assert doubts(run.inferred) == [run.inferred["phase_difference"]]
+
+
+def test_an_echo_time_of_its_own_wins_over_those_of_a_difference(root):
+    paths = add_megre(root, echo_times_s=(0.005, 0.01, 0.015, 0.02))
+    for echo in range(1, 5):
+        edit(paths["phase", echo], EchoTime1=0.005, EchoTime2=0.01)
+    (run,) = collect(root).runs
+    assert run.echo_times_s == (0.005, 0.01, 0.015, 0.02)
+    assert "phase_difference" not in run.inferred
+    for part in ("mag", "phase"):
+        for echo in (1, 2, 4):
+            paths[part, echo].unlink()
+    (run,) = collect(root).runs
+    assert run.echo_times_s == (0.015,)
+
+
+def test_magnitude_and_phase_are_paired_by_echo_time(root):
+    paths = add_megre(root)
+    for echo, time in ((1, 0.012), (2, 0.004), (3, 0.008)):
+        edit(paths["mag", echo], EchoTime=time)
+    (run,) = collect(root).runs
+    assert run.magnitude == tuple(str(paths["mag", echo]) for echo in (2, 3, 1))
+    assert "paired by EchoTime" in run.inferred["magnitude_echoes"]
+    edit(paths["mag", 2], EchoTime=0.02)
+    assert "MEGRE.nii.gz is 0.012 s, but 0.004 s in sub-01_echo-1_part-phase" in only_reason(root)
+
+
+def test_filtered_phase_is_said(root):
+    paths = add_megre(root)
+    edit(paths["phase", 1], SeriesDescription="SWI_Pha_HP_filtered")
+    (run,) = collect(root).runs
+    assert "SWI_Pha_HP_filtered" in run.inferred["filtered_phase"]
+
+
+def test_magnitude_alone_beside_a_run_that_is_mapped_is_left_out(root):
+    add_megre(root)
+    paths = add_single_echo(root)
+    paths["phase"].unlink()
+    found = collect(root)
+    assert [run.suffix for run in found.runs] == ["MEGRE"]
+    assert found.skipped == ()
+    assert [each.what for each in found.left_out] == ["sub-01_T2starw"]
+    paths = add_single_echo(root, sub="02")
+    paths["phase"].unlink()
+    (skipped,) = collect(root).skipped
+    assert skipped.what == "sub-02_T2starw"
+
+
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        ("anat/sub-01_part-phase_T1w", "sub-01/anat/sub-01_part-phase_T2starw.nii.gz"),
+        ("anat/sub-01_echo-4.00_part-phase_MEGRE", "echo-1, echo-2, ..."),
+        (
+            "swi/sub-01_acq-q_echo-2_part-phase_GRE",
+            "sub-01/anat/sub-01_acq-q_echo-2_part-phase_MEG",
+        ),
+        ("anat/sub-01_gre_e2_ph", "sub-01/anat/sub-01_echo-2_part-phase_MEGRE.nii.gz"),
+        ("anat/sub-01_inv-1_part-phase_MP2RAGE", "MP2RAGE is no gradient echo"),
+    ],
+)
+def test_names_that_are_nearly_right_are_told_with_the_right_one(root, there, told):
+    write_image(root / f"sub-01/{there}.nii.gz", magnitude())
+    reason = only_reason(root)
+    assert told in reason
+    assert there.rsplit("/", 1)[1] in reason
 
 
 def test_phase_difference_takes_the_magnitude_of_its_echo(root):
@@ -157,7 +225,10 @@ def test_phase_difference_takes_the_magnitude_of_its_echo(root):
         (lambda p: edit(p["phase", 3], MagneticFieldStrength=7), "7 T, but 3 T in"),
         (lambda p: edit(p["phase", 1], Units="Hz"), "Units is Hz, so this is a field map"),
         (lambda p: edit(p["phase", 1], ImageType=["FIELDMAPHZ"]), "this is a field map made by"),
-        (lambda p: edit(p["phase", 1], EchoTime1=0.001, EchoTime2=0.003), "cannot stand among"),
+        (
+            lambda p: edit(p["phase", 1], EchoTime=None, EchoTime1=0.001, EchoTime2=0.003),
+            "cannot stand among",
+        ),
         (lambda p: write_sidecar(p["phase", 3], "{"), "echo-3_part-phase.*not valid JSON"),
         (lambda p: write_sidecar(p["phase", 3], "[]"), "holds a JSON list"),
         (

@@ -21,10 +21,8 @@ def root(tmp_path):
     return root
 
 
-def _images(layout):
-    return {f.split("/")[-1].split("_")[0] for f in layout.get(return_type="filename")} - {
-        "dataset"
-    }
+def _images(found):
+    return {path.name.split("_")[0] for path in found.images}
 
 
 def test_only_the_participants_asked_for_are_visited(root):
@@ -37,6 +35,33 @@ def test_other_folders_are_not_indexed(root):
     add_megre(root / "derivatives" / "x", sub="03")
     add_megre(root / "sourcedata", sub="04")
     assert _images(index(root)) == {"sub-01", "sub-02", "sub-011"}
+
+
+def test_a_database_lists_what_the_folders_hold(root, tmp_path):
+    """pybids and the walk through the folders agree, whatever lies about."""
+    anat = root / "sub-01" / "anat"
+    for name in (
+        "sub-01_acq-a_MEGRE.nii", "sub-01_T2starw.nii.gz", "sub-01_acq-A_T2starw.nii.gz",
+        "sub-02_MEGRE.nii.gz", "sub-01_MEGRE.NII.GZ", "sub-01_megre.nii.gz", ".sub-01_MEGRE.nii",
+        "sub-01_MEGRE.json", "sub-01_MEGRE.nii.gz.part", "sub-01_MEGRE.x.nii.gz", "MEGRE.nii.gz",
+        "sub-01_notMEGRE.nii.gz", "sub-01_acq-MEGRE.nii.gz", "sub-01_T1w.nii.gz",
+        "sub-01_echo-1_part-phase_x_MEGRE.nii.gz",
+    ):  # fmt: skip
+        (anat / name).write_bytes(b"")
+    add_megre(root, sub="01", ses="a")
+    for folder in ("func", ".hidden", "extra/anat"):
+        (root / "sub-01" / folder).mkdir(parents=True)
+        (root / "sub-01" / folder / "sub-01_acq-b_MEGRE.nii.gz").write_bytes(b"")
+    (root / "sub-01_MEGRE.nii.gz").write_bytes(b"")
+    os.mkfifo(anat / "sub-01_acq-pipe_MEGRE.nii.gz")
+    (anat / "sub-01_acq-lost_MEGRE.nii.gz").symlink_to("nowhere")
+    walked = index(root).images
+    listed = index(root, None, tmp_path / "db").images
+    assert set(listed) - set(walked) == {root / "sub-01_MEGRE.nii.gz"}  # of no participant
+    assert set(walked) <= set(listed)
+    names = {path.name for path in walked}
+    assert {"sub-01_acq-b_MEGRE.nii.gz", "sub-01_acq-pipe_MEGRE.nii.gz"} <= names
+    assert not names & {"sub-01_megre.nii.gz", "sub-01_notMEGRE.nii.gz", ".sub-01_MEGRE.nii"}
 
 
 def test_links_that_loop_do_not_hang(root):

@@ -11,7 +11,7 @@ from qsm_pipeline.bids.load import load_run
 from qsm_pipeline.bids.simulated_dataset import write_simulated_dataset
 from qsm_pipeline.bids.vendor_encoding import ENCODERS
 from qsm_pipeline.cli import simulate
-from qsm_pipeline.numerics.simulate import ScanParams
+from qsm_pipeline.numerics.simulate.signal import ScanParams
 
 SMALL = {"shape": (32, 40, 30), "voxel_size_mm": (5.0, 5.0, 6.0), "tilt_deg": 12.0}
 

@@ -20,7 +20,7 @@ def call(tmp_path, monkeypatch):
         seen.update(keywords)
         return False
 
-    monkeypatch.setattr("qsm_pipeline.workflows.participant.run_participants", note)
+    monkeypatch.setattr("qsm_pipeline.app.participant.run_participants", note)
 
     def run(line):
         seen.clear()

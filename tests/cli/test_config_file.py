@@ -6,10 +6,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from qsm_pipeline.app.settings import to_toml
 from qsm_pipeline.cli.config_file import NO_KEYS, TABLES
 from qsm_pipeline.cli.main import main
-from qsm_pipeline.workflows.run import METHOD_DEFAULTS
-from qsm_pipeline.workflows.settings import to_toml
+from qsm_pipeline.steps.settings import METHOD_DEFAULTS
 
 OPTIONS = {p.name: p for p in main.params if isinstance(p, click.Option) and p.name not in NO_KEYS}
 
@@ -43,7 +43,7 @@ def call(tmp_path, monkeypatch):
         seen.update(keywords)
         return False
 
-    monkeypatch.setattr("qsm_pipeline.workflows.participant.run_participants", note)
+    monkeypatch.setattr("qsm_pipeline.app.participant.run_participants", note)
 
     def run(*arguments):
         seen.clear()
@@ -68,7 +68,7 @@ def _on_command_line(values):
     return arguments
 
 
-# those of the job array write a script and run nothing: tests/workflows/test_slurm.py
+# those of the job array write a script and run nothing: tests/app/slurm/test_script.py
 @pytest.mark.parametrize("name", [name for name in OPTIONS if not name.startswith("slurm_")])
 def test_each_option_has_its_key(name, call, tmp_path):
     value = {name: _example(OPTIONS[name], tmp_path)}

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 
+import commands
 import numpy as np
 import pytest
 from bids_trees import SHAPE, add_megre, make_dataset, wrapped_phase
@@ -38,15 +39,20 @@ def _files(folder):
     return {p: (p.lstat().st_size, p.lstat().st_mtime_ns) for p in folder.rglob("*")}
 
 
+def _make_corpus(folder, cases=CASES):
+    raw = make_dataset(folder / "raw")
+    for label in (*cases, SOUND):
+        add_megre(raw, sub=label)
+    for label, case in cases.items():
+        case.spoil(raw / f"sub-{label}" / "anat")
+    return raw
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """Return everybody of one data set: label to the run, or to the sentences about it."""
     folder = tmp_path_factory.mktemp("hostile")
-    raw = make_dataset(folder / "raw")
-    for label in (*CASES, SOUND):
-        add_megre(raw, sub=label)
-    for label, case in CASES.items():
-        case.spoil(raw / f"sub-{label}" / "anat")
+    raw = _make_corpus(folder)
     before = _files(folder)
     with at_most(120):
         collection = collect_runs(index(raw))
@@ -97,6 +103,34 @@ def test_case(found, label):
 def test_the_sound_one_is_not_disturbed(found):
     loaded = _read(found[SOUND])
     assert loaded.phase_rad.shape == (3, *SHAPE)
+
+
+@pytest.mark.command
+@pytest.mark.parametrize("refused", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_the_command_maps_who_can_be_read_and_says_the_same_of_the_others(tmp_path, refused):
+    cases = {label: case for label, case in CASES.items() if bool(case.words) is refused}
+    raw, out = _make_corpus(tmp_path, cases), tmp_path / "out"
+    before = _files(raw)
+    options = ("--background", "pdf", "--mask-refinement", "none")
+    result = commands.run(raw, out, *options)
+    assert result.exit_code == int(refused)
+    assert "Traceback" not in result.output
+    assert f"done sub-{SOUND}" in result.lines
+    told = [line for line in result.lines if line.startswith(("done ", "skipped ", "FAILED "))]
+    for label, case in cases.items():
+        about = [line for line in told if re.match(rf"\w+ sub-{label}(?![a-zA-Z0-9])", line)]
+        assert about, label
+        maps = list(out.glob(f"sub-{label}/anat/*_Chimap.nii.gz"))
+        if case.words:
+            assert not maps
+            assert not any(line.startswith("done ") for line in about), about
+            assert any(re.search(case.words, line) for line in about), about
+        else:
+            assert maps, about
+    assert not list(out.glob("sub-*/**/.*.tmp"))
+    for page in out.glob("*.html"):
+        assert "<script>alert" not in page.read_text()
+    assert _files(raw) == before
 
 
 def test_there_are_enough():

@@ -3,7 +3,7 @@
 import json
 import os
 
-import faults
+import commands
 import pytest
 from bids_trees import add_megre, make_dataset
 from hostile.corpus import CASES
@@ -55,19 +55,22 @@ def test_labels_that_are_asked_for_must_be_there(tmp_path, label):
         collect_runs(index(root), participant_labels=[label])
 
 
-def test_the_command_under_odd_names(tmp_path):
+@pytest.mark.command
+def test_the_command_under_odd_names(tmp_path, monkeypatch):
     """Folders with blanks, quotes, markup and shell in their names, beside all odd labels."""
     odd = tmp_path / 'it\'s <b>bold<%b> & "$(touch pwned)"; `touch pwned` {x} %s #'
     odd.mkdir()
-    raw = faults.make_dataset(odd, (faults.SOUND, *MARKUP))
+    raw = commands.make_dataset(odd, (commands.SOUND, *MARKUP))
     for label in MARKUP:
         CASES[label].spoil(raw / f"sub-{label}" / "anat")
     for label in LABELS:
         (raw / f"sub-{label}" / "anat").mkdir(parents=True)
+    (tmp_path / "started here").mkdir()
+    monkeypatch.chdir(tmp_path / "started here")
     before = {path for path in tmp_path.rglob("*") if odd / "out" not in path.parents}
-    result = faults.execute(faults.command(raw, odd / "out", "-w", odd / "work dir"))
+    result = commands.run(raw, odd / "out", "-w", odd / "work dir")
     assert "Traceback" not in result.output
-    assert f"done sub-{faults.SOUND}" in result.lines, result.output
+    assert f"done sub-{commands.SOUND}" in result.lines, result.output
     assert result.exit_code == 1
     assert result.lines[-1].startswith(f"exit status 1: {len(LABELS) + len(MARKUP)} left out")
     assert sum(line.startswith("skipped sub-") for line in result.lines) == len(LABELS) + 2
@@ -76,14 +79,13 @@ def test_the_command_under_odd_names(tmp_path):
         odd / "out", odd / "work dir",
     }  # fmt: skip
     assert not list(tmp_path.rglob("pwned"))
-    assert "pwned" not in os.listdir("/")  # where the command was started
     pages = sorted((odd / "out").glob("sub-*.html"))
-    shown = sorted((faults.SOUND, *MARKUP, LONG))
+    shown = sorted((commands.SOUND, *MARKUP, LONG))
     assert [page.stem for page in pages] == [f"sub-{label}" for label in shown]
     assert "&lt;script&gt;alert(1)" in (odd / "out/sub-timeAsMarkup.html").read_text()
     for page in pages:
         text = page.read_text()
         assert "<script>alert" not in text
         assert "<b>bold" not in text
-    sidecar = odd / f"out/sub-{faults.SOUND}/anat/sub-{faults.SOUND}_Chimap.json"
+    sidecar = odd / f"out/sub-{commands.SOUND}/anat/sub-{commands.SOUND}_Chimap.json"
     assert json.loads(sidecar.read_text())["Units"] == "ppm"

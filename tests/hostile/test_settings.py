@@ -14,16 +14,16 @@ from nipype.pipeline.engine import Node
 from nipype.pipeline.engine.nodes import NodeExecutionError
 from safetensors.torch import load_file, save_file
 
+from qsm_pipeline.app.checks import check_methods
+from qsm_pipeline.app.settings import read_mapping
 from qsm_pipeline.bids.collect import collect_runs
 from qsm_pipeline.bids.derivatives import write_dataset_files
 from qsm_pipeline.bids.layout import index
 from qsm_pipeline.cli.main import main
-from qsm_pipeline.cycleqsm import weights
+from qsm_pipeline.cycleqsm import checkpoint as weights
 from qsm_pipeline.exceptions import BIDSInputError, ConfigError
 from qsm_pipeline.interfaces.susceptibility import InvertDipole
-from qsm_pipeline.workflows.checks import check_methods
-from qsm_pipeline.workflows.run import METHOD_DEFAULTS
-from qsm_pipeline.workflows.settings import read_mapping
+from qsm_pipeline.steps.settings import METHOD_DEFAULTS
 
 DEEP = "[" * 100_000
 
@@ -86,7 +86,7 @@ def test_weights_that_are_no_numbers(tmp_path, monkeypatch):
         files[name] = str(write_image(tmp_path / f"{name}.nii", values))
     node = Node(
         InvertDipole(
-            **files, brain=files["mask"], method="cycleqsm", echo_times_s=[0.01], b0_tesla=3.0,
+            **files, brain=files["mask"], method="cycleqsm", mean_rad_per_ppm=8.0,
             params={"generator": str(tmp_path / "nan.safetensors"), "uncertainty": False},
         ),
         name="invert", base_dir=str(tmp_path),

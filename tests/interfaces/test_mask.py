@@ -11,9 +11,11 @@ from scipy.ndimage import distance_transform_edt
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
 from qsm_pipeline.exceptions import MaskError
-from qsm_pipeline.interfaces import mask as mask_module
 from qsm_pipeline.interfaces.mask import MaskBrain
-from qsm_pipeline.numerics.simulate import ScanParams, simulate_scan
+from qsm_pipeline.numerics.params.masking import FieldRegionParams
+from qsm_pipeline.numerics.simulate import simulate_scan
+from qsm_pipeline.numerics.simulate.signal import ScanParams
+from qsm_pipeline.steps import masking
 
 SHAPE, VOXEL = (56, 66, 34), (3.2, 3.2, 4.5)
 TIMES = ScanParams().echo_times_s
@@ -27,7 +29,6 @@ def files(tmp_path_factory):
     arrays = {
         "phase": np.moveaxis(scan.phase_rad.numpy(), 0, -1),
         "magnitude": np.moveaxis(scan.magnitude.numpy(), 0, -1),
-        "combined": np.sqrt((scan.magnitude**2).sum(0)).numpy(),
         "valid": np.ones(SHAPE),
     }
     paths = {n: str(write_image(folder / f"{n}.nii", a, affine)) for n, a in arrays.items()}
@@ -37,7 +38,7 @@ def files(tmp_path_factory):
 
 def _mask(tmp_path, files, **inputs):
     node = Node(
-        MaskBrain(**files[0], echo_times_s=list(TIMES), label="sub-01", **inputs),
+        MaskBrain(**files[0], echo_times_s=list(TIMES), b0_tesla=3.0, label="sub-01", **inputs),
         name="mask", base_dir=str(tmp_path),
     )  # fmt: skip
     return node.run().outputs
@@ -54,20 +55,22 @@ def test_refinement_keeps_the_brain_and_drops_what_has_no_signal(tmp_path, files
     before, after = _load(plain.mask), _load(refined.mask)
     assert (after & brain).sum() > 0.97 * (before & brain).sum()
     assert (after & ~brain).sum() < 0.8 * (before & ~brain).sum()
-    assert plain.facts["MaskRefinement"] == "none"
+    assert plain.provenance["facts"]["MaskRefinement"] == "none"
     np.testing.assert_array_equal(_load(plain.measured), before)
-    assert refined.facts["MaskRefinement"] == "phase-quality"
+    assert refined.provenance["facts"]["MaskRefinement"] == "phase-quality"
     voxel_ml = np.prod(VOXEL) / 1000
-    assert refined.facts["BrainVolumeMl"] == pytest.approx(after.sum() * voxel_ml, abs=0.1)
+    assert refined.provenance["facts"]["BrainVolumeMl"] == pytest.approx(
+        after.sum() * voxel_ml, abs=0.1
+    )
 
 
 def test_a_mask_of_the_user_is_not_changed(tmp_path, files, monkeypatch):
-    wide = partial(mask_module.measured_region, margin_mm=5.0)  # its voxels are thicker than 3 mm
-    monkeypatch.setattr(mask_module, "measured_region", wide)
+    wide = partial(FieldRegionParams, margin_mm=5.0)  # its voxels are thicker than 3 mm
+    monkeypatch.setattr(masking, "FieldRegionParams", wide)
     out = _mask(tmp_path, files, user_mask=files[1], two_pass=True)
     np.testing.assert_array_equal(_load(out.mask), files[2])
-    assert out.facts["BrainMask"] == "the user's own"
-    assert out.facts["MaskRefinement"] == "none"
+    assert out.provenance["facts"]["BrainMask"] == "the user's own"
+    assert out.provenance["facts"]["MaskRefinement"] == "none"
     measured = _load(out.measured)
     distance = distance_transform_edt(~files[2], VOXEL)
     assert measured[files[2]].all()
@@ -76,7 +79,7 @@ def test_a_mask_of_the_user_is_not_changed(tmp_path, files, monkeypatch):
     reliable = _load(out.reliable)
     assert not (reliable & ~files[2]).any()
     assert 0.5 < reliable.sum() / files[2].sum() < 1
-    assert out.facts["ReliableVolumeMl"] < out.facts["BrainVolumeMl"]
+    assert out.provenance["facts"]["ReliableVolumeMl"] < out.provenance["facts"]["BrainVolumeMl"]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +91,9 @@ def test_a_lost_brain_names_the_run_and_what_to_do(tmp_path, files, radius, mess
         (np.moveaxis(np.indices(SHAPE), 0, -1) - np.array(SHAPE) / 2) * VOXEL, axis=-1
     )
     own = write_image(tmp_path / "small.nii", distance < radius, image.affine, np.uint8)
-    interface = MaskBrain(**files[0], echo_times_s=list(TIMES), label="sub-01", user_mask=str(own))
+    interface = MaskBrain(
+        **files[0], echo_times_s=list(TIMES), b0_tesla=3.0, label="sub-01", user_mask=str(own)
+    )
     with pytest.raises(MaskError, match=rf"^sub-01: .*{message}.*--mask-pattern"):
         interface.run(cwd=str(tmp_path))
 
@@ -102,7 +107,7 @@ def test_empty_slices_that_cut_the_brain_in_two_are_refused(tmp_path, files, own
     valid[..., gap] = 0
     broken = str(write_image(tmp_path / "valid.nii", valid, image.affine))
     interface = MaskBrain(
-        **paths | {"valid": broken}, echo_times_s=list(TIMES), label="sub-01",
+        **paths | {"valid": broken}, echo_times_s=list(TIMES), b0_tesla=3.0, label="sub-01",
         user_mask=mask if own else "", method="robust",
     )  # fmt: skip
     if gap.start == 16:

@@ -46,7 +46,7 @@ def _table(tmp_path, files, **inputs):
     out = tmp_path / "out"
     written = WriteRegions(
         out_dir=str(out), run=RUN, seg="aseg", labels=brought.labels, rows=measured.rows,
-        facts=brought.facts, reference_facts={"SusceptibilityReference": "brain"},
+        facts=brought.facts, reference={"facts": {"SusceptibilityReference": "brain"}},
     ).run(cwd=str(tmp_path)).outputs.written  # fmt: skip
     (path,) = region_tables(out, RUN["entities"])
     assert str(path) in written

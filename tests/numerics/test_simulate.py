@@ -7,14 +7,8 @@ import pytest
 import torch
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.simulate import (
-    LABELS,
-    TISSUES,
-    ScanParams,
-    simulate_head,
-    simulate_scan,
-)
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.simulate import LABELS, TISSUES, simulate_head, simulate_scan
 from qsm_pipeline.numerics.simulate.fields import (
     field_of_head,
     scanner_position_mm,
@@ -22,7 +16,7 @@ from qsm_pipeline.numerics.simulate.fields import (
     shim_coils,
 )
 from qsm_pipeline.numerics.simulate.shapes import ellipsoid, occupancy
-from qsm_pipeline.numerics.simulate.signal import dephasing
+from qsm_pipeline.numerics.simulate.signal import ScanParams, dephasing
 from qsm_pipeline.numerics.simulate.subvoxels import merge
 from qsm_pipeline.numerics.simulate.veins import paint_tubes
 

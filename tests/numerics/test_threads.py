@@ -2,8 +2,11 @@
 
 import torch
 
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.unwrap import METHODS, UnwrapProblem
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
+from qsm_pipeline.steps.methods import methods as methods_of
+
+METHODS = methods_of("unwrap")
 
 
 def test_unwrapping_leaves_the_number_of_threads_alone():

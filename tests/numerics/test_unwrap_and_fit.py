@@ -1,23 +1,31 @@
 """From wrapped phase to the field: exactness, congruence, recovery of known values."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
-from qsm_pipeline.numerics.bipolar import (
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.field.fit import nonlinear_field_fit, weighted_field_fit
+from qsm_pipeline.numerics.field.relaxation import fit_relaxation
+from qsm_pipeline.numerics.field.reliability import reliability
+from qsm_pipeline.numerics.field.trust import find_trust
+from qsm_pipeline.numerics.params.phase import PhaseOffsetParams
+from qsm_pipeline.numerics.phase.bipolar import (
     alternating_phase,
     bipolar_score,
     remove_alternating_phase,
 )
-from qsm_pipeline.numerics.field_fit import nonlinear_field_fit, weighted_field_fit
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.phase_offset import PhaseOffsetParams, remove_phase_offset, wrap
-from qsm_pipeline.numerics.phase_quality import phase_quality
-from qsm_pipeline.numerics.relaxation import fit_relaxation
-from qsm_pipeline.numerics.trust import trusted_mask
-from qsm_pipeline.numerics.units import rad_per_s_per_ppm
-from qsm_pipeline.numerics.unwrap import METHODS, UnwrapProblem
-from qsm_pipeline.numerics.weights import reliability
+from qsm_pipeline.numerics.phase.offset import remove_phase_offset, wrap
+from qsm_pipeline.numerics.phase.quality import phase_quality
+from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
+from qsm_pipeline.numerics.unwrap.romeo import romeo
+from qsm_pipeline.numerics.unwrap.turns import nearest_to
+from qsm_pipeline.steps.methods import methods as methods_of
+
+METHODS = methods_of("unwrap")
 
 GRID = Grid((30, 26, 22), (1.0, 1.2, 1.5))
 TIMES = (0.005, 0.010, 0.015, 0.020)
@@ -201,7 +209,7 @@ def test_steep_phase_and_what_it_hides_are_not_trusted():
     mask = _mask()
     field = 0.01 * _field_ppm()
     field[22:] += 3.0  # a pocket behind an aliased step
-    trusted = trusted_mask(field, mask, TIMES[0], B0)
+    trusted = find_trust(field, mask, TIMES, B0, mask.float()).mask
     assert not trusted[22:].any()
     assert (trusted[:21] == mask[:21]).all()
 
@@ -228,3 +236,66 @@ def test_relaxation_is_recovered():
     assert torch.isfinite(fit_relaxation(torch.zeros_like(magnitude), mask, TIMES).s0).all()
     with pytest.raises(ValueError, match="two echoes"):
         fit_relaxation(magnitude[:1], mask, TIMES[:1])
+
+
+def _noisy(rate_per_s, snr, times, seed=0):
+    """Return magnitudes of a signal of 1 that decays everywhere alike, with complex noise."""
+    g = torch.Generator().manual_seed(seed)
+    signal = torch.stack([torch.full((20, 22, 18), math.exp(-t * rate_per_s)) for t in times])
+    noise = torch.randn(2, *signal.shape, generator=g) / snr
+    return torch.complex(signal + noise[0], noise[1]).abs()
+
+
+@pytest.mark.parametrize("times", [TIMES, (0.004, 0.012), (0.003, 0.006, 0.012, 0.02, 0.03)])
+@pytest.mark.parametrize("rate_per_s", [0.0, 2.0, 20.0, 60.0])
+@pytest.mark.parametrize("snr", [10.0, 40.0])
+def test_relaxation_is_bounded_unbiased_and_knows_its_error(times, rate_per_s, snr):
+    mask = torch.ones(20, 22, 18, dtype=torch.bool)
+    maps = fit_relaxation(_noisy(rate_per_s, snr, times), mask, times)
+    for values in (maps.r2star_per_s, maps.t2star_s, maps.s0, maps.r2star_error_per_s):
+        assert values.isfinite().all()
+    assert maps.longest_t2star_s == 20 * times[-1]
+    assert float(maps.t2star_s.max()) <= maps.longest_t2star_s * (1 + 1e-6)
+    assert float(maps.t2star_s.min()) > 0
+    assert maps.noise == pytest.approx(1 / snr, rel=0.1)
+    error = float(maps.r2star_error_per_s.median())
+    assert float(maps.r2star_per_s.median()) == pytest.approx(rate_per_s, abs=0.3 * error + 0.1)
+    if rate_per_s >= 20:
+        assert float(maps.r2star_per_s.std()) == pytest.approx(error, rel=0.3)
+
+
+def test_the_noise_floor_does_not_make_decay_look_slow():
+    times, mask = (0.005, 0.015, 0.025, 0.035), torch.ones(20, 22, 18, dtype=torch.bool)
+    magnitude = _noisy(60.0, 10.0, times)
+    rate = fit_relaxation(magnitude, mask, times).r2star_per_s
+    log = magnitude.log().flatten(1)
+    centred = torch.tensor(times) - sum(times) / len(times)
+    plain = -(centred[:, None] * log).sum(0) / centred.square().sum()
+    assert abs(float(rate.median()) - 60) < 6 < abs(float(plain.median()) - 60)
+
+
+def test_the_median_of_every_part_decides_on_its_turns():
+    generator = np.random.default_rng(0)
+    parts = generator.integers(0, 6, (12, 11, 10)).astype(np.int32)
+    parts[parts == 3] = 0  # a number without a voxel has no median
+    parts[parts == 5] = 3
+    phase = generator.normal(size=parts.shape).astype(np.float32) + 6.5 * parts
+    expected = phase.copy()
+    for number in range(1, 5):
+        here = parts == number
+        expected[here] -= 2 * np.pi * np.round(np.median(phase[here]) / (2 * np.pi))
+    found = nearest_to(0.0, phase, parts)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_array_equal(found[parts == 0], phase[parts == 0])
+    nothing = np.zeros_like(parts)
+    np.testing.assert_array_equal(nearest_to(0.0, phase, nothing), phase)
+
+
+def test_romeo_does_not_look_beyond_its_mask():
+    mask = _mask()
+    phase, magnitude = _echoes(_field_ppm())
+    found = romeo(UnwrapProblem(phase, mask, TIMES, GRID, magnitude))
+    noise = torch.rand(phase.shape, generator=torch.Generator().manual_seed(0))
+    other = torch.where(mask, phase, noise)
+    again = romeo(UnwrapProblem(other, mask, TIMES, GRID, magnitude))
+    torch.testing.assert_close(found, again, rtol=0, atol=0)

@@ -5,14 +5,13 @@ import json
 import re
 
 import pytest
-from browser import CHROMIUM, open_page
+from browser import open_page
 from click.testing import CliRunner
 from simulated_cohort import METRICS, NUCLEI, make_cohort, write_record, write_run
 
 from qsm_pipeline.cli.main import main
 
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ def test_names_everybody_and_escapes_everything(page):
     assert not re.search(r"https?://(?!www\.w3\.org/)", html)
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_every_point_names_its_run_and_leads_to_its_page(page):
     with open_page(page) as browser:
         points = browser.evaluate(
@@ -70,7 +69,7 @@ def test_every_point_names_its_run_and_leads_to_its_page(page):
     assert {"Left-Putamen", "Right-Putamen"} <= set(titles)
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_a_point_lies_where_its_value_is(page):
     metrics = json.loads((page.parent / "sub-0005/anat/sub-0005_desc-qc_Chimap.json").read_text())
     value = metrics["Metrics"]["snr_echo_2"]["Value"]
@@ -88,7 +87,7 @@ def test_a_point_lies_where_its_value_is(page):
     assert x == pytest.approx(8 + (value - low) / (high - low) * 404, abs=1.5)
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_controls_change_the_plots(page):
     with open_page(page) as browser:
 
@@ -129,7 +128,7 @@ def test_controls_change_the_plots(page):
         assert browser.messages == []
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_the_pointer_shows_the_run_and_a_click_opens_its_page(page):
     (page.parent / "sub-0003.html").write_text("<title>page of 3</title>")
     with open_page(page) as browser:

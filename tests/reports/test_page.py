@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import nibabel as nib
 import numpy as np
 import pytest
-from browser import CHROMIUM, open_page
+from browser import open_page
 from report_tree import make_record, make_run, write_figures, write_maps
 
 from qsm_pipeline.bids.derivatives import write_json
@@ -16,7 +16,6 @@ from qsm_pipeline.reports.figures import FIGURES
 from qsm_pipeline.reports.page import render_page
 
 VIEWER = "document.querySelector('.viewer').dataset"
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
 
 class _Addresses(HTMLParser):
@@ -91,7 +90,7 @@ def test_a_failed_run_says_what_happened_and_what_to_do(tree, tmp_path):
     problem = {"node": "mask", "message": "the mask holds <b>0</b> voxels"}
     problem["crash_file"] = "/moved/away/logs/crash-1.txt"
     html = render_page(make_record(run, problem), out)
-    assert "In the step mask: the mask holds &lt;b&gt;0&lt;/b&gt; voxels" in html
+    assert "In the step brain mask: the mask holds &lt;b&gt;0&lt;/b&gt; voxels" in html
     assert "--mask-pattern" in html
     assert "start the same command again" in html
     assert "Traceback &lt;i&gt;deep&lt;/i&gt;" in html
@@ -149,7 +148,7 @@ def shown(page):
         yield shown
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_opens_in_a_browser_without_a_request_or_an_error(shown):
     label = "document.querySelector('.flicker b').textContent"
     shown.wait_for(f"{label} === 'Field that the map predicts'")
@@ -158,7 +157,7 @@ def test_opens_in_a_browser_without_a_request_or_an_error(shown):
     assert shown.requests == []
 
 
-@needs_chromium
+@pytest.mark.browser
 @pytest.mark.parametrize("where", [(0.13, 0.4), (0.45, 0.35), (0.8, 0.3)])
 def test_a_click_tells_the_susceptibility_of_the_voxel(shown, tree, where):
     run, out, maps = tree
@@ -180,7 +179,7 @@ def test_a_click_tells_the_susceptibility_of_the_voxel(shown, tree, where):
     assert field == pytest.approx(maps["local_field"][index] / (42.577 * 3), abs=3e-4)
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_a_click_beside_the_brain_tells_no_value(shown):
     left, top, width, height = shown.box(".viewer .stage")
     told = ""
@@ -194,7 +193,7 @@ def test_a_click_beside_the_brain_tells_no_value(shown):
     assert "ppm" not in told
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_a_request_or_a_message_would_be_noticed(tmp_path):
     bad = tmp_path / "bad.html"
     bad.write_text(

@@ -15,13 +15,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_training import SETTINGS, brain, config, write_pool
 
-from qsm_pipeline.cycleqsm.config import PRESETS, TrainConfig
-from qsm_pipeline.cycleqsm.generator import Generator
+from qsm_pipeline.cycleqsm.checkpoint import load_generator, save_generator
+from qsm_pipeline.cycleqsm.data.samples import LEAST_SIZE, Subject
 from qsm_pipeline.cycleqsm.infer import reconstruct
-from qsm_pipeline.cycleqsm.samples import LEAST_SIZE, Subject
-from qsm_pipeline.cycleqsm.state import TrainState
-from qsm_pipeline.cycleqsm.train_step import train_step
-from qsm_pipeline.cycleqsm.weights import load_generator, save_generator
+from qsm_pipeline.cycleqsm.model.generator import Generator
+from qsm_pipeline.cycleqsm.training.config import PRESETS, TrainConfig
+from qsm_pipeline.cycleqsm.training.state import TrainState
+from qsm_pipeline.cycleqsm.training.train_step import train_step
 from qsm_pipeline.exceptions import ConfigError
 from qsm_pipeline.training import loop
 from qsm_pipeline.training import pool as pools
@@ -202,8 +202,8 @@ def test_adaptation_starts_from_the_generator_and_keeps_its_architecture(tmp_pat
 _TWO = """
 import json, sys, torch
 from pathlib import Path
-from qsm_pipeline.cycleqsm import parallel
-from qsm_pipeline.cycleqsm.config import TrainConfig
+from qsm_pipeline.cycleqsm.training import parallel
+from qsm_pipeline.cycleqsm.training.config import TrainConfig
 from qsm_pipeline.training import loop
 from qsm_pipeline.training.data import Sources
 pool, out, settings = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])

@@ -2,35 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
 from qsm_pipeline.numerics.background.problem import BackgroundProblem, LocalField
 from qsm_pipeline.numerics.background.spheres import ErodedBox
-
-
-@dataclass(frozen=True)
-class IsmvParams:
-    """Parameters of iSMV.
-
-    Parameters
-    ----------
-    radius_mm : float
-        Radius of the ball; the mask is eroded by it.
-    tolerance : float
-        Largest relative change of the background per iteration at the end.
-    max_iterations : int
-        Largest number of iterations.
-    """
-
-    radius_mm: float = 5.0
-    tolerance: float = 1e-4
-    max_iterations: int = 100
-
-    def __post_init__(self) -> None:
-        if not self.radius_mm > 0 or not self.tolerance > 0:
-            raise ValueError(f"Expected radius_mm > 0 and tolerance > 0, got {self}")
+from qsm_pipeline.numerics.params.background import IsmvParams
 
 
 def ismv(problem: BackgroundProblem, params: IsmvParams | None = None) -> LocalField:

@@ -3,41 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, interpolate, pad
 
 from qsm_pipeline.numerics.background.problem import BackgroundProblem, LocalField
-from qsm_pipeline.numerics.bounding_box import BoundingBox
-from qsm_pipeline.numerics.solvers import conjugate_gradient
-
-
-@dataclass(frozen=True)
-class LbvParams:
-    """Parameters of LBV.
-
-    Parameters
-    ----------
-    screening_mm : float
-        Waves of the local field longer than about six times this are damped: it is in them that
-        the error of the values on the surface, which hold the local field too, reaches deep into
-        the mask. Infinite for LBV as published.
-    tolerance : float
-        Relative residual at which the multigrid-preconditioned conjugate gradients stop.
-    max_iterations : int
-        Largest number of iterations.
-    """
-
-    screening_mm: float = 12.0
-    tolerance: float = 1e-3
-    max_iterations: int = 60
-
-    def __post_init__(self) -> None:
-        if not self.screening_mm > 0:
-            raise ValueError(f"Expected screening_mm > 0, got {self.screening_mm}")
-        if not self.tolerance > 0 or self.max_iterations < 1:
-            raise ValueError(f"Expected a positive tolerance and an iteration, got {self}")
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.core.solvers import conjugate_gradient
+from qsm_pipeline.numerics.params.background import LbvParams
 
 
 def lbv(problem: BackgroundProblem, params: LbvParams | None = None) -> LocalField:

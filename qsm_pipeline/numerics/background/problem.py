@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.core.contracts import (
+    check_finite,
+    check_mask,
+    check_volume,
+    check_weights,
+)
+from qsm_pipeline.numerics.core.grid import Grid
 
 
 @dataclass(frozen=True)
@@ -23,12 +29,26 @@ class BackgroundProblem:
         Geometry.
     weights : torch.Tensor, shape (X, Y, Z), optional
         Reliability in [0, 1], proportional to the inverse standard deviation of the field.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something does not fit; the message says what was got and expected.
     """
 
     total_field_ppm: Tensor
     mask: Tensor
     grid: Grid
     weights: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        shape = self.grid.shape
+        check_mask("mask", self.mask, shape, empty=False)
+        check_volume("total_field_ppm", self.total_field_ppm, shape)
+        check_finite("total_field_ppm", self.total_field_ppm, self.mask)
+        if self.weights is not None:
+            check_volume("weights", self.weights, shape)
+            check_weights("weights", self.weights, self.mask)
 
 
 @dataclass(frozen=True)

@@ -2,38 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from torch import Tensor
 
 from qsm_pipeline.numerics.background.problem import BackgroundProblem, LocalField
 from qsm_pipeline.numerics.background.spheres import ErodedBox
-from qsm_pipeline.numerics.solvers import conjugate_gradient
-
-
-@dataclass(frozen=True)
-class ResharpParams:
-    """Parameters of RESHARP.
-
-    Parameters
-    ----------
-    radius_mm : float
-        Radius of the ball; the mask is eroded by it.
-    regularisation : float
-        Weight of the norm of the local field.
-    tolerance : float
-        Relative residual at which the conjugate gradients stop; the low spatial frequencies of
-        the local field, which the filter weakens most, come last.
-    max_iterations : int
-        Largest number of iterations.
-    """
-
-    radius_mm: float = 6.0
-    regularisation: float = 1e-4
-    tolerance: float = 1e-4
-    max_iterations: int = 200
-
-    def __post_init__(self) -> None:
-        if not self.radius_mm > 0 or not self.regularisation >= 0:
-            raise ValueError(f"Expected radius_mm > 0 and regularisation >= 0, got {self}")
+from qsm_pipeline.numerics.core.solvers import conjugate_gradient
+from qsm_pipeline.numerics.params.background import ResharpParams
 
 
 def resharp(problem: BackgroundProblem, params: ResharpParams | None = None) -> LocalField:
@@ -65,10 +39,10 @@ def resharp(problem: BackgroundProblem, params: ResharpParams | None = None) -> 
     balls, kernel = part.balls, part.kernel
     gain = 1 - kernel
 
-    def filtered(x):
+    def filtered(x: Tensor) -> Tensor:
         return balls.back(balls.transform(x) * gain)
 
-    def normal(x):
+    def normal(x: Tensor) -> Tensor:
         return filtered(filtered(x) * part.eroded) + params.regularisation * x
 
     local = conjugate_gradient(

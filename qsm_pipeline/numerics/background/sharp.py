@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
 from qsm_pipeline.numerics.background.problem import BackgroundProblem, LocalField
 from qsm_pipeline.numerics.background.spheres import ErodedBox, SphericalMean
-
-
-@dataclass(frozen=True)
-class SharpParams:
-    """Parameters of SHARP.
-
-    Parameters
-    ----------
-    radius_mm : float
-        Radius of the ball; the mask is eroded by it.
-    threshold : float
-        Spatial frequencies at which ``|1 - S|`` is below this are not restored.
-    """
-
-    radius_mm: float = 6.0
-    threshold: float = 0.05
-
-    def __post_init__(self) -> None:
-        if not self.radius_mm > 0 or not 0 < self.threshold < 1:
-            raise ValueError(f"Expected radius_mm > 0 and 0 < threshold < 1, got {self}")
+from qsm_pipeline.numerics.params.background import SharpParams
 
 
 def sharp(problem: BackgroundProblem, params: SharpParams | None = None) -> LocalField:

@@ -3,72 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool3d, interpolate
 
-from qsm_pipeline.numerics.background.lbv import LbvParams, dirichlet_residue, inner_voxels
+from qsm_pipeline.numerics.background.lbv import dirichlet_residue, inner_voxels
 from qsm_pipeline.numerics.background.problem import BackgroundProblem, LocalField
-from qsm_pipeline.numerics.bounding_box import BoundingBox
-from qsm_pipeline.numerics.fourier import crop_to, fast_shape, irfft3, pad_to, rfft3
-from qsm_pipeline.numerics.kernels import dipole_kernel
-from qsm_pipeline.numerics.solvers import conjugate_gradient
-
-
-@dataclass(frozen=True)
-class PdfParams:
-    """Parameters of PDF.
-
-    Parameters
-    ----------
-    margin_mm : float
-        Sources fill the volume around the mask up to this distance at least.
-    tolerance : float
-        Relative residual at which the conjugate gradients stop.
-    max_iterations : int
-        Largest number of iterations.
-    inner_to_outer : float
-        Ratio of the prior standard deviation of sources inside the mask to that outside. With 0
-        (PDF as published) whatever outer sources can explain is background; with a small
-        positive number inner sources share in the fit and keep their field near the edge of the
-        mask.
-    harmonic_start : bool
-        First subtract the harmonic function with the field's values on the surface of the mask,
-        which outer sources can explain anyway: what is left is small, so that few iterations
-        are enough.
-    screening_mm : float
-        Of the harmonic start, as in `LbvParams`; 0 for none. Without it the phase of the receive
-        coils, which is smooth but not harmonic, is taken for the field of inner sources.
-    """
-
-    margin_mm: float = 12.0
-    tolerance: float = 1e-3
-    max_iterations: int = 100
-    inner_to_outer: float = 0.015
-    harmonic_start: bool = False
-    screening_mm: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not self.margin_mm >= 0 or not self.tolerance > 0 or not self.inner_to_outer >= 0:
-            raise ValueError(
-                f"Expected margin_mm >= 0, tolerance > 0 and inner_to_outer >= 0, got {self}"
-            )
-        if not self.screening_mm >= 0:
-            raise ValueError(f"Expected screening_mm >= 0, got {self}")
-
-
-@dataclass(frozen=True)
-class LbvPdfParams(PdfParams):
-    """Parameters of PDF with inner sources after LBV; see `PdfParams`.
-
-    What LBV leaves is mostly local, so that fewer iterations are enough than for PDF alone.
-    """
-
-    tolerance: float = 1e-2
-    max_iterations: int = 50
-    inner_to_outer: float = 0.1
-    harmonic_start: bool = True
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.core.fourier import crop_to, fast_shape, irfft3, pad_to, rfft3
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.kernels import dipole_kernel
+from qsm_pipeline.numerics.core.solvers import conjugate_gradient
+from qsm_pipeline.numerics.params.background import LbvParams, PdfParams
 
 
 def pdf(problem: BackgroundProblem, params: PdfParams | None = None) -> LocalField:
@@ -100,25 +48,48 @@ def pdf(problem: BackgroundProblem, params: PdfParams | None = None) -> LocalFie
     if params.harmonic_start and inner.any():
         start = LbvParams(screening_mm=params.screening_mm or math.inf)
         field = dirichlet_residue(field, inner, grid.voxel_size_mm, start)
-    shape = fast_shape(
-        grid.shape, [math.ceil(2 * params.margin_mm / v) for v in grid.voxel_size_mm]
-    )
-    kernel = dipole_kernel(grid, shape, device=field.device, dtype=field.dtype)
     weights = mask.to(field) if problem.weights is None else box.cut(problem.weights) * mask
-    precision = weights.square()
-    scale = torch.where(pad_to(mask, shape), params.inner_to_outer, 1.0).to(field)
+    local = (field - _field_of_outer_sources(field, mask, weights.square(), grid, params)) * mask
+    return LocalField(box.paste(local), problem.mask.clone())
+
+
+def _field_of_outer_sources(
+    field: Tensor, mask: Tensor, precision: Tensor, grid: Grid, params: PdfParams
+) -> Tensor:
+    """Fit inner and outer sources to a field and return that of the outer ones, in its voxels."""
+    factors = [2 if 2 * voxel <= params.block_mm else 1 for voxel in grid.voxel_size_mm]
+    blocks = replace(
+        grid,
+        shape=tuple(math.ceil(n / f) for n, f in zip(grid.shape, factors, strict=True)),
+        voxel_size_mm=tuple(v * f for v, f in zip(grid.voxel_size_mm, factors, strict=True)),
+    )
+    margin = [math.ceil(2 * params.margin_mm / v) for v in blocks.voxel_size_mm]
+    coarse = fast_shape(blocks.shape, margin)
+    fine = tuple(n * f for n, f in zip(coarse, factors, strict=True))
+
+    def block_means(x: Tensor) -> Tensor:
+        if max(factors) == 1:
+            return pad_to(x, fine)
+        return avg_pool3d(pad_to(x, fine)[None, None], factors)[0, 0]
+
+    inside = block_means(mask.to(field)) > 0.5
+    scale = torch.where(inside, params.inner_to_outer, 1.0).to(field)
+    known = block_means(precision)
+    kernel = dipole_kernel(blocks, coarse, device=field.device, dtype=field.dtype)
 
     def dipole(x: Tensor) -> Tensor:
-        return irfft3(rfft3(x) * kernel, shape)
+        return irfft3(rfft3(x) * kernel, coarse)
 
-    def normal(x: Tensor) -> Tensor:
-        inside = crop_to(dipole(scale * x), grid.shape)
-        return scale * dipole(pad_to(inside * precision, shape))
-
-    rhs = scale * dipole(pad_to(field * precision, shape))
     sources = scale * conjugate_gradient(
-        normal, rhs, tolerance=params.tolerance, max_iterations=params.max_iterations
+        lambda x: scale * dipole(known * dipole(scale * x)),
+        scale * dipole(block_means(field * precision)),
+        tolerance=params.tolerance,
+        max_iterations=params.max_iterations,
     )
-    sources = torch.where(pad_to(mask, shape), 0.0, sources)
-    local = (field - crop_to(dipole(sources), grid.shape)) * mask
-    return LocalField(box.paste(local), problem.mask.clone())
+    if max(factors) > 1:
+        sizes = [float(f) for f in factors]
+        sources = interpolate(sources[None, None], scale_factor=sizes, mode="trilinear")[0, 0]
+        inside = interpolate(inside.to(field)[None, None], scale_factor=sizes)[0, 0] > 0
+        kernel = dipole_kernel(grid, fine, device=field.device, dtype=field.dtype)
+    outer = torch.where(inside, 0.0, sources)
+    return crop_to(irfft3(rfft3(outer) * kernel, fine), grid.shape)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from qsm_pipeline.numerics.background.problem import BackgroundProblem
-from qsm_pipeline.numerics.bounding_box import BoundingBox
-from qsm_pipeline.numerics.fourier import crop_to, fast_shape, irfft3, pad_to, rfft3
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.kernels import smv_kernel
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.core.fourier import crop_to, fast_shape, irfft3, pad_to, rfft3
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.kernels import smv_kernel
 
 
 class SphericalMean:

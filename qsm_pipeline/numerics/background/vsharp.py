@@ -2,52 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
 from qsm_pipeline.numerics.background.problem import BackgroundProblem, LocalField
 from qsm_pipeline.numerics.background.sharp import restore
 from qsm_pipeline.numerics.background.spheres import SphericalMean, require
-from qsm_pipeline.numerics.bounding_box import BoundingBox
-
-
-@dataclass(frozen=True)
-class VSharpParams:
-    """Parameters of V-SHARP.
-
-    Parameters
-    ----------
-    max_radius_mm, min_radius_mm : float
-        Largest and smallest ball; the mask is eroded by the smallest, which is at least the
-        largest voxel edge.
-    step_mm : float
-        Difference between radii, at least the smallest voxel edge.
-    threshold : float
-        Spatial frequencies at which ``|1 - S|`` of the largest ball is below this are not
-        restored.
-    """
-
-    max_radius_mm: float = 12.0
-    min_radius_mm: float = 1.0
-    step_mm: float = 1.0
-    threshold: float = 0.05
-
-    def __post_init__(self) -> None:
-        if not 0 < self.min_radius_mm <= self.max_radius_mm or not self.step_mm > 0:
-            raise ValueError(f"Expected 0 < min_radius_mm <= max_radius_mm and a step, got {self}")
-        if not 0 < self.threshold < 1:
-            raise ValueError(f"Expected 0 < threshold < 1, got {self.threshold}")
-
-    def radii(self, voxel_size_mm: tuple[float, float, float]) -> list[float]:
-        """Return the radii in mm, largest first."""
-        smallest = max(self.min_radius_mm, *voxel_size_mm)
-        step = max(self.step_mm, min(voxel_size_mm))
-        radii = np.arange(max(self.max_radius_mm, smallest), smallest - 1e-6, -step).tolist()
-        if radii[-1] > smallest + 1e-6:
-            radii.append(smallest)
-        return radii
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.params.background import VSharpParams
 
 
 def vsharp(problem: BackgroundProblem, params: VSharpParams | None = None) -> LocalField:
@@ -79,7 +41,7 @@ def vsharp(problem: BackgroundProblem, params: VSharpParams | None = None) -> Lo
     box = BoundingBox.of(problem.mask, problem.grid)
     mask = box.cut(problem.mask)
     field = box.cut(problem.total_field_ppm) * mask
-    radii = params.radii(problem.grid.voxel_size_mm)
+    radii = _radii(params, problem.grid.voxel_size_mm)
     balls = SphericalMean(box.inner, radii[0], field)
     mask_spectrum, field_spectrum = balls.transform(mask.to(field)), balls.transform(field)
     largest = None
@@ -96,5 +58,16 @@ def vsharp(problem: BackgroundProblem, params: VSharpParams | None = None) -> Lo
         high = torch.where(new, field - balls.back(field_spectrum * kernel), high)
         done |= new
     require(done, radii[-1])
+    assert largest is not None
     local = restore(high, balls, largest, params.threshold) * done
     return LocalField(box.paste(local), box.paste(done))
+
+
+def _radii(params: VSharpParams, voxel_size_mm: tuple[float, ...]) -> list[float]:
+    """Return the radii in mm, largest first."""
+    smallest = max(params.min_radius_mm, *voxel_size_mm)
+    step = max(params.step_mm, min(voxel_size_mm))
+    radii = np.arange(max(params.max_radius_mm, smallest), smallest - 1e-6, -step).tolist()
+    if radii[-1] > smallest + 1e-6:
+        radii.append(smallest)
+    return radii

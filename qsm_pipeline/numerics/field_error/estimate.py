@@ -9,6 +9,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.field_error.expected import BinnedPower, binned_power
 from qsm_pipeline.numerics.field_error.spectrum import (
     FieldError,
@@ -17,7 +18,6 @@ from qsm_pipeline.numerics.field_error.spectrum import (
 )
 from qsm_pipeline.numerics.field_error.support import support_gain
 from qsm_pipeline.numerics.field_error.window import windowed
-from qsm_pipeline.numerics.grid import Grid
 
 LEAST_FREQUENCY = 3.0
 """Over that of the mask's size: lower ones are too few, and background removal has them."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.fourier import fast_size, frequencies, irfft3, rfft3
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.kernels import dipole_kernel
 from qsm_pipeline.numerics.field_error.window import WindowedField
-from qsm_pipeline.numerics.fourier import fast_size, frequencies, irfft3, rfft3
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.kernels import dipole_kernel
 
 LOWEST, HIGHEST = 1.1, 28.0
 """Frequencies, over those of the mask's size, between which leaks are computed: .01 to .25 per mm
@@ -86,13 +86,14 @@ def binned_power(field: WindowedField) -> BinnedPower:
     covariance = irfft3(window, cut.shape) * (math.prod(cut.shape) / math.prod(grid.shape))
     squared = low.dipole.square()
     tilted = low.frequency.clamp(min=nodes[0]) ** -STEEPNESS
-    signal, noise = [], []
+    signals: list[Tensor] = []
+    noises: list[Tensor] = []
     for node in nodes:
         bump = hat(low.frequency, node, nodes[0]) * tilted * node**STEEPNESS
-        for columns, process in ((signal, bump * squared), (noise, bump)):
+        for columns, process in ((signals, bump * squared), (noises, bump)):
             through = rfft3(irfft3(process, cut.shape).mul_(covariance)).real
             columns.append(low.means(through))
-    signal, noise = torch.stack(signal, 1), torch.stack(noise, 1)
+    signal, noise = torch.stack(signals, 1), torch.stack(noises, 1)
 
     top = Bins(grid, edges[divide:], power.device)
     energy = float(field.window.square().sum())
@@ -108,7 +109,7 @@ def binned_power(field: WindowedField) -> BinnedPower:
     ]
     local = energy * torch.stack(bumps, 1)
     independent = energy**2 / float((field.window**4).sum()) / field.window.numel()
-    both = [
+    both: list[tuple[Tensor, Tensor]] = [
         (low.means(low_frequencies(power, cut.shape)), top.means(power)),
         (low.counts * independent, top.counts * independent),
         (low.frequency_per_mm, top.frequency_per_mm),
@@ -145,7 +146,8 @@ class Bins:
         across = torch.bucketize(
             self.dipole[self._used].abs(), torch.tensor(RESPONSES, device=device)
         )
-        self._group = along[self._used] * GROUPS + across
+        # sums are in double precision, which not every device has
+        self._group = (along[self._used] * GROUPS + across).cpu()
         self.counts = torch.bincount(self._group, minlength=self.number).double()
         frequency = self.frequency.clamp(min=1e-9)
         self.frequency_per_mm = self.means(frequency**-STEEPNESS) ** (-1 / STEEPNESS)
@@ -153,7 +155,7 @@ class Bins:
 
     def means(self, x: Tensor) -> Tensor:
         """Return the mean of a half spectrum in each group, not a number where it is empty."""
-        total = torch.bincount(self._group, x[self._used].double(), self.number)
+        total = torch.bincount(self._group, x[self._used].cpu().double(), self.number)
         return total / self.counts
 
 
@@ -179,7 +181,7 @@ def coarser(grid: Grid, highest: float) -> Grid:
     pairs = list(zip(grid.shape, grid.voxel_size_mm, strict=True))
     shape = tuple(min(n, fast_size(math.ceil(2 * highest * n * v))) for n, v in pairs)
     voxel = tuple(n * v / m for (n, v), m in zip(pairs, shape, strict=True))
-    return Grid(shape, voxel, grid.b0_dir)  # type: ignore[arg-type]
+    return Grid(shape, voxel, grid.b0_dir)
 
 
 def low_frequencies(spectrum: Tensor, shape: tuple[int, ...]) -> Tensor:

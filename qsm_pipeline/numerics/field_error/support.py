@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.fourier import fast_shape, irfft3, pad_to, rfft3
+from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.field_error.expected import (
     STEEPNESS,
     BinnedPower,
@@ -15,8 +17,6 @@ from qsm_pipeline.numerics.field_error.expected import (
     low_frequencies,
 )
 from qsm_pipeline.numerics.field_error.window import WindowedField
-from qsm_pipeline.numerics.fourier import fast_shape, irfft3, pad_to, rfft3
-from qsm_pipeline.numerics.grid import Grid
 
 HIGHEST = 16.0
 """Over the frequency of the mask's size: above, the end of the mask makes no difference."""
@@ -56,7 +56,7 @@ def support_gain(field: WindowedField, power: BinnedPower, curve: Tensor) -> Ten
     amplitude = _density(bins.frequency, power.nodes_per_mm.tolist(), curve.tolist()).sqrt()
     amplitude[0, 0, 0] = 0
     generator = torch.Generator().manual_seed(0)
-    ended, endless = torch.zeros(2, bins.number, dtype=torch.float64, device=device)
+    ended, endless = torch.zeros(2, bins.number, dtype=torch.float64)
     for _ in range(DRAWS):
         white = torch.randn(shape, generator=generator).to(device)
         spectrum = rfft3(white).mul_(amplitude)
@@ -71,7 +71,7 @@ def support_gain(field: WindowedField, power: BinnedPower, curve: Tensor) -> Ten
 
 
 def _density(frequency: Tensor, nodes: list[float], curve: list[float]) -> Tensor:
-    relative = sum(
-        hat(frequency, n, nodes[0]) * (c * n**STEEPNESS) for n, c in zip(nodes, curve, strict=True)
-    )
-    return relative * frequency.clamp(min=nodes[0]) ** -STEEPNESS  # type: ignore[return-value]
+    relative = torch.zeros_like(frequency)
+    for n, c in zip(nodes, curve, strict=True):
+        relative += hat(frequency, n, nodes[0]) * (c * n**STEEPNESS)
+    return relative * frequency.clamp(min=nodes[0]) ** -STEEPNESS

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from qsm_pipeline.numerics.bounding_box import BoundingBox
-from qsm_pipeline.numerics.fourier import fast_shape, irfft3, pad_to, rfft3
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.kernels import dipole_kernel
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.core.fourier import fast_shape, irfft3, pad_to, rfft3
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.kernels import dipole_kernel
 
 RAMP = 0.12
 """Width of the window's edge, over the cube root of the mask's volume: 13 mm in a head."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -11,62 +9,7 @@ from qsm_pipeline.numerics.inversion.data_terms import DataTerm
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.shrinkage import SplitGradient
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
-
-
-@dataclass(frozen=True)
-class AdmmParams:
-    """Parameters of every inversion by total variation and ADMM.
-
-    Parameters
-    ----------
-    regularisation : float
-        Weight of the total variation in ppm mm for white noise of 0.001 ppm in the field; it
-        grows with the white part of the field's error.
-    noise_exponent : float
-        The power of the noise with which the weight grows.
-    noise_floor_ppm : float
-        The noise is taken to be at least this, for what it leaves out: residual background and
-        errors of the model.
-    outside : float
-        The total variation outside the mask counts this fraction where background removal made
-        the field, so that sources outside may explain what it has left.
-    gradient_step, data_step : float
-        ADMM penalties, the first relative to the regularisation.
-    relaxation : float
-        Over-relaxation of ADMM, from 1 (none) to less than 2.
-    tolerance : float
-        Relative change of the map at which to stop.
-    max_iterations : int
-        Largest number of iterations.
-    margin_mm : float
-        Padding around the mask.
-    """
-
-    regularisation: float = 1e-4
-    noise_exponent: float = 1.25
-    noise_floor_ppm: float = 5e-4
-    outside: float = 0.01
-    gradient_step: float = 100.0
-    data_step: float = 0.05
-    relaxation: float = 1.0
-    tolerance: float = 1e-3
-    max_iterations: int = 30
-    margin_mm: float = 16.0
-
-    def __post_init__(self) -> None:
-        for name in ("regularisation", "gradient_step", "data_step", "tolerance"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"Expected {name} > 0, got {getattr(self, name)}")
-        if not 1 <= self.relaxation < 2:
-            raise ValueError(f"Expected 1 <= relaxation < 2, got {self.relaxation}")
-        if not self.outside >= 0 or self.max_iterations < 1:
-            raise ValueError(f"Expected outside >= 0 and max_iterations >= 1, got {self}")
-
-    def weight(self, noise_ppm: float) -> float:
-        """Return the weight of the total variation in ppm mm at a field's white noise."""
-        return self.regularisation * (max(noise_ppm, self.noise_floor_ppm) / 1e-3) ** (
-            self.noise_exponent
-        )
+from qsm_pipeline.numerics.params.inversion import AdmmParams
 
 
 class TotalVariationAdmm:

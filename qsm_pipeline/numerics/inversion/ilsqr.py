@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.kernels import smv_kernel
+from qsm_pipeline.numerics.core.order import upper_fraction
+from qsm_pipeline.numerics.core.solvers import conjugate_gradient
 from qsm_pipeline.numerics.inversion.least_squares import least_squares
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.regularisation import tikhonov_weight
@@ -16,53 +17,7 @@ from qsm_pipeline.numerics.inversion.spectral import (
     cyclic_gradient_adjoint,
     gradient_length,
 )
-from qsm_pipeline.numerics.kernels import smv_kernel
-from qsm_pipeline.numerics.order import upper_fraction
-from qsm_pipeline.numerics.solvers import conjugate_gradient
-
-
-@dataclass(frozen=True)
-class IlsqrParams:
-    """Parameters of iLSQR.
-
-    Parameters
-    ----------
-    tolerance : float
-        Relative residual at which the least squares and the streaks stop.
-    least_squares_iterations, streak_iterations : int
-        Largest numbers of iterations.
-    regularisation : float, optional
-        Weight of the squared susceptibility in the least squares; by default it follows the
-        field's error at each frequency.
-    cone_threshold : float
-        Streaks have their spectrum where the dipole kernel is smaller than this.
-    flat_fraction, steep_fraction : float
-        Gradients count fully in the flattest part of the mask, and not in the steepest.
-    margin_mm : float
-        Zero padding around the mask.
-    """
-
-    tolerance: float = 0.01
-    least_squares_iterations: int = 30
-    streak_iterations: int = 30
-    regularisation: float | None = None
-    cone_threshold: float = 0.1
-    flat_fraction: float = 0.5
-    steep_fraction: float = 0.3
-    margin_mm: float = 16.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.cone_threshold < 1 / 3 or not self.tolerance > 0:
-            raise ValueError(f"Expected 0 < cone_threshold < 1/3 and tolerance > 0, got {self}")
-        if self.regularisation is not None and not self.regularisation >= 0:
-            raise ValueError(f"Expected regularisation >= 0, got {self.regularisation}")
-        if min(self.least_squares_iterations, self.streak_iterations) < 1:
-            raise ValueError(f"Expected at least one iteration, got {self}")
-        flat, steep = self.flat_fraction, self.steep_fraction
-        if not (0 < flat < 1 and 0 < steep < 1 and flat + steep <= 1):
-            raise ValueError(
-                f"Expected flat_fraction and steep_fraction above 0, at most 1 together: {self}"
-            )
+from qsm_pipeline.numerics.params.inversion import IlsqrParams
 
 
 def ilsqr(problem: InversionProblem, params: IlsqrParams | None = None) -> Tensor:
@@ -90,9 +45,8 @@ def ilsqr(problem: InversionProblem, params: IlsqrParams | None = None) -> Tenso
     """
     params = params or IlsqrParams()
     box = SpectralBox(problem, params.margin_mm)
-    penalty = params.regularisation
-    if penalty is None:
-        penalty = tikhonov_weight(box, problem)
+    given = params.regularisation
+    penalty = tikhonov_weight(box, problem) if given is None else given
     chi = least_squares(
         box, box.weights(problem), box.dipole, params.tolerance, params.least_squares_iterations,
         penalty=penalty,

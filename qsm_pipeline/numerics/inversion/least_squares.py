@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.solvers import conjugate_gradient
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
-from qsm_pipeline.numerics.solvers import conjugate_gradient
 
 
 def least_squares(
@@ -51,6 +51,7 @@ def least_squares(
     rhs = box.back(box.forward(box.field_ppm * precision).mul_(dipole))
 
     def precondition(x: Tensor) -> Tensor:
+        assert preconditioner is not None
         return box.back(box.forward(x).mul_(preconditioner))
 
     return conjugate_gradient(

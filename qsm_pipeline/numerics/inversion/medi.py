@@ -2,44 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
-from qsm_pipeline.numerics.inversion.admm import AdmmParams, TotalVariationAdmm
+from qsm_pipeline.numerics.inversion.admm import TotalVariationAdmm
 from qsm_pipeline.numerics.inversion.data_terms import DataTerm, LinearMisfit, SignalMisfit
 from qsm_pipeline.numerics.inversion.edges import edge_weights
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
-
-
-@dataclass(frozen=True)
-class MediParams(AdmmParams):
-    """Parameters of MEDI; see `AdmmParams` for the rest.
-
-    Parameters
-    ----------
-    edge_fraction : float
-        The part of the mask with the steepest magnitude, where gradients cost little.
-    edge_weight : float
-        How much they cost there.
-    outlier_sd : float
-        Voxels whose weighted residual is larger than this many standard deviations get less
-        weight half way through (MERIT); infinite for never.
-    """
-
-    tolerance: float = 1e-4
-    max_iterations: int = 150
-    edge_fraction: float = 0.5
-    edge_weight: float = 0.2
-    outlier_sd: float = 6.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.edge_fraction < 1 or not self.edge_weight >= 0 or not self.outlier_sd > 0:
-            raise ValueError(
-                f"Expected 0 <= edge_fraction < 1, edge_weight >= 0 and outlier_sd > 0, got {self}"
-            )
+from qsm_pipeline.numerics.params.inversion import MediParams
 
 
 def medi(problem: InversionProblem, params: MediParams | None = None) -> Tensor:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
-from qsm_pipeline.numerics.inversion.admm import AdmmParams, TotalVariationAdmm
+from qsm_pipeline.numerics.inversion.admm import TotalVariationAdmm
 from qsm_pipeline.numerics.inversion.data_terms import SignalMisfit
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
-
-
-@dataclass(frozen=True)
-class NltvParams(AdmmParams):
-    """Parameters of the nonlinear TV inversion; see `AdmmParams`."""
+from qsm_pipeline.numerics.params.inversion import NltvParams
 
 
 def nltv(problem: InversionProblem, params: NltvParams | None = None) -> Tensor:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.contracts import (
+    check_finite,
+    check_mask,
+    check_volume,
+    check_weights,
+)
+from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.field_error import (
     FieldError,
     FieldSpectra,
     SusceptibilitySpectrum,
     estimate_spectra,
 )
-from qsm_pipeline.numerics.grid import Grid
 
 LEAST_NOISE = 0.03
 """Over the standard deviation of the field: no field is believed to be less noisy."""
@@ -47,6 +54,11 @@ class InversionProblem:
         of sources outside the mask; False for the exact field of the sources inside.
     field_error : FieldError, optional
         Error of the field where it is known already; else it is estimated once, from the field.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something does not fit; the message says what was got and expected.
     """
 
     local_field_ppm: Tensor
@@ -58,6 +70,24 @@ class InversionProblem:
     rad_per_ppm: float | None = None
     residual_background: bool = False
     field_error: FieldError | None = None
+
+    def __post_init__(self) -> None:
+        shape = self.grid.shape
+        check_mask("mask", self.mask, shape, empty=False)
+        check_volume("local_field_ppm", self.local_field_ppm, shape)
+        known = self.mask
+        if self.weights is not None:
+            check_volume("weights", self.weights, shape)
+            check_weights("weights", self.weights, self.mask)
+            known = self.mask & (self.weights > 0)
+        check_finite("local_field_ppm", self.local_field_ppm, known)
+        if self.magnitude is not None:
+            check_volume("magnitude", self.magnitude, shape)
+            check_finite("magnitude", self.magnitude, self.mask)
+        for name in ("noise_ppm", "rad_per_ppm"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"Expected {name} of at least 0, got {value}")
 
     @cached_property
     def error(self) -> FieldError:

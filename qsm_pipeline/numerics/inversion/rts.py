@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -12,52 +10,10 @@ from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.regularisation import dipole_threshold
 from qsm_pipeline.numerics.inversion.shrinkage import SplitGradient
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox, gradient_length
+from qsm_pipeline.numerics.params.inversion import RtsParams
 
 NOISE_TO_THRESHOLD = 1.5
 """As `~.regularisation.THRESHOLD`, but smaller, since the second step takes out noise too."""
-
-
-@dataclass(frozen=True)
-class RtsParams:
-    """Parameters of RTS.
-
-    Parameters
-    ----------
-    threshold : float, optional
-        The first step finds the map where the dipole kernel is larger than this; by default it
-        follows the field's error at each frequency.
-    least_squares_iterations : int
-        Iterations of the first step; few of them, since they amplify noise.
-    shrinkage : float
-        The second step shortens gradients in each iteration by this fraction of the
-        root-mean-square gradient of the first map.
-    tolerance : float
-        Relative change of the map at which to stop.
-    max_iterations : int
-        Largest number of iterations of the second step.
-    outside : float
-        As for TV: the total variation outside the mask counts this fraction where background
-        removal made the field.
-    margin_mm : float
-        Padding around the mask.
-    """
-
-    threshold: float | None = None
-    least_squares_iterations: int = 3
-    shrinkage: float = 1.0
-    tolerance: float = 1e-2
-    max_iterations: int = 15
-    outside: float = 0.01
-    margin_mm: float = 16.0
-
-    def __post_init__(self) -> None:
-        small = self.threshold is None or 0 < self.threshold < 1 / 3
-        if not small or not self.shrinkage > 0 or not self.tolerance > 0:
-            raise ValueError(
-                f"Expected 0 < threshold < 1/3, shrinkage > 0 and tolerance > 0, got {self}"
-            )
-        if self.least_squares_iterations < 1 or self.max_iterations < 1 or not self.outside >= 0:
-            raise ValueError(f"Expected at least one iteration and outside >= 0, got {self}")
 
 
 def rts(problem: InversionProblem, params: RtsParams | None = None) -> Tensor:

@@ -7,9 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.bounding_box import BoundingBox
-from qsm_pipeline.numerics.field_error import FieldError
-from qsm_pipeline.numerics.fourier import (
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.core.fourier import (
     crop_to,
     fast_shape,
     frequencies,
@@ -17,8 +16,9 @@ from qsm_pipeline.numerics.fourier import (
     pad_to,
     rfft3,
 )
+from qsm_pipeline.numerics.core.kernels import dipole_kernel, laplacian_kernel
+from qsm_pipeline.numerics.field_error import FieldError
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
-from qsm_pipeline.numerics.kernels import dipole_kernel, laplacian_kernel
 
 
 class SpectralBox:

@@ -2,39 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.regularisation import tikhonov_weight
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
-
-
-@dataclass(frozen=True)
-class TikhonovParams:
-    """Parameters of the Tikhonov inversion.
-
-    Parameters
-    ----------
-    regularisation : float, optional
-        Weight of the penalty, the same at all frequencies; by default it follows the field's
-        error at each.
-    penalty : str
-        ``identity`` for the norm of the susceptibility, ``gradient`` for that of its gradient.
-    margin_mm : float
-        Zero padding around the mask.
-    """
-
-    regularisation: float | None = None
-    penalty: str = "identity"
-    margin_mm: float = 16.0
-
-    def __post_init__(self) -> None:
-        if self.regularisation is not None and not self.regularisation > 0:
-            raise ValueError(f"Expected regularisation > 0, got {self.regularisation}")
-        if self.penalty not in ("identity", "gradient"):
-            raise ValueError(f"Expected penalty identity or gradient, got {self.penalty!r}")
+from qsm_pipeline.numerics.params.inversion import TikhonovParams
 
 
 def tikhonov(problem: InversionProblem, params: TikhonovParams | None = None) -> Tensor:

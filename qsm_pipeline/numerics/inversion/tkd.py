@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.regularisation import dipole_threshold
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
-
-
-@dataclass(frozen=True)
-class TkdParams:
-    """Parameters of TKD.
-
-    Parameters
-    ----------
-    threshold : float, optional
-        Where the dipole kernel is smaller than this, it is replaced by it; by default it follows
-        the field's error at each frequency.
-    correct_underestimation : bool
-        Divide by the mean of the point spread, which the threshold lowers below one.
-    margin_mm : float
-        Zero padding around the mask.
-    """
-
-    threshold: float | None = None
-    correct_underestimation: bool = False
-    margin_mm: float = 16.0
-
-    def __post_init__(self) -> None:
-        if self.threshold is not None and not 0 < self.threshold < 1 / 3:
-            raise ValueError(f"Expected 0 < threshold < 1/3, got {self.threshold}")
+from qsm_pipeline.numerics.params.inversion import TkdParams
 
 
 def tkd(problem: InversionProblem, params: TkdParams | None = None) -> Tensor:

@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.fourier import crop_to, pad_to
+from qsm_pipeline.numerics.core.fourier import crop_to, pad_to
+from qsm_pipeline.numerics.core.smoothing import GaussianBlur
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
-from qsm_pipeline.numerics.smoothing import GaussianBlur
+from qsm_pipeline.numerics.params.inversion import WienerParams
 
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 """Squared weights for which the expected error is computed; between them it is interpolated."""
 REACH_MM = 3.0
 """The field within about this distance tells most of a voxel's susceptibility."""
-
-
-@dataclass(frozen=True)
-class WienerParams:
-    """Parameters of the Wiener inversion; none needs to be set.
-
-    Parameters
-    ----------
-    refinements : int
-        How often what is not known of the field, outside the mask and where weights are low, is
-        replaced by what the spectra expect there (expectation and maximisation).
-    uncertainty : bool
-        Whether to compute the expected error.
-    margin_mm : float
-        Zero padding around the mask.
-    """
-
-    refinements: int = 4
-    uncertainty: bool = True
-    margin_mm: float = 32.0
-
-    def __post_init__(self) -> None:
-        if not self.refinements >= 0:
-            raise ValueError(f"Expected refinements >= 0, got {self.refinements}")
 
 
 def wiener(problem: InversionProblem, params: WienerParams | None = None) -> Reconstruction:
@@ -59,6 +34,11 @@ def wiener(problem: InversionProblem, params: WienerParams | None = None) -> Rec
     Reconstruction
         Susceptibility in ppm, zero outside the mask, and its expected error: that of the closed
         form where the white noise is that of the weights around.
+
+    References
+    ----------
+    Sykulski et al. 2019, doi:10.1093/biomet/asy071, for the likelihood of spectra seen through a
+    window.
     """
     params = params or WienerParams()
     box = SpectralBox(problem, params.margin_mm)

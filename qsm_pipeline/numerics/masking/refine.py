@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
-from qsm_pipeline.numerics import depth
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.parts import check_in_one_part, largest_parts
+from qsm_pipeline.numerics.core.bounding_box import box_slices
+from qsm_pipeline.numerics.core.connected import check_in_one_part, largest_parts
+from qsm_pipeline.numerics.core.depth import distance_mm
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.params.masking import (
+    FieldRegionParams,
+    RefinementParams,
+    TwoPassParams,
+)
 
 SMALLEST_KEPT = 0.5
 """Less than this share of a mask left by the refinement is an error, not a result."""
 
 
 def refine_mask(
-    mask: np.ndarray,
-    quality: np.ndarray,
-    grid: Grid,
-    *,
-    threshold: float = 0.2,
-    grow_mm: float = 1.5,
-    depth_mm: float = 10.0,
+    mask: np.ndarray, quality: np.ndarray, grid: Grid, params: RefinementParams | None = None
 ) -> np.ndarray:
     """Move the rim of a mask to where the phase becomes reliable.
 
@@ -33,16 +36,12 @@ def refine_mask(
     mask : numpy.ndarray, shape (X, Y, Z), bool
         Brain.
     quality : numpy.ndarray, shape (X, Y, Z)
-        From `qsm_pipeline.numerics.phase_quality.phase_quality`, 0 to 1, also outside the mask.
+        From `qsm_pipeline.numerics.phase.quality.phase_quality`, 0 to 1, also outside the mask.
         Noise has about 0.01, brain about 0.9.
     grid : Grid
         Geometry.
-    threshold : float
-        Least quality of the rim.
-    grow_mm : float
-        How far the mask may grow; if not 0, at least one voxel along each axis.
-    depth_mm : float
-        How deep below the rim of the given mask voxels may be taken away.
+    params : RefinementParams, optional
+        Parameters.
 
     Returns
     -------
@@ -59,12 +58,12 @@ def refine_mask(
     ----------
     QSM consensus 2024, doi:10.1002/mrm.30006; Hagberg et al. 2022, doi:10.1002/mrm.29368.
     """
-    wide = _widened(mask, grid, grow_mm)
-    unreliable = wide & (quality < threshold) & (depth.depth_mm(mask, grid) <= depth_mm)
-    reached = ndimage.binary_propagation(~wide, mask=~wide | unreliable)
-    left = wide & ~reached
-    check_in_one_part(left)
-    refined = ndimage.binary_fill_holes(largest_parts(left)) & wide
+    params = params or RefinementParams()
+    refined = np.zeros_like(mask)
+    box = _box(mask, grid, params.grow_mm)
+    if box is not None:
+        poor = quality[box] < params.threshold
+        refined[box] = _refined(mask[box], poor, grid.voxel_size_mm, params)
     kept = float((refined & mask).sum()) / max(1, int(mask.sum()))
     if kept < SMALLEST_KEPT:
         raise ValueError(
@@ -74,18 +73,25 @@ def refine_mask(
     return refined
 
 
-def _widened(mask: np.ndarray, grid: Grid, by_mm: float) -> np.ndarray:
-    step_mm = np.minimum(grid.voxel_size_mm, by_mm) if by_mm else grid.voxel_size_mm
-    return ndimage.distance_transform_edt(~mask, step_mm) <= by_mm
+def _refined(
+    mask: np.ndarray, poor: np.ndarray, voxel_mm: Sequence[float], params: RefinementParams
+) -> np.ndarray:
+    step_mm = [min(v, params.grow_mm) if params.grow_mm else v for v in voxel_mm]
+    wide = distance_mm(~mask, step_mm) <= params.grow_mm
+    unreliable = wide & poor & (distance_mm(mask, voxel_mm) <= params.depth_mm)
+    reached = ndimage.binary_propagation(~wide, mask=~wide | unreliable)
+    left = wide & ~reached
+    check_in_one_part(left)
+    return ndimage.binary_fill_holes(largest_parts(left)) & wide
+
+
+def _box(mask: np.ndarray, grid: Grid, margin_mm: float) -> tuple[slice, ...] | None:
+    """Return the box of what lies so close to a mask, with what is next to that."""
+    return box_slices(mask, [2 + math.floor(margin_mm / v) for v in grid.voxel_size_mm])
 
 
 def measured_region(
-    mask: np.ndarray,
-    quality: np.ndarray,
-    grid: Grid,
-    *,
-    threshold: float = 0.2,
-    margin_mm: float = 3.0,
+    mask: np.ndarray, quality: np.ndarray, grid: Grid, params: FieldRegionParams | None = None
 ) -> np.ndarray:
     """Return a mask with what lies close around it and has reliable phase too.
 
@@ -99,22 +105,29 @@ def measured_region(
         Brain.
     quality : numpy.ndarray, shape (X, Y, Z)
         See :func:`refine_mask`.
-    threshold : float
-        Least quality outside the mask.
-    margin_mm : float
-        How far the field is used beyond the mask. Voxels thicker than this are not used: they
-        hold skull and fat, which made the rim of a real head of 3.4 mm worse.
+    grid : Grid
+        Geometry.
+    params : FieldRegionParams, optional
+        Parameters.
 
     Returns
     -------
     numpy.ndarray, shape (X, Y, Z), bool
         The whole mask and what hangs together with it.
     """
-    wide = depth.depth_mm(~mask, grid) <= margin_mm
-    return ndimage.binary_propagation(mask, mask=mask | (wide & (quality >= threshold)))
+    params = params or FieldRegionParams()
+    region = mask.copy()
+    box = _box(mask, grid, params.margin_mm)
+    if box is not None:
+        near = distance_mm(~mask[box], grid.voxel_size_mm) <= params.margin_mm
+        good = mask[box] | (near & (quality[box] >= params.threshold))
+        region[box] = ndimage.binary_propagation(mask[box], mask=good)
+    return region
 
 
-def reliable_part(mask: np.ndarray, quality: np.ndarray, *, threshold: float = 0.5) -> np.ndarray:
+def reliable_part(
+    mask: np.ndarray, quality: np.ndarray, params: TwoPassParams | None = None
+) -> np.ndarray:
     """Return the part of a mask with good phase everywhere, holes included.
 
     Parameters
@@ -123,8 +136,8 @@ def reliable_part(mask: np.ndarray, quality: np.ndarray, *, threshold: float = 0
         Brain.
     quality : numpy.ndarray, shape (X, Y, Z)
         See :func:`refine_mask`.
-    threshold : float
-        Least quality.
+    params : TwoPassParams, optional
+        Parameters.
 
     Returns
     -------
@@ -140,7 +153,7 @@ def reliable_part(mask: np.ndarray, quality: np.ndarray, *, threshold: float = 0
     ----------
     Stewart et al. 2022, doi:10.1002/mrm.29048.
     """
-    part = largest_parts(mask & (quality >= threshold))
+    part = largest_parts(mask & (quality >= (params or TwoPassParams()).threshold))
     share = float(part.sum()) / max(1, int(mask.sum()))
     if share < 0.5:
         raise ValueError(

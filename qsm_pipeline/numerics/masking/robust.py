@@ -5,14 +5,18 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.parts import largest_parts
+from qsm_pipeline.numerics.core.connected import largest_parts
+from qsm_pipeline.numerics.core.depth import depth_mm
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.params.masking import RobustMaskParams
 
 SMALLEST_BRAIN_ML = 200.0
 """A mask below this is an error where the volume could hold a whole brain."""
 
 
-def robust_mask(magnitude: np.ndarray, grid: Grid, *, opening_mm: float = 4.0) -> np.ndarray:
+def robust_mask(
+    magnitude: np.ndarray, grid: Grid, params: RobustMaskParams | None = None
+) -> np.ndarray:
     """Return the largest connected bright region.
 
     Parameters
@@ -21,8 +25,8 @@ def robust_mask(magnitude: np.ndarray, grid: Grid, *, opening_mm: float = 4.0) -
         Magnitude in any unit.
     grid : Grid
         Geometry.
-    opening_mm : float
-        Bridges thinner than twice this (skull, optic nerves) are cut.
+    params : RobustMaskParams, optional
+        Parameters.
 
     Returns
     -------
@@ -34,6 +38,7 @@ def robust_mask(magnitude: np.ndarray, grid: Grid, *, opening_mm: float = 4.0) -
     ----------
     Eckstein et al., robust mask of MriResearchTools; doi:10.1002/mrm.26963.
     """
+    opening_mm = (params or RobustMaskParams()).opening_mm
     finite = np.nan_to_num(magnitude)
     bright = finite[finite > 0]
     if not bright.size:
@@ -43,12 +48,9 @@ def robust_mask(magnitude: np.ndarray, grid: Grid, *, opening_mm: float = 4.0) -
     noise = bright[bright < 0.1 * strong.mean()]
     threshold = max(5 * noise.std() if noise.size else 0.0, strong.mean() / 5)
     mask = finite > threshold
-    # Distances instead of structuring elements: exact balls in mm on any voxel size. The volume
-    # is padded so that its border counts as inside, or slabs would be eroded from their ends.
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"), grid.voxel_size_mm)
-    core = largest_parts(depth > opening_mm)
-    reach = ndimage.distance_transform_edt(~core, grid.voxel_size_mm)
-    opened = (reach <= opening_mm)[1:-1, 1:-1, 1:-1] & mask
+    # Distances instead of structuring elements: exact balls in mm on any voxel size.
+    core = largest_parts(depth_mm(mask, grid) > opening_mm)
+    opened = (depth_mm(~core, grid) <= opening_mm) & mask
     return ndimage.binary_fill_holes(opened)
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
-from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.head_size import head_sized
+from qsm_pipeline.numerics.field.reliability import rim_weight
 from qsm_pipeline.numerics.quality.fidelity import inversion_residual_percent
 from qsm_pipeline.numerics.quality.mask_shape import compactness, volume_ml
 from qsm_pipeline.numerics.quality.metric import Metric
@@ -15,15 +19,14 @@ from qsm_pipeline.numerics.quality.noise import signal_to_noise
 from qsm_pipeline.numerics.quality.rim import rim_ratio
 from qsm_pipeline.numerics.quality.streaking import streaking_index
 from qsm_pipeline.numerics.quality.unwrapping import incongruence_rad, jumps_percent
-from qsm_pipeline.numerics.weights import rim_weight
 
 _WHOLE_HEAD_MM = 120.0
-"""Narrower volumes hold no whole brain, so the volume of their mask is not judged."""
+"""Narrower volumes hold no whole brain, so the volume of their mask is not checked."""
 
 
 @dataclass(frozen=True)
 class Assessed:
-    """What a run is judged by.
+    """The data that the quality of a run is computed from.
 
     Parameters
     ----------
@@ -34,7 +37,9 @@ class Assessed:
     weights : torch.Tensor, shape (X, Y, Z)
         Reliability of the field, 0 where it is not used.
     relative_residual : torch.Tensor, shape (X, Y, Z)
-        Of the field fit, see `qsm_pipeline.numerics.field_fit.FieldFit`.
+        Of the field fit, see `qsm_pipeline.numerics.field.fit.FieldFit`.
+    unsure : torch.Tensor, shape (X, Y, Z), bool
+        In and around strong sources, see `qsm_pipeline.numerics.field.trust.Trust`.
     local_field_ppm, field_residual_ppm, chi_ppm : torch.Tensor, shape (X, Y, Z)
         Local field, what the map does not explain of it, and the map.
     brain, known, valid : torch.Tensor, shape (X, Y, Z), bool
@@ -50,6 +55,7 @@ class Assessed:
     unwrapped_rad: Tensor
     weights: Tensor
     relative_residual: Tensor
+    unsure: Tensor
     local_field_ppm: Tensor
     field_residual_ppm: Tensor
     chi_ppm: Tensor
@@ -75,11 +81,24 @@ def assess(run: Assessed, limits: Mapping[str, float]) -> list[Metric]:
     list of Metric
         In the order of processing, each with its limits.
     """
-    metrics = [*_of_the_scan(run), *_of_the_field(run), *_of_the_map(run)]
     extent_mm = min(n * v for n, v in zip(run.grid.shape, run.grid.voxel_size_mm, strict=True))
+    run = _cut(run)
+    metrics = [*_of_the_scan(run), *_of_the_field(run), *_of_the_map(run)]
     if extent_mm < _WHOLE_HEAD_MM:
         limits = {key: v for key, v in limits.items() if not key.endswith("mask_volume_ml")}
     return [metric.within(limits) for metric in metrics]
+
+
+def _cut(run: Assessed) -> Assessed:
+    """Return the box of the masks: no metric looks beyond them."""
+    masks = run.brain | run.known | run.valid
+    if not masks.any():
+        return run
+    box = BoundingBox.of(masks, run.grid, margin=1)
+    volumes: dict[str, Any] = {
+        k: box.cut(v) for k, v in vars(run).items() if isinstance(v, Tensor)
+    }
+    return replace(run, grid=box.inner, **volumes)
 
 
 def _of_the_scan(run: Assessed) -> list[Metric]:
@@ -131,11 +150,16 @@ def _of_the_field(run: Assessed) -> list[Metric]:
             "steep to be unwrapped.",
             "doi:10.1002/mrm.30006",
         ),
+        Metric(
+            "strong_source_ml", volume_ml(run.unsure & run.brain, run.grid), "mL",
+            "Volume in and around bleedings, calcifications and other sources so strong that the "
+            "field, and with it the map, may be wrong there. It is left out of desc-qsm_mask.",
+        ),
     ]  # fmt: skip
 
 
 def _of_the_map(run: Assessed) -> list[Metric]:
-    weights = run.weights * rim_weight(run.known, run.grid)
+    weights = run.weights * rim_weight(run.known, head_sized(run.grid, run.brain))
     return [
         Metric(
             "inversion_residual_percent",
@@ -155,7 +179,7 @@ def _of_the_map(run: Assessed) -> list[Metric]:
             "doi:10.1002/mrm.30006",
         ),
         Metric(
-            "rim_ratio", rim_ratio(run.chi_ppm, run.valid, run.grid), "1",
+            "rim_ratio", rim_ratio(run.chi_ppm, run.valid, head_sized(run.grid, run.brain)), "1",
             "Typical size of the susceptibility in the outer 3 mm of its mask over that within; a "
             "rim is left by the background field.",
         ),

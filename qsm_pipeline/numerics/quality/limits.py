@@ -21,6 +21,8 @@ DEFAULT_LIMITS: dict[str, float] = {
     # doi:10.1002/mrm.30006 leaves out voxels of 30 %; half of the brain should be far below
     "max_fit_residual_percent": 10.0,
     "max_unreliable_percent": 10.0,
+    # healthy simulated brains have 0
+    "max_strong_source_ml": 0.03,
     # simulated scans have 14 with CycleQSM at 1.3 mm
     "max_inversion_residual_percent": 50.0,
     # the true map has 0.95 to 1, TV and CycleQSM 0.6 to 0.7, a streaky TKD 1.9 to 2.3

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.core.grid import Grid
 
 
 def volume_ml(mask: Tensor, grid: Grid) -> float:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool3d
 
-from qsm_pipeline.numerics.order import upper_fraction
+from qsm_pipeline.numerics.core.order import upper_fraction
+from qsm_pipeline.numerics.core.smoothing import moving_mean
 
 _GAIN = 6**1.5  # of white noise through the second difference along three axes
 _CUBE = 5
@@ -47,7 +47,9 @@ def signal_to_noise(magnitude: Tensor, mask: Tensor) -> float | None:
         inner = inner.narrow(axis, 0, n) & inner.narrow(axis, 1, n) & inner.narrow(axis, 2, n)
 
     def mean_in_cube(volume: Tensor) -> Tensor:
-        return avg_pool3d(volume[None, None], _CUBE, stride=1)[0, 0]
+        for axis in range(3):
+            volume = moving_mean(volume, _CUBE, axis)
+        return volume
 
     whole = mean_in_cube(inner.to(detail.dtype)) > 1 - 0.5 / _CUBE**3
     if not whole.any():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.depth import depth_mm
-from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.core.depth import depth_mm
+from qsm_pipeline.numerics.core.grid import Grid
 
 RIM_MM = 3.0
 """Thickness of the rim; at least one voxel."""

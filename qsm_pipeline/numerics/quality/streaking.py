@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.bounding_box import BoundingBox
-from qsm_pipeline.numerics.fourier import fast_shape, frequencies, pad_to, rfft3
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.kernels import dipole_kernel
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.core.fourier import fast_shape, frequencies, pad_to, rfft3
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.kernels import dipole_kernel
 
 CONE = 0.08
 """Below this |D| the field tells almost nothing, and what stands in the map is the method's."""
@@ -54,8 +54,8 @@ def streaking_index(chi_ppm: Tensor, mask: Tensor, grid: Grid) -> float | None:
     shape = fast_shape(box.inner.shape)
     power = rfft3(pad_to(centred, shape)).abs().square()
     kernel = dipole_kernel(box.inner, shape, device=chi.device).abs()
-    axes = frequencies(shape, grid.voxel_size_mm, device=chi.device)
-    radius = sum(k * k for k in axes).sqrt() * 2 * max(grid.voxel_size_mm)
+    kx, ky, kz = frequencies(shape, grid.voxel_size_mm, device=chi.device)
+    radius = (kx * kx + ky * ky + kz * kz).sqrt() * 2 * max(grid.voxel_size_mm)
     shell = (radius - _RANGE[0]) / (_RANGE[1] - _RANGE[0]) * _SHELLS
     used = (shell >= 0) & (shell < _SHELLS)
     cone = used & (kernel < CONE)

@@ -28,9 +28,9 @@ def jumps_percent(unwrapped_rad: Tensor, mask: Tensor) -> float | None:
         n = mask.shape[axis] - 1
         both = mask.narrow(axis, 0, n) & mask.narrow(axis, 1, n)
         for echo in unwrapped_rad:
-            step = torch.diff(echo, dim=axis)[both]
-            pairs += step.numel()
-            jumps += int((step.abs() > math.pi).sum())
+            steep = torch.diff(echo, dim=axis).abs_() > math.pi
+            jumps += int(steep.logical_and_(both).sum())
+        pairs += int(both.sum()) * len(unwrapped_rad)
     return 100 * jumps / pairs if pairs else None
 
 

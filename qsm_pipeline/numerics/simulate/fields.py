@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.fourier import (
+from qsm_pipeline.numerics.core.fourier import (
     crop_to,
     fast_shape,
     irfft3,
@@ -18,8 +18,8 @@ from qsm_pipeline.numerics.fourier import (
     pad_to,
     rfft3,
 )
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.operators import DipoleOperator
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.simulate.anatomy import Pose
 from qsm_pipeline.numerics.simulate.shapes import occupancy
 from qsm_pipeline.numerics.simulate.skull import HEAD_BOX_MM
@@ -169,4 +169,4 @@ def second_order_shim(field_ppm: Tensor, mask: Tensor, position_mm: Tensor) -> T
     # in double precision, so that the rounding of threaded sums does not reach the result
     columns = torch.stack([coil[mask] for coil in coils], dim=1).double()
     currents = torch.linalg.solve(columns.T @ columns, columns.T @ field_ppm[mask].double())
-    return -sum(c * coil for c, coil in zip(currents.float(), coils, strict=True))  # type: ignore[return-value]
+    return -sum(c * coil for c, coil in zip(currents.float(), coils, strict=True))

@@ -95,9 +95,9 @@ def simulate_scan(
     params = params or ScanParams()
     affine = np.asarray(affine, dtype=float)
     parts = cube_parts(affine)
-    fine_shape = tuple(n * p for n, p in zip(shape, parts, strict=True))
+    nx, ny, nz = (n * p for n, p in zip(shape, parts, strict=True))
     fine_affine = subdivided(affine, parts)
-    placement = around_head(fine_shape, fine_affine, random_anatomy(seed).pose)
+    placement = around_head((nx, ny, nz), fine_affine, random_anatomy(seed).pose)
     whole = simulate_head(
         placement.shape, placement.affine, seed, n_lesions=n_lesions, device=device
     )

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.units import hz_per_ppm
 from qsm_pipeline.numerics.simulate.head import Head
 from qsm_pipeline.numerics.simulate.subvoxels import Parts, merge
 from qsm_pipeline.numerics.simulate.waves import Waves
-from qsm_pipeline.numerics.units import hz_per_ppm
 
 _TABLE_TESLA = 3.0
 

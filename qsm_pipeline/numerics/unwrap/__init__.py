@@ -1,16 +1,1 @@
 """Phase unwrapping."""
-
-from qsm_pipeline.numerics.method import Method
-from qsm_pipeline.numerics.unwrap.best_path import BestPathParams, best_path
-from qsm_pipeline.numerics.unwrap.laplacian import LaplacianParams, laplacian
-from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
-from qsm_pipeline.numerics.unwrap.romeo import RomeoIndividualParams, RomeoParams, romeo
-
-METHODS = {
-    "romeo": Method(romeo, RomeoParams),
-    "romeo-individual": Method(romeo, RomeoIndividualParams),
-    "laplacian": Method(laplacian, LaplacianParams),
-    "best-path": Method(best_path, BestPathParams),
-}
-
-__all__ = ["METHODS", "UnwrapProblem"]

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from scipy import ndimage
 from skimage.restoration import unwrap_phase
 from torch import Tensor
 
+from qsm_pipeline.numerics.params.none import NoParams
 from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
 from qsm_pipeline.numerics.unwrap.turns import fit_in_time, nearest_to
 
 
-@dataclass(frozen=True)
-class BestPathParams:
-    """Best-path unwrapping has no parameters."""
-
-
-def best_path(problem: UnwrapProblem, params: BestPathParams | None = None) -> Tensor:
+def best_path(problem: UnwrapProblem, params: NoParams | None = None) -> Tensor:
     """Unwrap each echo by the reliability-sorted path of Abdul-Rahman.
 
     Parameters
     ----------
     problem : UnwrapProblem
         Wrapped phase.
-    params : BestPathParams, optional
+    params : NoParams, optional
         None.
 
     Returns

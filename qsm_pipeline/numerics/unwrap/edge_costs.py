@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from qsm_pipeline.numerics.jit import jit
+from qsm_pipeline.numerics.core.jit import jit
 
 COSTS = 256
 """Number of buckets; cost 0 means that there is no edge."""

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.operators import gradient, gradient_adjoint
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.operators import gradient, gradient_adjoint
+from qsm_pipeline.numerics.params.none import NoParams
 from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
 
 
-@dataclass(frozen=True)
-class LaplacianParams:
-    """Laplacian unwrapping has no parameters."""
-
-
-def laplacian(problem: UnwrapProblem, params: LaplacianParams | None = None) -> Tensor:
+def laplacian(problem: UnwrapProblem, params: NoParams | None = None) -> Tensor:
     r"""Unwrap by solving :math:`\nabla^2\phi = \cos\psi\nabla^2\sin\psi-\sin\psi\nabla^2\cos\psi`.
 
     Parameters
     ----------
     problem : UnwrapProblem
         Wrapped phase.
-    params : LaplacianParams, optional
+    params : NoParams, optional
         None.
 
     Returns

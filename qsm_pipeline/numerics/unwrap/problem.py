@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.core.contracts import (
+    check_echo_times,
+    check_finite,
+    check_mask,
+    check_volume,
+)
+from qsm_pipeline.numerics.core.grid import Grid
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,11 @@ class UnwrapProblem:
         Geometry.
     magnitude : torch.Tensor, shape (E, X, Y, Z), optional
         Magnitude in any unit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something does not fit; the message says what was got and expected.
     """
 
     phase_rad: Tensor
@@ -34,10 +45,11 @@ class UnwrapProblem:
     magnitude: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.phase_rad.shape[0] != len(self.echo_times_s):
-            raise ValueError(
-                f"{len(self.echo_times_s)} echo times were given for a phase of "
-                f"{self.phase_rad.shape[0]} echoes"
-            )
-        if not self.mask.any():
-            raise ValueError("The mask to unwrap in is empty")
+        echoes = (self.phase_rad.shape[0], *self.grid.shape)
+        check_volume("phase_rad", self.phase_rad, echoes)
+        check_mask("mask", self.mask, self.grid.shape, empty=False)
+        check_echo_times(self.echo_times_s, echoes[0])
+        check_finite("phase_rad", self.phase_rad, self.mask)
+        if self.magnitude is not None:
+            check_volume("magnitude", self.magnitude, echoes)
+            check_finite("magnitude", self.magnitude, self.mask)

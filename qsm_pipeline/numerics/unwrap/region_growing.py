@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from qsm_pipeline.numerics.jit import jit
+from qsm_pipeline.numerics.core.jit import jit
 from qsm_pipeline.numerics.unwrap.edge_costs import COSTS
 
 _TWO_PI = 2 * math.pi

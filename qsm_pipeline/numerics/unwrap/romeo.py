@@ -3,46 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.params.unwrap import RomeoParams
 from qsm_pipeline.numerics.unwrap.edge_costs import edge_costs
 from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
 from qsm_pipeline.numerics.unwrap.region_growing import grow
 from qsm_pipeline.numerics.unwrap.turns import fit_in_time, nearest_to
 
 _EMPTY = np.empty((0, 0, 0), np.float32)
-
-
-@dataclass(frozen=True)
-class RomeoParams:
-    """Parameters of ROMEO.
-
-    Parameters
-    ----------
-    individual : bool
-        Unwrap every echo along paths of its own instead of following the template echo in time.
-        Robust where a phase offset is left, less so where late echoes are noisy.
-    template_echo : int
-        Echo that is unwrapped in space, counted from 1.
-    """
-
-    individual: bool = False
-    template_echo: int = 1
-
-    def __post_init__(self) -> None:
-        if self.template_echo < 1:
-            raise ValueError(f"template_echo counts from 1, got {self.template_echo}")
-
-
-@dataclass(frozen=True)
-class RomeoIndividualParams(RomeoParams):
-    """Parameters of ROMEO with every echo unwrapped along paths of its own."""
-
-    individual: bool = True
 
 
 def romeo(problem: UnwrapProblem, params: RomeoParams | None = None) -> Tensor:
@@ -75,11 +48,13 @@ def romeo(problem: UnwrapProblem, params: RomeoParams | None = None) -> Tensor:
     times = problem.echo_times_s
     if params.template_echo > len(times):
         raise ValueError(f"template_echo is {params.template_echo} of {len(times)} echoes")
-    phase = problem.phase_rad.detach().cpu().numpy().astype(np.float32)
-    mask = np.ascontiguousarray(problem.mask.detach().cpu().numpy())
+    box = BoundingBox.of(problem.mask, problem.grid)
+    phase = box.cut(problem.phase_rad).detach().cpu().numpy().astype(np.float32, copy=False)
+    mask = box.cut(problem.mask).detach().cpu().numpy()
     magnitude = None
     if problem.magnitude is not None:
-        magnitude = problem.magnitude.detach().cpu().numpy().astype(np.float32, copy=False)
+        magnitude = box.cut(problem.magnitude).detach().cpu().numpy()
+        magnitude = magnitude.astype(np.float32, copy=False)
     out = np.empty_like(phase)
     template = params.template_echo - 1
     first, parts = _unwrap_in_space(phase, magnitude, mask, times, template)
@@ -94,7 +69,7 @@ def romeo(problem: UnwrapProblem, params: RomeoParams | None = None) -> Tensor:
         else:
             out[echo] = _unwrap_in_time(phase[echo], expected)
     out *= mask
-    return torch.from_numpy(out).to(problem.phase_rad)
+    return box.paste(torch.from_numpy(out).to(problem.phase_rad))
 
 
 def unwrap_volume(phase_rad: Tensor, mask: Tensor, magnitude: Tensor | None = None) -> Tensor:

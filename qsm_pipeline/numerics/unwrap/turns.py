@@ -33,11 +33,24 @@ def nearest_to(
     numpy.ndarray, shape (X, Y, Z)
         Unwrapped phase; unchanged outside the mask.
     """
-    numbers = np.arange(1, parts.max() + 1)
-    if not len(numbers):
+    if not parts.any():
         return unwrapped
-    medians = np.atleast_1d(ndimage.median(expected - unwrapped, parts, numbers))
+    medians = _medians(expected - unwrapped, parts)
     return _add_turns(unwrapped, parts, np.append(0.0, np.round(medians / (2 * math.pi))))
+
+
+def _medians(values: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    """Return the median of each part; the largest, which is nearly all, without sorting it."""
+    counts = np.bincount(parts.ravel())
+    counts[0] = 0
+    largest = counts.argmax()
+    medians = np.empty(len(counts))
+    medians[largest] = np.median(values[parts == largest])
+    others = np.delete(np.arange(len(counts)), np.array([0, largest]))
+    if len(others):
+        rest = (parts > 0) & (parts != largest)
+        medians[others] = ndimage.median(values[rest], parts[rest], others)
+    return medians[1:]
 
 
 def fit_in_time(
@@ -84,6 +97,8 @@ def fit_in_time(
 
 
 def _add_turns(unwrapped: np.ndarray, parts: np.ndarray, turns: np.ndarray) -> np.ndarray:
+    if not turns.any():
+        return unwrapped
     return unwrapped + np.float32(2 * math.pi) * turns.astype(np.float32)[parts]
 
 

@@ -34,9 +34,9 @@ def render_group(
     runs : sequence of FinishedRun
         All runs, in the order of the rows of ``quality``.
     quality, regions : tuple of columns and rows
-        From `qsm_pipeline.workflows.cohort_tables`.
+        From `qsm_pipeline.app.cohort_tables`.
     missing : sequence of mapping
-        From `qsm_pipeline.workflows.missing`.
+        From `qsm_pipeline.app.missing`.
 
     Returns
     -------

@@ -4,9 +4,12 @@ import pytest
 import torch
 from grids import position_mm, radius_mm
 
-from qsm_pipeline.numerics.background import METHODS, BackgroundProblem
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.operators import DipoleOperator
+from qsm_pipeline.numerics.background.problem import BackgroundProblem
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.operators import DipoleOperator
+from qsm_pipeline.steps.methods import methods as methods_of
+
+METHODS = methods_of("background")
 
 GRIDS = {
     "non-cubic": Grid((44, 50, 40)),

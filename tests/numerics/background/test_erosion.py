@@ -4,9 +4,11 @@ import pytest
 import torch
 from grids import radius_mm
 
-from qsm_pipeline.numerics.background import METHODS, BackgroundProblem
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.two_pass import NOT_ERODING
+from qsm_pipeline.numerics.background.problem import BackgroundProblem
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.steps.methods import methods as methods_of
+
+METHODS = methods_of("background")
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -17,4 +19,4 @@ def test_two_passes_are_allowed_with_methods_that_do_not_erode(name):
     method = METHODS[name]
     local = method.function(BackgroundProblem(field, mask, grid), method.params())
     kept = float(local.mask.sum()) / float(mask.sum())
-    assert (kept == 1.0) == (name in NOT_ERODING)
+    assert (kept == 1.0) == (not method.erodes)

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from qsm_pipeline.numerics.background.lbv import LbvParams, _Level, inner_voxels, lbv
+from qsm_pipeline.numerics.background.lbv import _Level, inner_voxels, lbv
 from qsm_pipeline.numerics.background.problem import BackgroundProblem
-from qsm_pipeline.numerics.grid import Grid
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.params.background import LbvParams
 
 
 @pytest.mark.parametrize("voxel_size_mm", [(1.0, 1.0, 1.0), (0.8, 1.0, 2.0)])

@@ -6,24 +6,30 @@ import pytest
 import torch
 from grids import radius_mm
 
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.field_error import FieldError
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.inversion import METHODS, InversionProblem, Reconstruction
 from qsm_pipeline.numerics.inversion.admm import TotalVariationAdmm
+from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
-from qsm_pipeline.numerics.inversion.tv import TvParams, tv
-from qsm_pipeline.numerics.operators import DipoleOperator
-from qsm_pipeline.numerics.reference import subtract_reference
+from qsm_pipeline.numerics.inversion.tv import tv
+from qsm_pipeline.numerics.maps.reference import subtract_reference
+from qsm_pipeline.numerics.params.inversion import TvParams
+from qsm_pipeline.steps.methods import methods as methods_of
+
+METHODS = {n: m for n, m in methods_of("inversion").items() if n != "cycleqsm"}
 
 GRIDS = {
     "non-cubic": Grid((36, 44, 40)),
     "anisotropic": Grid((40, 40, 26), (0.9, 1.0, 1.5)),
     "oblique": Grid((39, 40, 28), (1.0, 1.0, 1.4), (0.3, -0.2, 0.93)),
 }
-BOUNDS = {
-    "tv": 0.2, "nltv": 0.2, "medi": 0.2, "rts": 0.4, "ilsqr": 0.45, "tkd": 0.45, "tikhonov": 0.45,
-    "wiener": 0.45,
+MEASURED = {
+    "tv": 0.0322, "nltv": 0.0322, "medi": 0.0163, "rts": 0.151, "ilsqr": 0.432, "tkd": 0.233,
+    "tikhonov": 0.255, "wiener": 0.236,
 }  # fmt: skip
+"""Relative error of each method, on the worst of the grids."""
 OWN_SCALE = {"tv", "nltv", "medi"}  # their weight does not follow the field's scale
 methods = pytest.mark.parametrize("name", METHODS)
 grids = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
@@ -36,12 +42,17 @@ def _truth(grid):
     return chi * mask, mask
 
 
-def _invert(name, field, mask, grid, **kwargs):
-    """Invert with what every method needs: a featureless magnitude and small phases."""
+def _invert(name, field, mask, grid, *, whole=False, **kwargs):
+    """Invert with what every method needs: a featureless magnitude and small phases.
+
+    MEDI, which takes most iterations, takes fewer unless the ``whole`` inversion is wanted.
+    """
     error = FieldError(kwargs.pop("noise_ppm", 1e-3))
-    problem = {"magnitude": torch.ones_like(field), "rad_per_ppm": 10.0, "field_error": error}
-    problem.update(kwargs)
-    found = METHODS[name].function(InversionProblem(field, mask, grid, **problem))
+    given = {"magnitude": torch.ones_like(field), "rad_per_ppm": 10.0, "field_error": error}
+    problem = given | kwargs
+    few = {"max_iterations": 40} if name == "medi" and not whole else {}
+    params = METHODS[name].params(**few)
+    found = METHODS[name].function(InversionProblem(field, mask, grid, **problem), params)
     return found.chi_ppm if isinstance(found, Reconstruction) else found
 
 
@@ -49,9 +60,11 @@ def _invert(name, field, mask, grid, **kwargs):
 @grids
 def test_recovers_a_known_susceptibility(name, grid):
     chi, mask = _truth(grid)
-    out = _invert(name, DipoleOperator(grid)(chi) * mask, mask, grid, noise_ppm=5e-4)
+    field = DipoleOperator(grid)(chi) * mask
+    out = _invert(name, field, mask, grid, noise_ppm=5e-4, whole=True)
     error = (out - chi)[mask]
-    assert (error - error.mean()).norm() < BOUNDS[name] * (chi[mask] - chi[mask].mean()).norm()
+    norm = (chi[mask] - chi[mask].mean()).norm()
+    assert (error - error.mean()).norm() < 1.1 * MEASURED[name] * norm
     assert out[radius_mm(grid, (3.0, 2.0, 0.0)) < 2].mean() > 0.1  # paramagnetic is positive
     assert (out[~mask] == 0).all()
 
@@ -190,7 +203,9 @@ def test_sources_outside_cost_less_only_where_background_removal_left_some():
         box = SpectralBox(
             InversionProblem(mask.float(), mask, grid, residual_background=left), 16.0
         )
-        cost = box.discount(InversionProblem(mask, mask, grid, residual_background=left), 0.01)
+        cost = box.discount(
+            InversionProblem(mask.float(), mask, grid, residual_background=left), 0.01
+        )
         assert (cost[box.mask] == 1).all()
         assert cost[~box.mask].unique().tolist() == pytest.approx([expected])
 
@@ -228,6 +243,7 @@ def test_a_field_almost_without_noise_is_still_regularised():
     grid = GRIDS["oblique"]
     chi, mask = _truth(grid)
     field = DipoleOperator(grid)(chi) * mask
-    for name in set(METHODS) - {"ilsqr", "rts", "tkd"}:  # those do not ask for the noise
+    assert InversionProblem(field, mask, grid).error.n0_ppm >= 0.029 * field[mask].std()
+    for name in OWN_SCALE:
         tiny, little = (_invert(name, field, mask, grid, noise_ppm=n) for n in (1e-7, 5e-4))
         assert torch.allclose(tiny, little), name

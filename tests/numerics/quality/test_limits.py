@@ -3,12 +3,14 @@
 import pytest
 import torch
 
-from qsm_pipeline.numerics.field_fit import weighted_field_fit
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.quality import DEFAULT_LIMITS, Assessed, Metric, assess, check_limits
-from qsm_pipeline.numerics.reference import subtract_reference
-from qsm_pipeline.numerics.units import rad_per_s_per_ppm
-from qsm_pipeline.numerics.weights import reliability
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.field.fit import weighted_field_fit
+from qsm_pipeline.numerics.field.reliability import reliability
+from qsm_pipeline.numerics.maps.reference import subtract_reference
+from qsm_pipeline.numerics.quality.assess import Assessed, assess
+from qsm_pipeline.numerics.quality.limits import DEFAULT_LIMITS, check_limits
+from qsm_pipeline.numerics.quality.metric import Metric
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,7 @@ def _run(shape=(64, 64, 64), echoes=2, **changes):
         "wrapped_rad": torch.zeros(echoes, *shape),
         "unwrapped_rad": torch.zeros(echoes, *shape),
         "weights": ones, "relative_residual": 0.02 * ones, "local_field_ppm": maps[1],
+        "unsure": torch.zeros_like(mask),
         "field_residual_ppm": 0.1 * maps[2], "chi_ppm": 0.05 * maps[3],
         "brain": mask, "known": mask, "valid": mask, "reference_sd_ppm": 0.05,
         "grid": Grid(shape, (2.0, 2.0, 2.0)),

@@ -1,0 +1,179 @@
+"""What must hold before anything is run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qsm_pipeline.bids.run import GreRun, Skipped
+from qsm_pipeline.exceptions import ConfigError, OutputError, did_you_mean, printable
+from qsm_pipeline.external.simpleitk.itk import require_simpleitk
+from qsm_pipeline.numerics.quality.limits import check_limits
+from qsm_pipeline.steps.methods import STAGES, method
+from qsm_pipeline.steps.methods import methods as all_methods
+from qsm_pipeline.steps.settings import METHOD_DEFAULTS
+
+
+def check_folders(bids_dir: Path, **folders: Path) -> None:
+    """Refuse folders that overlap, have no readable name, are no data set or cannot be written to.
+
+    Parameters
+    ----------
+    bids_dir : pathlib.Path
+        The raw data set.
+    **folders : pathlib.Path
+        What is written to: ``output``, ``work``, ``script``.
+
+    Raises
+    ------
+    ConfigError
+        If ``bids_dir`` is no data set, something would be written into it, or a path is no text.
+    OutputError
+        If a folder cannot be written to.
+    """
+    for folder in (bids_dir, *folders.values()):
+        try:
+            str(folder).encode()
+        except UnicodeEncodeError:  # neither the index nor the pages could name it
+            raise ConfigError(
+                f"{printable(str(folder))} has bytes in its path that are no UTF-8; rename it"
+            ) from None
+    if not (bids_dir / "dataset_description.json").is_file():
+        raise ConfigError(
+            f"{bids_dir} has no dataset_description.json, so it is no BIDS data set; give its root"
+        )
+    for name, folder in folders.items():
+        inside = folder == bids_dir or bids_dir in folder.parents
+        if inside and bids_dir / "derivatives" not in (folder, *folder.parents):
+            raise ConfigError(
+                f"The {name} folder {folder} lies in the raw data set, which is never written to; "
+                "choose one elsewhere or under its derivatives folder"
+            )
+        parent = folder
+        while not parent.exists():
+            parent = parent.parent
+        if not parent.is_dir():
+            raise OutputError(f"{parent} is a file; choose another {name} folder")
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise OutputError(
+                f"{parent} cannot be written to (no permission, or a read-only file system); "
+                f"choose another {name} folder"
+            )
+
+
+def check_methods(methods: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuse methods that do not exist, and parameters that they do not have or cannot use.
+
+    Parameters
+    ----------
+    methods : mapping
+        Every key of ``METHOD_DEFAULTS``.
+
+    Returns
+    -------
+    dict
+        The same, with the names of methods as the registry spells them.
+
+    Raises
+    ------
+    ConfigError
+        With the name of the table and the method.
+    """
+    for key in methods:
+        if key not in METHOD_DEFAULTS:
+            near = did_you_mean(key, METHOD_DEFAULTS)
+            raise ConfigError(f"{key!r} is no setting; known: {', '.join(METHOD_DEFAULTS)}{near}")
+    checked = dict(methods)
+    for stage in (stage for stage in STAGES if stage.setting):
+        place = stage.setting
+        try:
+            chosen = method(stage.name, methods[stage.setting])
+            checked[stage.setting] = chosen.name
+            place = stage.table
+            if place:
+                chosen.with_values(methods[place])
+        except ValueError as error:
+            raise ConfigError(f"{place}: {error}") from None
+    try:
+        check_limits(methods["quality_limits"] or {})
+    except ValueError as error:
+        raise ConfigError(f"quality_limits: {error}") from None
+    keeping = [name for name, each in all_methods("background").items() if not each.erodes]
+    if methods["two_pass"] and checked["background"] not in keeping:
+        raise ConfigError(
+            f"two passes need a background method that does not erode the mask "
+            f"({', '.join(keeping)}), found {checked['background']}; choose one of them or "
+            "leave out --two-pass"
+        )
+    return checked
+
+
+def with_absolute_paths(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters of a method whose files are found from the folders of nodes too."""
+    found = dict(params)
+    if found.get("generator"):
+        found["generator"] = str(Path(found["generator"]).absolute())
+    return found
+
+
+def check_regions(runs: Sequence[GreRun], methods: Mapping[str, Any]) -> None:
+    """Refuse an atlas that cannot be used, and labels that nothing could bring to the run.
+
+    Raises
+    ------
+    ConfigError
+        If one of atlas and template is missing, or SimpleITK is, which maps labels.
+    """
+    if bool(methods["atlas"]) != bool(methods["atlas_template"]):
+        raise ConfigError("--atlas and --atlas-template belong together; give both or neither")
+    with_labels = [run for run in runs if run.segmentation]
+    from_elsewhere = [run for run in with_labels if not run.segmentation["same_grid"]]
+    if from_elsewhere or (methods["atlas"] and len(with_labels) < len(runs)):
+        require_simpleitk()
+
+
+def too_few_echoes(runs: Sequence[GreRun], methods: Mapping[str, Any]) -> list[Skipped]:
+    """Return the runs of one echo if a method needs two, before anything is computed."""
+    for stage in (stage for stage in STAGES if stage.setting):
+        name = methods[stage.setting]
+        if method(stage.name, name).least_echoes > 1:
+            option = f"--{stage.setting.replace('_', '-')} {name}"
+            break
+    else:
+        return []
+    reason = f"one echo found, but {option} needs at least two; leave the option out"
+    return [
+        Skipped(f"{run.prefix}_{run.suffix}", reason, run.subject)
+        for run in runs
+        if len(run.echo_times_s) == 1
+    ]
+
+
+def validate_bids(bids_dir: Path, echo: Callable[[str], None]) -> None:
+    """Run bids-validator-deno where it is installed.
+
+    Raises
+    ------
+    ConfigError
+        With what the validator says, if the data set is not valid.
+    """
+    # it and the deno that it starts lie beside this Python even if the environment is not active
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    validator = shutil.which("bids-validator-deno", path=path)
+    if validator is None:
+        echo("BIDS validation skipped: bids-validator-deno is not installed")
+        return
+    result = subprocess.run(
+        [validator, str(bids_dir), "--ignoreWarnings"],
+        capture_output=True, text=True, check=False, env=os.environ | {"PATH": path},
+    )  # fmt: skip
+    if result.returncode:
+        echo(result.stdout.strip()[-2000:])
+        raise ConfigError(
+            f"{bids_dir} is not valid BIDS, see above; correct it or use --skip-bids-validation"
+        )

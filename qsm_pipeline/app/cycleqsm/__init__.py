@@ -1,0 +1,1 @@
+"""What the command ``cycleqsm`` does with a trained generator."""

@@ -1,0 +1,101 @@
+"""One local field to one susceptibility map, as files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from nibabel import Nifti1Header
+
+from qsm_pipeline import library
+from qsm_pipeline.bids.derivatives import software_versions, write_image, write_json
+from qsm_pipeline.bids.load import open_image
+from qsm_pipeline.exceptions import ConfigError
+from qsm_pipeline.steps.susceptibility import invert_dipole
+from qsm_pipeline.training.device import find_device
+
+
+def predict(
+    field: Path,
+    mask: Path,
+    out: Path,
+    *,
+    uncertainty: Path | None = None,
+    generator: Path | None = None,
+    device: str = "auto",
+    echo: Callable[[str], None] = lambda line: None,
+    **reading: Any,
+) -> None:
+    """Write the susceptibility map of a local field, and its JSON sidecar.
+
+    It is the step of the pipeline: from the local field, weights and magnitude of a run it makes
+    the map of the run.
+
+    Parameters
+    ----------
+    field, mask, out : pathlib.Path
+        NIfTI files; ``out`` ends in ``.nii.gz``. Where the field is 0 or no number it is not
+        known.
+    uncertainty : pathlib.Path, optional
+        Also write the expected error there.
+    generator : pathlib.Path, optional
+        Another one than that of the package.
+    device : str
+        ``auto`` or a torch device.
+    echo : callable, optional
+        Told what was written.
+    **reading
+        Of `qsm_pipeline.library.read_field`: units, field strength, weights, magnitude.
+
+    Raises
+    ------
+    BIDSInputError
+        If the files do not fit, the units are not known, or the field is a susceptibility map.
+    ConfigError
+        If the generator, the device or the name of the output cannot be used.
+    OutputError
+        If the map cannot be written.
+    """
+    for path in (out, *([uncertainty] if uncertainty else [])):
+        if not path.name.endswith(".nii.gz"):
+            raise ConfigError(f"{path}: expected a name that ends in .nii.gz")
+    read = library.read_field(field, mask=mask, **reading)
+    place = find_device(device)
+    local, edges = read.on_device(place)
+    params = {"generator": str(generator) if generator else "", "uncertainty": bool(uncertainty)}
+    try:
+        with torch.inference_mode():
+            made = invert_dipole(local, edges, method="cycleqsm", params=params)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    header = open_image(str(field)).header
+    sources = (field, mask, reading.get("weights"), reading.get("magnitude"))
+    metadata: dict[str, Any] = {
+        "Description": "Magnetic susceptibility.",
+        "Units": "ppm",
+        "SkullStripped": True,
+        "SusceptibilityReference": "none",
+        "Sources": [Path(path).absolute().as_uri() for path in sources if path],
+        "Parameters": dict(made.provenance.parameters),
+        "MeasuredField": local.measured,
+        "B0Direction": list(local.grid.b0_dir),
+        "Software": software_versions(),
+    }
+    _write(out, made.chi_ppm, header, metadata, echo)
+    if uncertainty is not None and made.uncertainty_ppm is not None:
+        about = "Expected error of the susceptibility, one standard deviation."
+        _write(uncertainty, made.uncertainty_ppm, header, metadata | {"Description": about}, echo)
+
+
+def _write(
+    path: Path,
+    values: torch.Tensor,
+    header: Nifti1Header,
+    metadata: dict[str, Any],
+    echo: Callable[[str], None],
+) -> None:
+    write_image(path, values.cpu().numpy(), header)
+    write_json(path.with_name(path.name.removesuffix(".nii.gz") + ".json"), metadata)
+    echo(f"{metadata['Description'].rstrip('.')} in {path}")

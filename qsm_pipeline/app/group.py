@@ -1,0 +1,96 @@
+"""The level ``group``: tables of all participants, a page to look at them, the methods text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from qsm_pipeline import __version__
+from qsm_pipeline.app.checks import check_folders
+from qsm_pipeline.app.missing import MISSING_COLUMNS, missing_results
+from qsm_pipeline.bids.cohort import finished_runs, read_participants
+from qsm_pipeline.bids.derivatives import write_atomic, write_dataset_files
+from qsm_pipeline.bids.layout import participants
+from qsm_pipeline.bids.selection import known_labels
+from qsm_pipeline.bids.sidecar import read_json_object
+from qsm_pipeline.bids.tables import write_table
+from qsm_pipeline.exceptions import ConfigError
+from qsm_pipeline.reports.citations import write_citations
+from qsm_pipeline.reports.group.page import render_group
+
+
+def run_group(
+    *,
+    bids_dir: Path,
+    out_dir: Path,
+    echo: Callable[[str], None] = print,
+    participant_label: Sequence[str] = (),
+    **_: Any,
+) -> bool:
+    """Merge what the participant level has written.
+
+    Parameters
+    ----------
+    bids_dir, out_dir : pathlib.Path
+        Raw data set, and the derivatives that the participant level wrote.
+    echo : callable
+        Prints one line.
+    participant_label : sequence of str
+        With or without ``sub-``; everybody by default.
+    **_
+        The other options of the command belong to the participant level.
+
+    Returns
+    -------
+    bool
+        Whether somebody is missing.
+
+    Raises
+    ------
+    ConfigError
+        If a folder is none, or no participant has a map yet.
+    BIDSInputError
+        If a participant does not exist, or ``participants.tsv`` is broken.
+    OutputError
+        If something cannot be written.
+    """
+    start = time.monotonic()
+    bids_dir, out_dir = Path(bids_dir).resolve(), Path(out_dir).resolve()
+    check_folders(bids_dir, output=out_dir)
+    if not out_dir.is_dir():
+        raise ConfigError(f"{out_dir} does not exist; start the participant level first")
+    labels = known_labels(participant_label, "sub", participants(bids_dir), bids_dir)
+    runs = finished_runs(out_dir, labels)
+    if not runs:
+        raise ConfigError(
+            f"{out_dir} holds no susceptibility map of the participants asked for; start the "
+            "participant level first"
+        )
+    listed = read_participants(bids_dir)
+    expected = [name for name in listed if not participant_label or name[4:] in labels]
+    from qsm_pipeline.app.cohort_tables import quality_table, region_table  # loads torch
+
+    write_dataset_files(out_dir, bids_dir)
+    quality, regions = quality_table(runs, listed), region_table(runs, listed)
+    missing = missing_results(runs, labels, expected, out_dir)
+    about = {"GeneratedBy": [{"Name": "qsm-pipeline", "Version": __version__}]}
+    for name, (columns, rows) in {
+        "quality": quality, "regions": regions, "missing": (MISSING_COLUMNS, missing),
+    }.items():  # fmt: skip
+        path = out_dir / f"group_{name}.tsv"
+        write_table(path, columns, rows, about)
+        echo(f"{len(rows)} row(s) in {path}")
+    page = out_dir / "group.html"
+    title = str(read_json_object(bids_dir / "dataset_description.json").get("Name", bids_dir.name))
+    write_atomic(page, render_group(title, runs, quality, regions, missing).encode())
+    write_citations(out_dir)
+    echo(f"report {page}")
+    for row in missing:
+        echo(f"missing {row['run'] or row['participant_id']}: {row['reason']}")
+    echo(f"finished in {time.monotonic() - start:.0f} s")
+    if missing:
+        people = len({row["participant_id"] for row in missing})
+        echo(f"exit status 1: something is missing of {people} participant(s), see above")
+    return bool(missing)

@@ -1,0 +1,62 @@
+"""The page of each participant, made from the files that were written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qsm_pipeline.app.record import RunState, merge_record, record_path
+from qsm_pipeline.app.summary import Summary
+from qsm_pipeline.bids.derivatives import write_atomic, write_json
+from qsm_pipeline.bids.naming import figure_path, is_label
+from qsm_pipeline.exceptions import OutputError
+from qsm_pipeline.reports.citations import write_citations
+from qsm_pipeline.reports.figures import STAGES
+from qsm_pipeline.reports.page import render_page
+from qsm_pipeline.reports.templates import as_bytes
+from qsm_pipeline.steps.nodes import DRAW
+
+
+def write_pages(summary: Summary, out_dir: Path, *, whole: bool) -> None:
+    """Write ``sub-<label>.html`` for everybody who was found, with what failed.
+
+    Parameters
+    ----------
+    summary : Summary
+        What became of each run; a page that cannot be written is noted there.
+    out_dir : pathlib.Path
+        Derivatives data set.
+    whole : bool
+        Whether the command is for the whole data set, and so writes its methods text too. Of a
+        job array each task would read what all others left: there it is done at group level.
+    """
+    found = summary.found
+    subjects = {r.subject for r in found.runs} | {s.subject for s in found.skipped if s.subject}
+    for subject in sorted(filter(is_label, subjects)):  # any other name has no place in a path
+        page = out_dir / f"sub-{subject}.html"
+        states = summary.states_of(subject)
+        try:
+            for state in states:
+                _remove_old_figures(state, out_dir)
+            record = merge_record(out_dir, subject, states, summary.left_out_of(subject))
+            write_atomic(page, as_bytes(render_page(record, out_dir)))
+            write_json(record_path(out_dir, subject), record)
+        except (OSError, OutputError) as error:
+            summary.note_page(page, str(error))
+        else:
+            summary.note_page(page)
+    if whole:
+        try:
+            write_citations(out_dir)
+        except OutputError as error:
+            summary.note_page(out_dir / "logs", str(error))
+
+
+def _remove_old_figures(state: RunState, out_dir: Path) -> None:
+    """Remove the figures of stages that a failed run did not reach: they show an earlier one."""
+    if not (state.ran and state.problems):
+        return
+    for stage, names in STAGES.items():
+        if DRAW[stage].name not in state.node_seconds:
+            for name in names:
+                figure = figure_path(state.run.entities, name, state.run.suffix)
+                (out_dir / figure).unlink(missing_ok=True)

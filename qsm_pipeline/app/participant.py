@@ -1,0 +1,222 @@
+"""Run all participants: check, collect, build, execute, report."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from qsm_pipeline import __version__
+from qsm_pipeline.app.checks import (
+    check_folders,
+    check_methods,
+    check_regions,
+    too_few_echoes,
+    validate_bids,
+    with_absolute_paths,
+)
+from qsm_pipeline.app.ledger import Ledger
+from qsm_pipeline.app.settings import read_mapping, to_toml
+from qsm_pipeline.app.summary import Summary
+from qsm_pipeline.bids.collect import collect_runs
+from qsm_pipeline.bids.derivatives import write_atomic, write_dataset_files
+from qsm_pipeline.bids.layout import index
+from qsm_pipeline.bids.run import Collection
+from qsm_pipeline.engine.plugins import check_plugin, on_cluster
+from qsm_pipeline.engine.resources import Resources, check_device_name
+from qsm_pipeline.exceptions import OutputError
+from qsm_pipeline.io.locks import NameLocks, lock_all
+from qsm_pipeline.steps.settings import METHOD_DEFAULTS
+from qsm_pipeline.workflows.memory import too_large
+
+Echo = Callable[[str], None]
+
+
+def run_participants(
+    *,
+    bids_dir: Path,
+    out_dir: Path,
+    echo: Echo = print,
+    participant_label: Sequence[str] = (),
+    session_label: Sequence[str] = (),
+    bids_filter_file: Path | None = None,
+    skip_bids_validation: bool = False,
+    bids_database_dir: Path | None = None,
+    derivatives: Sequence[Path] = (),
+    mask_pattern: str = "",
+    work_dir: Path | None = None,
+    keep_work: bool = False,
+    nprocs: int | None = None,
+    omp_nthreads: int | None = None,
+    mem_gb: float | None = None,
+    device: str = "auto",
+    nipype_plugin_file: Path | None = None,
+    stop_on_first_crash: bool = False,
+    write_graph: bool = False,
+    dry_run: bool = False,
+    reports_only: bool = False,
+    **methods: Any,
+) -> bool:
+    """Process every run of the chosen participants.
+
+    Every parameter but the first three is an option of the command and a key of its TOML file.
+
+    Parameters
+    ----------
+    bids_dir, out_dir : pathlib.Path
+        Raw data set and derivatives.
+    echo : callable
+        Prints one line.
+    participant_label, session_label, derivatives, mask_pattern
+        See `qsm_pipeline.bids.collect.collect_runs`.
+    bids_filter_file : pathlib.Path, optional
+        The filters of `collect_runs` as JSON or TOML.
+    skip_bids_validation : bool
+        Do not run the validator.
+    bids_database_dir, work_dir : pathlib.Path, optional
+        Index to be kept; intermediate files, by default in ``out_dir``.
+    keep_work : bool
+        Keep the intermediate files of a run that ended well, so that with other methods only what
+        depends on them is computed again.
+    nprocs, omp_nthreads, mem_gb, device : optional
+        See `qsm_pipeline.engine.resources.Resources`.
+    nipype_plugin_file : pathlib.Path, optional
+        Another nipype plugin, see `qsm_pipeline.engine.plugins.check_plugin`.
+    stop_on_first_crash, write_graph, dry_run, reports_only : bool
+        As the options of the command.
+    **methods
+        Passed to `qsm_pipeline.workflows.run.init_run_wf`.
+
+    Returns
+    -------
+    bool
+        Whether anything failed or was left out.
+
+    Raises
+    ------
+    ConfigError
+        If folders overlap, or a parameter or a file of settings is wrong.
+    BIDSInputError
+        If a participant does not exist.
+    OutputError
+        If the output folder cannot be written.
+    """
+    settings = {
+        k: v for k, v in locals().items() if k not in ("bids_dir", "out_dir", "echo", "methods")
+    }
+    bids_dir, out_dir = Path(bids_dir).resolve(), Path(out_dir).resolve()
+    work_dir = Path(work_dir or out_dir / "work").resolve()
+    check_folders(bids_dir, output=out_dir, work=work_dir)
+    methods = check_methods({**METHOD_DEFAULTS, **methods})
+    methods["inversion_params"] = with_absolute_paths(methods["inversion_params"] or {})
+    check_device_name(device)
+    computes = not (dry_run or reports_only)  # if not, the device need not be looked for
+    resources = Resources.resolve(nprocs, omp_nthreads, mem_gb, device if computes else "cpu")
+    plugin = _plugin(nipype_plugin_file)
+    memory_gb = math.inf if on_cluster(plugin) else resources.mem_gb
+    found = collect(
+        bids_dir, participant_label, session_label, bids_filter_file, bids_database_dir,
+        mask_pattern, derivatives,
+    )  # fmt: skip
+    found = found.without(too_few_echoes(found.runs, methods))
+    check_regions(found.runs, methods)
+    if computes and not skip_bids_validation:  # last: it takes a second or more
+        validate_bids(bids_dir, echo)
+    if dry_run:
+        found = found.without(too_large(found.runs, memory_gb))
+    summary = Summary(found, echo)
+    summary.list_found(dry_run=dry_run)
+    if dry_run:
+        return False
+    if not found.runs:
+        return summary.close(out_dir)
+    from qsm_pipeline.app.pages import write_pages
+
+    start = time.monotonic()
+    if reports_only:
+        summary.note_missing_maps(out_dir)
+        write_pages(summary, out_dir, whole=not participant_label)
+    else:
+        _prepare_output(bids_dir, out_dir, work_dir, settings | methods | asdict(resources))
+        with _reserve(summary, out_dir, work_dir) as locks:
+            ledger = Ledger(out_dir, methods)
+            runs = ledger.open_runs(summary.found.runs)
+            summary.note_finished(runs)
+            summary.skip(too_large(runs, memory_gb))
+            runs = [run for run in runs if run in summary.found.runs]
+            if runs:
+                import qsm_pipeline.engine.nipype_defaults  # noqa: F401, before any other nipype
+                from qsm_pipeline.app.execution import Execution, execute
+
+                execution = Execution(
+                    out_dir, work_dir, resources, methods, plugin, keep_work=keep_work,
+                    stop_on_first_crash=stop_on_first_crash, write_graph=write_graph,
+                )  # fmt: skip
+                execute(execution, runs, ledger, summary, locks, echo)
+                summary.note_warnings(out_dir)
+            write_pages(summary, out_dir, whole=not participant_label)
+    echo(f"finished in {time.monotonic() - start:.0f} s")
+    return summary.close(out_dir)
+
+
+def _plugin(file: Path | None) -> Mapping[str, Any] | None:
+    return None if file is None else check_plugin(read_mapping(Path(file)), Path(file))
+
+
+def collect(
+    bids_dir: Path,
+    participants: Sequence[str],
+    sessions: Sequence[str],
+    filter_file: Path | None,
+    database_dir: Path | None,
+    mask_pattern: str,
+    derivatives: Sequence[Path],
+) -> Collection:
+    """Index a data set and find its runs; see `run_participants`."""
+    filters = read_mapping(Path(filter_file)) if filter_file else None
+    labels = [label.removeprefix("sub-") for label in participants] or None
+    layout = index(bids_dir, labels, Path(database_dir) if database_dir else None)
+    return collect_runs(
+        layout, labels, sessions or None, filters, mask_pattern, [Path(d) for d in derivatives]
+    )
+
+
+def _prepare_output(
+    bids_dir: Path, out_dir: Path, work_dir: Path, settings: Mapping[str, Any]
+) -> None:
+    """Make the folders, describe the data set and write down how it is made.
+
+    One participant has a file of settings of its own, as the next may run at the same time.
+    """
+    labels = [label.removeprefix("sub-") for label in settings["participant_label"]]
+    name = f"config_sub-{labels[0]}.toml" if len(labels) == 1 else "config.toml"
+    try:
+        write_dataset_files(out_dir, bids_dir)
+        work_dir.mkdir(parents=True, exist_ok=True)
+        header = f"# qsm-pipeline {__version__}: {bids_dir} to {out_dir}, for --config-file\n"
+        write_atomic(out_dir / "logs" / name, (header + to_toml(settings)).encode())
+    except OSError as error:
+        raise OutputError(f"{error.filename} cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def _reserve(summary: Summary, out_dir: Path, work_dir: Path) -> Iterator[list[NameLocks]]:
+    """Lock the participants, and leave those out that another process works on."""
+    locks = [NameLocks(folder / "locks.txt") for folder in (out_dir / "logs", work_dir)]
+    try:
+        subjects = sorted({run.subject for run in summary.found.runs})
+        summary.leave_out(
+            {
+                subject: f"is being processed by {holder}; wait until that has ended, or end it "
+                "and start again"
+                for subject, holder in lock_all(locks, subjects).items()
+            }
+        )
+        yield locks
+    finally:
+        for each in locks:
+            each.close()

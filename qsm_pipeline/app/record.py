@@ -1,0 +1,109 @@
+"""What became of the runs of a participant, kept so that its page can be made again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from qsm_pipeline import __version__
+from qsm_pipeline.bids.run import GreRun, Skipped
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a run has no map.
+
+    Parameters
+    ----------
+    message : str
+        One sentence.
+    node : str
+        Where, empty if in none.
+    crash_file : str
+        The whole error as text, empty if there is none.
+    """
+
+    message: str
+    node: str = ""
+    crash_file: str = ""
+
+    def __str__(self) -> str:
+        return f"in {self.node}: {self.message}" if self.node else self.message
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What is known of a run now.
+
+    Parameters
+    ----------
+    run : GreRun
+        The run.
+    problems : sequence of Problem
+        What failed.
+    node_seconds : mapping of str to float
+        Wall time of each node that has ended; that of the first time where its result was kept.
+    ran : bool
+        Whether it was run this time; if not, what was recorded before stays.
+    """
+
+    run: GreRun
+    problems: Sequence[Problem]
+    node_seconds: Mapping[str, float]
+    ran: bool
+
+
+def record_path(out_dir: Path, subject: str) -> Path:
+    """Return where the record of a participant is kept."""
+    return out_dir / "logs" / f"sub-{subject}.json"
+
+
+def merge_record(
+    out_dir: Path, subject: str, states: Sequence[RunState], left_out: Sequence[Skipped]
+) -> dict[str, Any]:
+    """Return the record of a participant with what is known now.
+
+    Runs that this command did not look at, those of another session say, stay as they were.
+
+    Parameters
+    ----------
+    out_dir : pathlib.Path
+        Derivatives data set.
+    subject : str
+        Label without ``sub-``.
+    states : sequence of RunState
+        Of the runs that were looked at.
+    left_out : sequence of Skipped
+        What was left out this time.
+    """
+    runs = dict(_read(record_path(out_dir, subject)).get("runs", {}))
+    for state in states:
+        old = runs.get(state.run.prefix, {})
+        entry = {
+            "run": state.run.to_dict(),
+            "problems": [asdict(problem) for problem in state.problems],
+            "node_seconds": {name: round(s, 2) for name, s in state.node_seconds.items()},
+        }
+        if not state.ran:
+            before = [p for p in old.get("problems", []) if p not in entry["problems"]]
+            entry["problems"] = before + entry["problems"]
+            entry["node_seconds"] = old.get("node_seconds", {})
+        runs[state.run.prefix] = entry
+    return {
+        "subject": subject,
+        "version": __version__,
+        "runs": dict(sorted(runs.items())),
+        "left_out": [{"what": s.what, "reason": s.reason} for s in left_out],
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return an earlier record; one that cannot be read counts as none."""
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}

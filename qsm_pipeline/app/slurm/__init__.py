@@ -1,0 +1,1 @@
+"""Slurm job arrays: the script, and who is done."""

@@ -1,0 +1,198 @@
+"""A Slurm job array over participants, as one script that submits, audits and resubmits itself."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from qsm_pipeline import __version__
+from qsm_pipeline.app.checks import (
+    check_folders,
+    check_methods,
+    check_regions,
+    too_few_echoes,
+    validate_bids,
+)
+from qsm_pipeline.app.participant import Echo, collect
+from qsm_pipeline.app.settings import to_toml
+from qsm_pipeline.app.slurm.audit import counted
+from qsm_pipeline.bids.derivatives import write_atomic
+from qsm_pipeline.bids.run import Collection, GreRun
+from qsm_pipeline.engine.resources import PARENT_GB
+from qsm_pipeline.exceptions import ConfigError, OutputError
+from qsm_pipeline.steps.settings import METHOD_DEFAULTS
+from qsm_pipeline.workflows.memory import run_memory_gb, volume_size_gb
+
+_SPARE = 1.25
+_CORES = 4
+_MINUTES = 20
+_MINUTES_PER_MILLION_VALUES = 0.5
+"""Of one run; a value is a voxel of an echo. The default chain needs 0.7 CPU-s for a million."""
+_OF_EACH_TASK = (
+    "participant_label", "work_dir", "bids_database_dir", "nprocs", "mem_gb",
+    "skip_bids_validation", "dry_run", "reports_only", "write_graph",
+)  # fmt: skip
+"""Settings that the script gives to each task, or that make no sense for one."""
+
+
+@dataclass(frozen=True)
+class SlurmOptions:
+    """What the script asks of Slurm beside what follows from the data.
+
+    Parameters
+    ----------
+    script : pathlib.Path
+        To be written.
+    options : str
+        Options of sbatch, such as ``--account=x --partition=long``.
+    container : pathlib.Path, optional
+        Apptainer image that the tasks run in.
+    """
+
+    script: Path
+    options: str = ""
+    container: Path | None = None
+
+
+def write_slurm_array(
+    slurm: SlurmOptions, *, bids_dir: Path, out_dir: Path, echo: Echo = print, **settings: Any
+) -> None:
+    """Write the script, its list of participants, their settings and the index that they share.
+
+    Parameters
+    ----------
+    slurm : SlurmOptions
+        The script and what it asks for.
+    bids_dir, out_dir : pathlib.Path
+        Raw data set and derivatives.
+    echo : callable
+        Prints one line.
+    **settings
+        Those of `qsm_pipeline.app.participant.run_participants`.
+
+    Raises
+    ------
+    ConfigError
+        If folders overlap, a setting is wrong or there is nothing to do.
+    BIDSInputError
+        If a participant does not exist.
+    OutputError
+        If the output folder cannot be written.
+    """
+    bids_dir, out_dir = Path(bids_dir).resolve(), Path(out_dir).resolve()
+    work_dir = Path(settings["work_dir"] or out_dir / "work").resolve()
+    index_dir = Path(settings["bids_database_dir"] or work_dir / "index").resolve()
+    script, options = slurm.script.resolve(), _words(slurm.options)
+    check_folders(bids_dir, output=out_dir, work=work_dir, script=script.parent)
+    methods = METHOD_DEFAULTS | {k: v for k, v in settings.items() if k in METHOD_DEFAULTS}
+    check_methods(methods)
+    if not settings["skip_bids_validation"]:
+        validate_bids(bids_dir, echo)
+    found = collect(
+        bids_dir, settings["participant_label"], settings["session_label"],
+        settings["bids_filter_file"], index_dir, settings["mask_pattern"],
+        settings["derivatives"],
+    )  # fmt: skip
+    found = found.without(too_few_echoes(found.runs, methods))
+    check_regions(found.runs, methods)
+    for skipped in found.skipped:
+        fate = "will fail as it is" if _is_line(skipped.subject) else "gets no task"
+        echo(f"{fate}: {skipped.what}: {skipped.reason}")
+    labels = _labels(found)
+    if not found.runs:
+        raise ConfigError("Nothing to do: no gradient-echo run with phase that can be used")
+    cores = settings["nprocs"] or _CORES
+    memory_mb, minutes = _memory_mb(found.runs), _minutes(found.runs)
+    derivatives = [Path(d).resolve() for d in settings["derivatives"]]
+    plain = {k: _absolute(v) for k, v in settings.items() if k not in _OF_EACH_TASK}
+    plain["skip_bids_validation"] = True  # done above, once for all
+    logs = out_dir / "logs" / "slurm"
+    text = _template().render(
+        version=__version__, bids_dir=bids_dir, out_dir=out_dir,
+        work_dir=work_dir, index_dir=index_dir, logs=logs, cores=cores, memory_mb=memory_mb,
+        minutes=minutes, participants=len(labels), parent_mb=math.ceil(PARENT_GB * 1024),
+        gpu=str(settings["device"]).startswith("cuda"), options=options,
+        container=slurm.container and slurm.container.resolve(),
+        python="python3" if slurm.container else sys.executable,
+        read_only=[bids_dir, *derivatives, *_read_by(plain)],
+    )  # fmt: skip
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        write_atomic(script, text.encode())
+        script.chmod(0o755)
+        (logs / "submitted.tsv").unlink(missing_ok=True)  # what other settings made is not done
+        write_atomic(logs / "participants.txt", "".join(f"{x}\n" for x in labels).encode())
+        write_atomic(logs / "config.toml", to_toml(plain).encode())
+    except OSError as error:
+        raise OutputError(f"{error.filename} cannot be written: {error.strerror}") from None
+    echo(
+        f"{script}: {counted(len(labels))}, for each {cores} core(s), {memory_mb} MiB "
+        f"and {minutes} min; start it with: bash {shlex.quote(str(script))} submit"
+    )
+
+
+def _labels(found: Collection) -> list[str]:
+    subjects = {r.subject for r in found.runs} | {s.subject for s in found.skipped}
+    return sorted(filter(_is_line, subjects))
+
+
+def _is_line(label: str) -> bool:
+    """Return whether a label can be a line of a list."""
+    return bool(label) and label.isprintable()
+
+
+def _words(options: str) -> list[str]:
+    try:
+        return shlex.split(options)
+    except ValueError as error:
+        raise ConfigError(f"--slurm-options {options!r} cannot be split: {error}") from None
+
+
+def _memory_mb(runs: Sequence[GreRun]) -> int:
+    """Return what a task needs that runs the nodes of the largest run one after the other."""
+    return math.ceil(1024 * _SPARE * (PARENT_GB + max(map(run_memory_gb, runs))))
+
+
+def _minutes(runs: Sequence[GreRun]) -> int:
+    """Return the time for the participant with the most data."""
+    million_values: Counter[str] = Counter()
+    number = Counter(run.subject for run in runs)
+    for run in runs:
+        values = volume_size_gb(run) * 2**30 / 4 * len(run.echo_times_s)
+        million_values[run.subject] += values / 1e6
+    return math.ceil(
+        max(
+            number[subject] * _MINUTES + amount * _MINUTES_PER_MILLION_VALUES
+            for subject, amount in million_values.items()
+        )
+    )
+
+
+def _absolute(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_absolute(v) for v in value]
+    return value.resolve() if isinstance(value, Path) else value
+
+
+def _read_by(settings: Mapping[str, Any]) -> list[Path]:
+    """Return the files and the folder of masks that settings name."""
+    masks = Path(settings["mask_pattern"].partition("{")[0] + "x").parent
+    files = [value for value in settings.values() if isinstance(value, Path)]
+    return [*files, masks] if masks.is_absolute() else files
+
+
+def _template() -> Any:
+    environment = Environment(  # a shell script: each value goes through the filter sh
+        loader=PackageLoader("qsm_pipeline", "data"), undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
+    )  # fmt: skip
+    environment.filters["sh"] = lambda value: shlex.quote(str(value))
+    return environment.get_template("slurm_array.sh.jinja")

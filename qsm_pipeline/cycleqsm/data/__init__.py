@@ -1,0 +1,1 @@
+"""Random brains and training samples."""

@@ -1,0 +1,1 @@
+"""Losses, one training step and its state."""

@@ -1,0 +1,1 @@
+"""Running nipype workflows: plugins, failures, resources."""

@@ -1,0 +1,1 @@
+"""Registration and resampling of label images by SimpleITK."""

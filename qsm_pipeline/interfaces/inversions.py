@@ -1,7 +1,0 @@
-"""Every method of dipole inversion that a run may choose: the classical ones and CycleQSM."""
-
-from qsm_pipeline.cycleqsm.method import CycleQsmParams, cycleqsm
-from qsm_pipeline.numerics.inversion import METHODS
-from qsm_pipeline.numerics.method import Method
-
-INVERSIONS = {"cycleqsm": Method(cycleqsm, CycleQsmParams, fills_gaps=True), **METHODS}

@@ -1,0 +1,1 @@
+"""Files: NIfTI volumes and locks."""

@@ -1,1 +1,0 @@
-"""Brain extraction, which needs images with their orientation."""

@@ -1,0 +1,1 @@
+"""Grids, Fourier transforms, the dipole kernel and solvers."""

@@ -1,0 +1,1 @@
+"""From unwrapped phase to the total field and its reliability."""

@@ -1,0 +1,181 @@
+"""R2*, T2* and S0 from the decay of the magnitude."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+MAX_R2STAR_PER_S = 1000.0
+"""Faster decays are not measurable with echo times of milliseconds."""
+LONGEST_T2STAR = 20.0
+"""T2* over the last echo time: a slower decay takes less than 5 % of the signal by then."""
+_FLOOR = math.sqrt(math.pi / 2)
+"""Mean magnitude without signal over the standard deviation of the real part's noise."""
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """Maps of the mono-exponential decay, zero outside the mask and finite everywhere.
+
+    Parameters
+    ----------
+    r2star_per_s : torch.Tensor, shape (X, Y, Z)
+        In [0, 1000] 1/s.
+    t2star_s : torch.Tensor, shape (X, Y, Z)
+        1 / R2* in s, at most :attr:`longest_t2star_s`.
+    s0 : torch.Tensor, shape (X, Y, Z)
+        Signal at echo time zero, in the unit of the magnitude, at most what the fastest decay that
+        the first echo supports makes of the strongest echo.
+    r2star_error_per_s : torch.Tensor, shape (X, Y, Z)
+        Standard deviation of the error of R2* from noise, at most 1000 1/s.
+    longest_t2star_s : float
+        What the echo times support.
+    noise : float
+        Standard deviation of the real part's noise, in the unit of the magnitude.
+    """
+
+    r2star_per_s: Tensor
+    t2star_s: Tensor
+    s0: Tensor
+    r2star_error_per_s: Tensor
+    longest_t2star_s: float
+    noise: float
+
+    def facts(self) -> dict[str, float]:
+        """Return the bounds of the maps for a sidecar."""
+        return {
+            "LongestT2starS": self.longest_t2star_s,
+            "FastestR2starPerS": MAX_R2STAR_PER_S,
+            "MagnitudeNoise": self.noise,
+        }
+
+
+def fit_relaxation(
+    magnitude: Tensor, mask: Tensor, echo_times_s: tuple[float, ...], *, refinements: int = 6
+) -> Relaxation:
+    """Fit ``S0 exp(-TE R2*)`` by Gauss-Newton from a weighted log-linear start.
+
+    Magnitudes of noise alone are not zero: the model is the mean of the magnitude with that noise,
+    as far as a root of the sum of squares describes it.
+
+    Parameters
+    ----------
+    magnitude : torch.Tensor, shape (E, X, Y, Z)
+        Magnitude of at least two echoes.
+    mask : torch.Tensor, shape (X, Y, Z), bool
+        Where to fit.
+    echo_times_s : tuple of float, length E
+        Increasing.
+    refinements : int
+        Gauss-Newton steps on the signal itself.
+
+    Returns
+    -------
+    Relaxation
+        The maps with their bounds.
+
+    Raises
+    ------
+    ValueError
+        With fewer than two echoes.
+
+    References
+    ----------
+    Gudbjartsson and Patz 1995, doi:10.1002/mrm.1910340618, for the noise.
+    """
+    if len(echo_times_s) < 2:
+        raise ValueError("R2* needs at least two echoes")
+    inside = mask.nonzero(as_tuple=True)
+    noise = magnitude_noise(magnitude, mask)
+    measured = magnitude[:, mask]
+    times = torch.tensor(echo_times_s, dtype=measured.dtype, device=measured.device)[:, None]
+    tiny = torch.finfo(measured.dtype).tiny
+    # what is left of the power without that of the noise, and how far it can be told from it
+    power = measured.square() - 2 * noise**2
+    signal = power.clamp(min=0).sqrt()
+    rate = _log_linear(signal, times).clamp(0, MAX_R2STAR_PER_S)
+    trust = _weight(measured, noise)
+    for _ in range(refinements):
+        # variable projection: S0 is linear, so only the rate is stepped
+        decay = torch.exp(-times * rate)
+        norm = (trust * decay.square()).sum(0).clamp(min=tiny)
+        s0 = (trust * decay * signal).sum(0) / norm
+        slope = -times * s0 * decay
+        slope = slope - decay * (trust * decay * slope).sum(0) / norm
+        information = (trust * slope.square()).sum(0).clamp(min=tiny)
+        step = (trust * slope * (signal - s0 * decay)).sum(0) / information
+        rate = (rate + torch.nan_to_num(step).clamp(-50, 50)).clamp(0, MAX_R2STAR_PER_S)
+    decay = torch.exp(-times * rate)
+    norm = (trust * decay.square()).sum(0).clamp(min=tiny)
+    s0 = (trust * decay * signal).sum(0) / norm
+    # the bound of S0: no decay within the first echo can be larger than what the echoes resolve
+    spacing = min(b - a for a, b in pairwise(echo_times_s))
+    most = measured.amax(0) * math.exp(min(10.0, 2 * echo_times_s[0] / spacing + 1))
+    slope = times * s0 * decay
+    slope = slope - decay * (trust * decay * slope).sum(0) / norm
+    information = (trust * slope.square()).sum(0)
+    error = noise / information.clamp(min=tiny).sqrt()
+    longest = LONGEST_T2STAR * echo_times_s[-1]
+    maps = [torch.zeros_like(magnitude[0]) for _ in range(4)]
+    found = (
+        rate,
+        (1 / rate.clamp(min=1 / longest)) * (measured.amax(0) > 0),
+        torch.minimum(torch.nan_to_num(s0).clamp(min=0), most),
+        torch.nan_to_num(error, nan=MAX_R2STAR_PER_S).clamp(max=MAX_R2STAR_PER_S),
+    )
+    for whole, values in zip(maps, found, strict=True):
+        whole[inside] = values
+    rate_map, t2star, s0_map, error_map = maps
+    return Relaxation(rate_map, t2star, s0_map, error_map, longest, noise)
+
+
+def magnitude_noise(magnitude: Tensor, mask: Tensor) -> float:
+    """Return the standard deviation of the real part's noise, in the unit of the magnitude.
+
+    From fourth-order differences along all axes, which tissue hardly has. Of the axes the least
+    counts, since structure adds to it, and of the echoes the median, since in echoes of noise
+    alone it is smaller.
+    """
+    found = [[] for _ in magnitude]  # type: list[list[float]]
+    coefficients = (1.0, -4.0, 6.0, -4.0, 1.0)
+    for axis in range(3):
+        n = mask.shape[axis] - 4
+        if n < 1:
+            continue
+        where = torch.ones_like(mask.narrow(axis, 0, n))
+        for shift in range(5):
+            where &= mask.narrow(axis, shift, n)
+        if int(where.sum()) < 100:
+            continue
+        for of_echo, echo in zip(found, magnitude, strict=True):
+            difference = sum(
+                c * echo.narrow(axis, shift, n) for shift, c in enumerate(coefficients)
+            )
+            of_echo.append(float(difference[where].abs().median()) * 1.4826 / math.sqrt(70))
+    least = [min(of_echo) for of_echo in found if of_echo]
+    return float(np.median(least)) if least else 0.0
+
+
+def _weight(measured: Tensor, noise: float) -> Tensor:
+    """Return how well the signal is known from a magnitude: 1, and less near the noise floor."""
+    if noise <= 0:
+        return torch.ones_like(measured)
+    ratio = (measured / (_FLOOR * noise)).square()
+    return (1 - 1 / ratio.clamp(min=1)).clamp(min=0.02)
+
+
+def _log_linear(signal: Tensor, times: Tensor) -> Tensor:
+    tiny = torch.finfo(signal.dtype).tiny
+    weight = signal.square()
+    log_signal = signal.clamp(min=tiny).log()
+    total = weight.sum(0).clamp(min=tiny)
+    mean_time = (weight * times).sum(0) / total
+    mean_log = (weight * log_signal).sum(0) / total
+    spread = (weight * (times - mean_time).square()).sum(0).clamp(min=tiny)
+    rate = -(weight * (times - mean_time) * (log_signal - mean_log)).sum(0) / spread
+    return torch.nan_to_num(rate)

@@ -1,0 +1,1 @@
+"""Parameters of the methods, without torch: the command reads them before it computes."""

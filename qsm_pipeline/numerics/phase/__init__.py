@@ -1,0 +1,1 @@
+"""Phase before unwrapping: offset, readout polarity and quality."""

@@ -1,0 +1,43 @@
+"""Whether the sign of a map is that of a brain."""
+
+from __future__ import annotations
+
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+TAIL = 0.005
+"""Part of the voxels on either side that veins, nuclei and bleedings fill in a brain."""
+INVERTED = -0.08
+"""A map with a smaller asymmetry is upside down: simulated brains have 0.19 to 0.24."""
+_FEWEST = 1000
+_DEPTH = 0.15
+
+
+def asymmetry(chi_ppm: Tensor, mask: Tensor) -> float | None:
+    """Return by how much the strongest paramagnetic voxels exceed the diamagnetic ones.
+
+    Iron in veins and nuclei is stronger than myelin, so the upper tail of a brain is longer.
+
+    Parameters
+    ----------
+    chi_ppm : torch.Tensor, shape (X, Y, Z)
+        Susceptibility.
+    mask : torch.Tensor, shape (X, Y, Z), bool
+        Where it is valid; the rim, where background is left, is not looked at.
+
+    Returns
+    -------
+    float or None
+        From -1 to 1: the difference of the tails from the median over their sum. None for few
+        voxels.
+    """
+    inside = mask.cpu().numpy()
+    depth = ndimage.distance_transform_edt(inside)
+    values = chi_ppm[torch.from_numpy(depth > _DEPTH * depth.max()).to(mask.device)]
+    if values.numel() < _FEWEST:
+        return None
+    count = max(1, round(TAIL * values.numel()))
+    low, high = values.kthvalue(count).values, values.kthvalue(values.numel() - count).values
+    spread = float(high - low)
+    return float(low + high - 2 * values.median()) / spread if spread > 0 else None

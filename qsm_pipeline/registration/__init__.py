@@ -1,1 +1,0 @@
-"""Labels brought from another image into the space of a run, by SimpleITK."""

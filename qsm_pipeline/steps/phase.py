@@ -1,0 +1,181 @@
+"""Remove from the phase what is not the field: the phase offset and that of a bipolar readout."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qsm_pipeline.numerics.core.contracts import check_mask
+from qsm_pipeline.numerics.core.head_size import head_sized
+from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.field.corrupted import corrupted_echo
+from qsm_pipeline.numerics.field.fit import weighted_field_fit
+from qsm_pipeline.numerics.params.phase import PhaseOffsetParams
+from qsm_pipeline.numerics.phase.bipolar import (
+    FOUND_RAD,
+    alternating_phase,
+    bipolar_score,
+    can_be_looked_for,
+    polarities,
+    remove_alternating_phase,
+)
+from qsm_pipeline.numerics.phase.constants import SAME_RAD, echo_constants_rad, slice_offsets
+from qsm_pipeline.numerics.phase.offset import remove_phase_offset, wrap
+from qsm_pipeline.steps.provenance import Provenance
+from qsm_pipeline.steps.scan import Scan
+from qsm_pipeline.steps.unwrapping import unwrap_phase
+
+
+@dataclass(frozen=True)
+class CorrectedPhase:
+    """Wrapped phase that is proportional to the echo time.
+
+    Parameters
+    ----------
+    phase_rad : torch.Tensor, shape (E, X, Y, Z)
+        Wrapped phase; a single echo keeps its offset.
+    provenance : Provenance
+        What was removed.
+    """
+
+    phase_rad: Tensor
+    provenance: Provenance
+
+
+def correct_phase(
+    scan: Scan,
+    mask: Tensor,
+    *,
+    remove_offset: bool = True,
+    params: PhaseOffsetParams | None = None,
+) -> CorrectedPhase:
+    """Remove from the phase what is not proportional to the echo time.
+
+    Offsets of slices, the odd/even difference of a bipolar readout, constants of echoes, and last
+    the smooth phase offset (MCPC-3D-S). The difference is removed where the readout is bipolar,
+    and looked for where it is unknown; the others are looked for in every scan.
+
+    Parameters
+    ----------
+    scan : Scan
+        With wrapped phase.
+    mask : torch.Tensor, shape (X, Y, Z), bool
+        Where there is signal.
+    remove_offset : bool
+        Remove the offset of several echoes.
+    params : PhaseOffsetParams, optional
+        Parameters of the offset removal.
+
+    Returns
+    -------
+    CorrectedPhase
+        The phase and what was removed of it.
+    """
+    check_mask("mask", mask, scan.grid.shape, empty=False)
+    params = params or PhaseOffsetParams()
+    bad = corrupted_echo(scan.phase_rad, scan.magnitude, mask, scan.echo_times_s)
+    if bad is not None and not _alone_in_polarity(scan, bad):
+        return _without_echo(scan, mask, bad, params)
+    phase, times = scan.phase_rad, scan.echo_times_s
+    grid = head_sized(scan.grid, mask)
+    several = len(times) > 1
+    facts: dict[str, Any] = {"PhaseOffsetRemoval": "none", "BipolarCorrection": False}
+    parameters: dict[str, Any] = {}
+    warnings: list[str] = []
+    if not several:
+        facts["PhaseOffsetRemoval"] = "none: a single echo cannot tell it from the field"
+    slices = slice_offsets(phase, scan.magnitude, mask, times)
+    if slices is not None:
+        phase = slices.remove(phase)
+        facts["SliceOffsetsAxis"] = slices.axis
+        warnings.append(
+            f"Each slice along voxel axis {slices.axis} has a phase offset of its own, as in "
+            "two-dimensional acquisitions; it was removed"
+            + ("" if several else ", and the mean field of each slice with it")
+        )
+    phase = _without_alternation(replace(scan, phase_rad=phase), mask, facts, warnings)
+    if several:
+        constants = echo_constants_rad(phase, scan.magnitude, mask, times)
+        if max(abs(c) for c in constants) > SAME_RAD:
+            column = torch.tensor(constants, dtype=phase.dtype, device=phase.device)
+            phase = wrap(phase - column[:, None, None, None])
+            facts["EchoConstantsRad"] = [round(c, 4) for c in constants]
+            listed = ", ".join(f"{c:.2f}" for c in constants)
+            warnings.append(
+                f"The phase of whole echoes is off the line through the first two ({listed} rad), "
+                "as after drift or in separate scans; these constants were removed"
+            )
+    if remove_offset and several:
+        phase, _ = remove_phase_offset(phase, scan.magnitude, mask, times, grid, params)
+        facts["PhaseOffsetRemoval"] = f"MCPC-3D-S, Gaussian of {params.sigma_mm:g} mm"
+        parameters["PhaseOffsetParameters"] = asdict(params)
+    return CorrectedPhase(phase, Provenance(parameters, facts, tuple(warnings)))
+
+
+def _alone_in_polarity(scan: Scan, echo: int) -> bool:
+    """Return whether an echo may be off because it alone was read in the other direction."""
+    polarity = polarities(len(scan.echo_times_s), scan.echo_numbers)
+    return scan.readout != "monopolar" and polarity.count(polarity[echo]) == 1
+
+
+def _without_echo(scan: Scan, mask: Tensor, bad: int, params: PhaseOffsetParams) -> CorrectedPhase:
+    """Correct the other echoes, and put what they say in the place of the one that is left out."""
+    kept = [echo for echo in range(len(scan.echo_times_s)) if echo != bad]
+    times = tuple(scan.echo_times_s[echo] for echo in kept)
+    numbers = scan.echo_numbers or tuple(range(1, len(scan.echo_times_s) + 1))
+    rest = replace(
+        scan, phase_rad=scan.phase_rad[kept], magnitude=scan.magnitude[kept], echo_times_s=times,
+        echo_numbers=tuple(numbers[echo] for echo in kept),
+    )  # fmt: skip
+    corrected = correct_phase(rest, mask, params=params)
+    phase = torch.empty_like(scan.phase_rad)
+    phase[kept] = corrected.phase_rad
+    unwrapped = unwrap_phase(replace(rest, phase_rad=corrected.phase_rad), mask)
+    fit = weighted_field_fit(unwrapped.phase_rad, rest.magnitude, mask, times, scan.b0_tesla)
+    evolution = rad_per_s_per_ppm(scan.b0_tesla) * scan.echo_times_s[bad]
+    phase[bad] = wrap(fit.total_field_ppm * evolution) * mask
+    said = (
+        f"Echo {numbers[bad]} does not fit the others, as after motion or with damaged data; it "
+        "was left out of the field"
+    )
+    facts = Provenance(facts={"EchoLeftOut": numbers[bad]}, warnings=(said,))
+    return CorrectedPhase(phase, corrected.provenance | facts)
+
+
+def _without_alternation(
+    scan: Scan, mask: Tensor, facts: dict[str, Any], warnings: list[str]
+) -> Tensor:
+    """Return the phase without the odd/even difference of a bipolar readout."""
+    phase, times = scan.phase_rad, scan.echo_times_s
+    polarity = polarities(len(times), scan.echo_numbers)
+    declared = scan.readout == "bipolar"
+    if scan.readout == "monopolar" or len(set(polarity)) < 2:
+        return phase
+    if not can_be_looked_for(polarity):
+        if declared:
+            warnings.append(
+                "The readout is bipolar, but two echoes cannot tell its phase from the field: "
+                "what is linear goes with the background, and the rest stays"
+            )
+        return phase
+    alternating = alternating_phase(
+        phase, scan.magnitude, mask, times, head_sized(scan.grid, mask), polarity=polarity
+    )
+    spread_rad = bipolar_score(alternating, mask)
+    facts["BipolarPhaseSpreadRad"] = spread_rad
+    if not declared and spread_rad <= FOUND_RAD:
+        return phase
+    facts["BipolarCorrection"] = True
+    if not declared:
+        facts["BipolarReadout"] = (
+            "Found in the phase, whose even echoes differ from the odd ones; the sidecar does not "
+            "say"
+        )
+        warnings.append(
+            f"Even echoes differ from odd ones by a smooth phase (spread {spread_rad:.2f} rad): "
+            "taken for a bipolar readout, which no sidecar says; --readout decides otherwise"
+        )
+    return remove_alternating_phase(phase, alternating, polarity)

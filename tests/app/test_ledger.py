@@ -1,0 +1,35 @@
+"""A run is finished only as long as nothing that it was made from has changed."""
+
+from dataclasses import replace
+
+import pytest
+from report_tree import make_run
+
+from qsm_pipeline.app.ledger import Ledger
+from qsm_pipeline.steps.settings import METHOD_DEFAULTS
+
+
+@pytest.fixture
+def files(tmp_path):
+    names = ("atlas", "template", "labels", "names", "weights", "map")
+    found = {name: tmp_path / name for name in names}
+    for path in found.values():
+        path.write_text("as it was")
+    return found
+
+
+@pytest.mark.parametrize("changed", ["", "atlas", "template", "labels", "names", "weights", "map"])
+def test_every_file_counts(changed, files, tmp_path):
+    segmentation = {"labels": str(files["labels"]), "name": "aseg", "names": str(files["names"])}
+    run = replace(make_run(tmp_path), segmentation=segmentation)
+    methods = METHOD_DEFAULTS | {
+        "atlas": files["atlas"],
+        "atlas_template": files["template"],
+        "inversion_params": {"generator": str(files["weights"])},
+    }
+    ledger = Ledger(tmp_path, methods)
+    assert ledger.open_runs([run]) == [run]
+    ledger.close_run(run, [str(files["map"])], 1.0)
+    if changed:
+        files[changed].write_text("is another now")
+    assert ledger.open_runs([run]) == ([run] if changed else [])

@@ -1,0 +1,51 @@
+"""The record of a participant, from one command to the next."""
+
+from report_tree import make_run
+
+from qsm_pipeline.app.record import Problem, RunState, merge_record, record_path
+from qsm_pipeline.bids.derivatives import write_json
+from qsm_pipeline.bids.run import Skipped
+
+
+def _run(folder, session):
+    run = make_run(folder)
+    return type(run).from_dict({**run.to_dict(), "entities": {"sub": "01", "ses": session}})
+
+
+def _update(out, states, left_out=()):
+    record = merge_record(out, "01", states, left_out)
+    write_json(record_path(out, "01"), record)
+    return record
+
+
+def test_runs_that_were_not_looked_at_stay(tmp_path):
+    first, second = _run(tmp_path, "a"), _run(tmp_path, "b")
+    _update(tmp_path, [RunState(first, [], {"read": 1.234}, True)])
+    failed = Problem("is cut off", "read", "/logs/crash.txt")
+    left_out = [Skipped("sub-01_ses-c", "No phase", "01")]
+    record = _update(tmp_path, [RunState(second, [failed], {}, True)], left_out)
+    assert (tmp_path / "logs/sub-01.json").is_file()
+    assert list(record["runs"]) == ["sub-01_ses-a", "sub-01_ses-b"]
+    assert record["runs"]["sub-01_ses-a"]["node_seconds"] == {"read": 1.23}
+    assert record["runs"]["sub-01_ses-b"]["problems"][0]["message"] == "is cut off"
+    assert record["left_out"] == [{"what": "sub-01_ses-c", "reason": "No phase"}]
+
+
+def test_what_is_only_shown_again_keeps_its_past(tmp_path):
+    run = _run(tmp_path, "a")
+    _update(tmp_path, [RunState(run, [Problem("is cut off", "read")], {}, True)])
+    missing = RunState(run, [Problem("has no map")], {}, False)
+    for _ in range(2):
+        record = _update(tmp_path, [missing])
+        problems = [p["message"] for p in record["runs"]["sub-01_ses-a"]["problems"]]
+        assert problems == ["is cut off", "has no map"]
+    record = _update(tmp_path, [RunState(run, [], {"write": 2.0}, True)])
+    assert record["runs"]["sub-01_ses-a"]["problems"] == []
+
+
+def test_a_broken_record_is_replaced(tmp_path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/sub-01.json").write_text("[")
+    run = _run(tmp_path, "a")
+    record = _update(tmp_path, [RunState(run, [], {}, True)])
+    assert list(record["runs"]) == ["sub-01_ses-a"]
