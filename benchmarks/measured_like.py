@@ -21,18 +21,19 @@ from textured_phantom import VEINS, textured_phantom
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from qsm_pipeline.cycleqsm.anatomy import random_brain
-from qsm_pipeline.interfaces.inversions import INVERSIONS
+from qsm_pipeline.cycleqsm.data.random_brain import random_brain
+from qsm_pipeline.numerics.core.fourier import frequencies, rfft3
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.field_error import FieldError, SusceptibilitySpectrum
-from qsm_pipeline.numerics.fourier import frequencies, rfft3
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.inversion import InversionProblem, Reconstruction
+from qsm_pipeline.numerics.inversion.problem import InversionProblem
+from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
 from qsm_pipeline.numerics.inversion.regularisation import tikhonov_weight
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
-from qsm_pipeline.numerics.inversion.tikhonov import TikhonovParams, tikhonov
-from qsm_pipeline.numerics.inversion.tv import TvParams, tv
-from qsm_pipeline.numerics.inversion.wiener import WienerParams, wiener
-from qsm_pipeline.numerics.operators import DipoleOperator
+from qsm_pipeline.numerics.inversion.tikhonov import tikhonov
+from qsm_pipeline.numerics.inversion.tv import tv
+from qsm_pipeline.numerics.inversion.wiener import wiener
+from qsm_pipeline.numerics.params.inversion import TikhonovParams, TvParams, WienerParams
 from qsm_pipeline.numerics.simulate.field_errors import (
     coloured_error,
     harmonic_residue,
@@ -41,6 +42,7 @@ from qsm_pipeline.numerics.simulate.field_errors import (
     structured_error,
     white_error,
 )
+from qsm_pipeline.steps.methods import methods as methods_of
 from qsm_pipeline.training.pool import load_templates
 
 BRAIN = 1002
@@ -150,7 +152,7 @@ def invert(
     if method == "linear-bound":
         return _linear_bound(problem, truth, wrong), None
     if not method.endswith("-tuned"):
-        found = INVERSIONS[method].function(problem)
+        found = methods_of("inversion")[method].function(problem)
         return found if isinstance(found, Reconstruction) else Reconstruction(found), None
     if method == "tv-tuned":
         own = TvParams().regularisation
@@ -233,7 +235,7 @@ def coverage(found: Reconstruction, truth: Truth) -> tuple[float, float]:
 
 
 def main() -> None:
-    methods = [m for m in INVERSIONS if m != "medi"]
+    methods = [m for m in methods_of("inversion") if m != "medi"]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--methods", nargs="+", default=[*methods, *FILTERS])
     parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)

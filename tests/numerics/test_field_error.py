@@ -7,14 +7,14 @@ import torch
 from grids import radius_mm
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.field_error import (
     FieldError,
     SusceptibilitySpectrum,
     estimate_field_error,
     estimate_spectra,
 )
-from qsm_pipeline.numerics.grid import Grid
-from qsm_pipeline.numerics.operators import DipoleOperator
 from qsm_pipeline.numerics.simulate import simulate_head
 from qsm_pipeline.numerics.simulate.field_errors import (
     anatomy_linked,
