@@ -109,7 +109,7 @@ def as_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
-        pairs = (f"{key} = {as_text(v)}" for key, v in value.items() if v != "")
+        pairs = (f"{key} = {as_text(v)}" for key, v in value.items() if v not in ("", None))
         return ", ".join(pairs) or "none"
     return str(value)
 

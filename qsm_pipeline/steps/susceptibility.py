@@ -114,6 +114,9 @@ def invert_dipole(
         residual_background=local.measured,
     )
     result = chosen.function(problem, used)
+    error = vars(problem).get("error")  # estimated if the method asked for it
+    if error is not None:
+        parameters["FieldError"] = asdict(error)
     if not isinstance(result, Reconstruction):
         result = Reconstruction(result, None)
     if not result.chi_ppm.isfinite().all():
