@@ -438,7 +438,7 @@ NAMES = {
     "labelWithQuotes": Case(_rename("_echo-", "_acq-'\"_echo-"), "must be letters and digits"),
     "labelFromTheRight": Case(_rename("_echo-", "_acq-\u202e☠_echo-"), "must be letters"),
     "labelWithNewLine": Case(_rename("_echo-", "_acq-a\nb_echo-"), "must be letters and digits"),
-    "labelUpwards": Case(_rename("_echo-", "_acq-.._echo-"), "No gradient-echo image"),
+    "labelUpwards": Case(_rename("_echo-", "_acq-.._echo-"), "must be letters and digits"),
     "otherParticipant": Case(_rename("sub-otherParticipant_", "sub-x_"), "The name says sub-x"),
     "nothing": Case(_remove("*"), "No gradient-echo image"),
     "sidecarsMissing": Case(_remove("*.json"), "EchoTime is missing"),
