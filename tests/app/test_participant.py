@@ -240,7 +240,7 @@ def test_a_run_that_fails_shows_how_far_it_came(copy, tmp_path):
     drawn = {path.name.split("_")[1] for path in (out / "sub-01/figures").iterdir()}
     assert drawn == {"desc-magnitude", "desc-phase", "desc-lastphase"}
     page = (out / "sub-01.html").read_text()
-    for words in ("In the step mask", "try another --mask-method", "that of an earlier run"):
+    for words in ("In the step brain mask", "try another --mask-method", "that of an earlier run"):
         assert words in page, words
     assert 'id="volumes"' not in page
 

@@ -12,6 +12,7 @@ from nibabel import Nifti1Header
 from qsm_pipeline import library
 from qsm_pipeline.bids.derivatives import software_versions, write_image, write_json
 from qsm_pipeline.bids.load import open_image
+from qsm_pipeline.cycleqsm.shipped_generator import SHIPPED
 from qsm_pipeline.exceptions import ConfigError
 from qsm_pipeline.steps.susceptibility import invert_dipole
 from qsm_pipeline.training.device import find_device
@@ -78,6 +79,7 @@ def predict(
         "SkullStripped": True,
         "SusceptibilityReference": "none",
         "Sources": [Path(path).absolute().as_uri() for path in sources if path],
+        "Generator": generator.name if generator else SHIPPED,
         "Parameters": dict(made.provenance.parameters),
         "MeasuredField": local.measured,
         "B0Direction": list(local.grid.b0_dir),

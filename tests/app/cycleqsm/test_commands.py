@@ -66,7 +66,7 @@ def scan(tmp_path):
 
 def test_units_are_asked_for_and_all_give_the_same_map(scan):
     folder, field, mask = scan
-    common = ("--mask", folder / "mask.nii.gz", "--weights", folder / "generator.safetensors",
+    common = ("--mask", folder / "mask.nii.gz", "--generator", folder / "generator.safetensors",
               "--device", "cpu", "-o")  # fmt: skip
     refused = _run("predict", folder / "field.nii.gz", *common, folder / "out.nii.gz")
     assert refused.exit_code == 1
