@@ -128,7 +128,9 @@ def train(
         if logs is not None:
             if done:
                 generator = load_generator(_kept(options.out), device)
-                calibrate_errors(generator, cases.values())
+                # the gains cannot fit white and coloured errors at once: see the model card
+                white = [case for case in cases.values() if case.kind == "white"]
+                calibrate_errors(generator, white)
                 save_generator(generator, options.out / "generator.safetensors")
             logs.close()
     return done

@@ -147,7 +147,8 @@ def test_what_a_training_leaves(tmp_path, pool):
     assert rows[0]["high noise with magnitude nrmse"] != rows[0]["high noise nrmse"]
     assert len(list((tmp_path / "images").glob("*.png"))) == 2 * len(CASES)
     generator = load_generator(tmp_path / "generator.safetensors")
-    for case in make_cases([brain(number) for number in VALIDATION], 2.0).values():
+    made_cases = make_cases([brain(number) for number in VALIDATION], 2.0).values()
+    for case in [case for case in made_cases if case.kind == "white"]:
         made = reconstruct(
             generator, case.field_ppm, case.mask, case.grid, magnitude=case.magnitude,
             uncertainty=True,
