@@ -123,7 +123,7 @@ def binned_power(field: WindowedField) -> BinnedPower:
     joined = {n: torch.cat(x)[kept].cpu() for n, x in zip(names, both, strict=True)}
     return BinnedPower(
         **joined,
-        nodes_per_mm=torch.tensor(nodes, dtype=torch.float64),
+        nodes_per_mm=torch.tensor(nodes, dtype=torch.float64, device="cpu"),
         white=field.white_energy,
         kept=kept.cpu(),
         count=len(counts),

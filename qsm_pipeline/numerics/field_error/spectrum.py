@@ -74,7 +74,7 @@ class SusceptibilitySpectrum:
         """Return the density in ppm^2, a power law from node to node, flat beyond them."""
         place = frequency_per_mm.clamp(*(self.nodes_per_mm[i] for i in (0, -1))).log()
         nodes, values = (
-            torch.tensor(x, dtype=torch.float64).log().to(place)
+            torch.tensor(x, dtype=torch.float64, device="cpu").log().to(place)
             for x in (self.nodes_per_mm, self.density_ppm2)
         )
         upper = torch.bucketize(place, nodes).clamp(1, len(nodes) - 1)

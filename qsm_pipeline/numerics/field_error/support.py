@@ -56,15 +56,15 @@ def support_gain(field: WindowedField, power: BinnedPower, curve: Tensor) -> Ten
     amplitude = _density(bins.frequency, power.nodes_per_mm.tolist(), curve.tolist()).sqrt()
     amplitude[0, 0, 0] = 0
     generator = torch.Generator().manual_seed(0)
-    ended, endless = torch.zeros(2, bins.number, dtype=torch.float64)
+    ended, endless = torch.zeros(2, bins.number, dtype=torch.float64, device="cpu")
     for _ in range(DRAWS):
-        white = torch.randn(shape, generator=generator).to(device)
+        white = torch.randn(shape, generator=generator, device="cpu").to(device)
         spectrum = rfft3(white).mul_(amplitude)
         inside = rfft3(irfft3(spectrum, shape).mul_(support))
         for total, chi in ((ended, inside), (endless, spectrum)):
             seen = rfft3(irfft3(chi * bins.dipole, shape).mul_(window))
             total += bins.means(seen.abs().square())
-    gain = torch.ones(power.count, dtype=torch.float64)
+    gain = torch.ones(power.count, dtype=torch.float64, device="cpu")
     ratio = ended / endless
     gain[: bins.number] = torch.where(ratio.isfinite(), ratio, 1.0).cpu()
     return gain[power.kept]

@@ -68,7 +68,7 @@ def _expected_error(box: SpectralBox, signal: Tensor, noise: Tensor | None) -> f
     variance = signal
     if noise is not None:
         variance = signal * noise / (box.dipole.square() * signal + noise)
-    twice = torch.full((variance.shape[-1],), 2.0).to(variance)
+    twice = variance.new_full((variance.shape[-1],), 2.0)
     twice[0] = 1.0
     if box.shape[2] % 2 == 0:
         twice[-1] = 1.0
@@ -77,8 +77,8 @@ def _expected_error(box: SpectralBox, signal: Tensor, noise: Tensor | None) -> f
 
 
 def _interpolated(weight: Tensor, levels: list[float]) -> Tensor:
-    places = torch.tensor(WEIGHTS).to(weight)
-    values = torch.tensor(levels).to(weight)
+    places = torch.tensor(WEIGHTS, device="cpu").to(weight)
+    values = torch.tensor(levels, device="cpu").to(weight)
     upper = torch.bucketize(weight.contiguous(), places).clamp(1, len(levels) - 1)
     share = (weight - places[upper - 1]) / (places[upper] - places[upper - 1])
     return torch.lerp(values[upper - 1], values[upper], share.clamp(0, 1))
