@@ -332,8 +332,8 @@ def method(stage_name: str, name: str) -> Method:
 
     Examples
     --------
-    >>> method("inversion", "TKD").params().threshold
-    0.15
+    >>> method("inversion", "TKD").name
+    'tkd'
     """
     return _one(f"{stage_name} method", name, methods(stage_name))
 
