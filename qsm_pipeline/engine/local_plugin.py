@@ -24,7 +24,7 @@ from qsm_pipeline.engine.resources import die_first
 from qsm_pipeline.io.locks import NameLocks, end_with
 
 LOGGER = logging.getLogger(__name__)
-_PRELOADED = ["qsm_pipeline.engine.node_server"]
+_PRELOADED = ["qsm_pipeline.workflows.node_server"]
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def test_the_command_builds_graphs_without_what_computes():
 def test_the_server_has_loaded_all_that_nodes_import():
     wanted = _imported_by_nodes()
     assert {"torch", "qsm_pipeline.steps.susceptibility"} <= wanted
-    missing = wanted - _loaded("qsm_pipeline.engine.node_server")
+    missing = wanted - _loaded("qsm_pipeline.workflows.node_server")
     assert not missing
 
 
