@@ -173,11 +173,6 @@ def _field(one: Mapped, used: Mapping[str, Any]) -> str:
 def _inversion(used: Mapping[str, Any]) -> str:
     name = str(used.get("Inversion", ""))
     text = _step("inversion", name, used, "InversionParameters")
-    if "FieldError" in used:
-        text += (
-            " Its regularisation follows the error of the field, whose spectrum was found in the "
-            f"field{_values(used, 'FieldError')}."
-        )
     if "RimWeight" in used:
         text += " " + _step("rim_weight", "ramp", used, "RimWeight")
     if name == "cycleqsm" and (used.get("InversionParameters") or {}).get("magnitude"):
