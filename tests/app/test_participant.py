@@ -73,10 +73,6 @@ def test_figures_record_and_methods_are_written(finished):
     methods = (out / "logs/CITATION.md").read_text()
     assert "## sub-01, sub-02" in methods
     assert "(TKD) [@shmueli2009]" in methods
-    assert (
-        "follows the error of the field, whose spectrum was found in the field (n0_ppm = "
-        in methods
-    )
 
 
 def test_graph_without_graphviz(finished):
