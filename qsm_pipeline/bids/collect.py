@@ -157,12 +157,12 @@ def _groups(index: Index, subjects: Sequence[str]) -> tuple[_Groups, list[Skippe
         try:
             name = parse_name(path.name)
         except ValueError as err:
-            skipped.append(Skipped(str(path), str(err), in_folder))
+            skipped.append(Skipped(str(path.relative_to(index.root)), str(err), in_folder))
             continue
         if name.entities.get("sub") != in_folder:
             skipped.append(
                 Skipped(
-                    str(path),
+                    str(path.relative_to(index.root)),
                     f"The name says sub-{name.entities.get('sub')}, the folder sub-{in_folder}",
                     in_folder,
                 )
