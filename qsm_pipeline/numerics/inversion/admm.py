@@ -40,7 +40,8 @@ class TotalVariationAdmm:
         self.data = data
         self._box = box
         self._params = params
-        self._rho = params.gradient_step * params.weight(problem.error.n0_ppm)
+        knee = 2 * problem.error.knee_per_mm / max(box.inverse_voxel)
+        self._rho = params.gradient_step * params.weight(problem.error.n0_ppm, knee)
         threshold = box.discount(problem, params.outside) / params.gradient_step
         if edge_weights is not None:
             threshold = threshold * edge_weights

@@ -191,11 +191,14 @@ class AdmmParams:
         if not self.outside >= 0 or self.max_iterations < 1:
             raise ValueError(f"Expected outside >= 0 and max_iterations >= 1, got {self}")
 
-    def weight(self, noise_ppm: float) -> float:
-        """Return the weight of the total variation in ppm mm at a field's white noise."""
-        return self.regularisation * (max(noise_ppm, self.noise_floor_ppm) / 1e-3) ** (
-            self.noise_exponent
-        )
+    def weight(self, noise_ppm: float, knee: float = 0.0) -> float:
+        """Return the weight of the total variation in ppm mm at a field's white noise.
+
+        With a knee, over the Nyquist frequency, the low frequencies hardly hold the map, and less
+        total variation is enough for what the high ones say.
+        """
+        level = max(noise_ppm, self.noise_floor_ppm) / 1e-3
+        return self.regularisation * level**self.noise_exponent / (1 + knee)
 
 
 @dataclass(frozen=True)
