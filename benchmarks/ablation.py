@@ -24,10 +24,10 @@ from qsm_pipeline.cycleqsm.model import generator as generators
 from qsm_pipeline.cycleqsm.model import unet
 from qsm_pipeline.cycleqsm.model.data_step import DataStep
 from qsm_pipeline.cycleqsm.model.generator import FieldBatch, Generator, Prepared
-from qsm_pipeline.cycleqsm.model.physics import BatchDipole
 from qsm_pipeline.cycleqsm.training.config import TrainConfig
 from qsm_pipeline.cycleqsm.training.state import TrainState
 from qsm_pipeline.cycleqsm.training.train_step import train_step
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.field_error import estimate_field_error
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.tv import tv
@@ -127,7 +127,9 @@ class FullResolutionUNet(unet.SpaceToDepthUNet):
         nn.init.normal_(self.head.weight, std=1e-3)
 
 
-def _plain(_: DataStep, residual: Tensor, noise: Tensor, dipole: BatchDipole, __: Any) -> Tensor:
+def _plain(
+    _: DataStep, residual: Tensor, noise: Tensor, dipole: DipoleOperator, __: Any
+) -> Tensor:
     """Half of the inverse, with one regularisation for all frequencies."""
     return 0.5 * dipole.tikhonov(residual, 0.02 + noise.square())
 

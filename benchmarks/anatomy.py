@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool3d, grid_sample
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
 from qsm_pipeline.numerics.simulate.fields import field_of_dipoles
 
@@ -112,7 +112,7 @@ def scan_anatomy(protocol: Protocol) -> AnatomyScan:
     wide_grid = Grid(wide, fine_voxel, grid.b0_dir)
     outer = field_of_dipoles(chi * ~brain - AIR_PPM, wide_grid)[inside]
     chi *= brain
-    local = DipoleOperator(wide_grid, pad_mm=40.0)(chi)[inside].contiguous()
+    local = DipoleOperator(wide_grid, margin_mm=40.0)(chi)[inside].contiguous()
     total = outer + local
     cut = [x[inside].contiguous() for x in (chi, m0, r1, r2star, brain)]
     position = position[(slice(None), *inside)].contiguous()

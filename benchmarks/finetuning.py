@@ -24,8 +24,8 @@ from qsm_pipeline.cycleqsm.checkpoint import load_generator
 from qsm_pipeline.cycleqsm.data.textures import smooth_noise
 from qsm_pipeline.cycleqsm.infer import reconstruct
 from qsm_pipeline.cycleqsm.model.generator import Generator
-from qsm_pipeline.cycleqsm.model.physics import BatchDipole
 from qsm_pipeline.cycleqsm.training.config import TrainConfig
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.training.data import Sources
 from qsm_pipeline.training.finetune import finetune
@@ -80,9 +80,9 @@ def scan(brains: Path, number: int) -> Case:
     mask = inside > 0.5
     chi = chi * mask
     generator = torch.Generator().manual_seed(number)
-    dipole = BatchDipole([grid])
+    dipole = DipoleOperator([grid])
     outside = smooth_noise(shape, 20.0, generator) * ~mask
-    local, leak = (dipole.field(x[None, None])[0, 0] for x in (chi, outside))
+    local, leak = (dipole(x[None, None])[0, 0] for x in (chi, outside))
     leak = leak * RESIDUE * local[mask].std() / leak[mask].std()
     axes = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in shape), indexing="ij")
     noise_ppm = NOISE_PPM * (2 - sum(a.square() for a in axes).clamp(max=1.5))

@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from qsm_pipeline.cycleqsm.data.random_brain import random_brain
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.fourier import frequencies, rfft3
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.field_error import FieldError, SusceptibilitySpectrum
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction

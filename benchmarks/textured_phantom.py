@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.core.smoothing import GaussianBlur
 from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
 from qsm_pipeline.numerics.inversion.problem import InversionProblem

@@ -83,7 +83,8 @@ ROOMS = {
         f"cycleqsm.model numerics.field_error numerics.inversion {_CORE}", "safetensors torch",
     ),
     "cycleqsm.training": Room(
-        "losses, one training step and its state", "cycleqsm.data cycleqsm.model", "torch"
+        "losses, one training step and its state",
+        f"cycleqsm.data cycleqsm.model {_CORE}", "torch",
     ),
     "cycleqsm.data": Room(
         "random brains and training samples",

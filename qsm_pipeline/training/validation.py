@@ -16,9 +16,9 @@ from qsm_pipeline.cycleqsm.data.random_brain import RandomBrain
 from qsm_pipeline.cycleqsm.data.textures import smooth_noise
 from qsm_pipeline.cycleqsm.infer import reconstruct
 from qsm_pipeline.cycleqsm.model.generator import FieldBatch, Generator, GeneratorConfig
-from qsm_pipeline.cycleqsm.model.physics import BatchDipole
 from qsm_pipeline.cycleqsm.model.uncertainty import calibrate
 from qsm_pipeline.cycleqsm.training.metrics import nrmse_percent, slope, xsim
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
 
@@ -125,7 +125,7 @@ def make_cases(brains: Sequence[RandomBrain], voxel_mm: float) -> dict[str, Case
         grid = Grid(tuple(size), voxel, scan.b0_dir)
         chi = chi * mask
         generator = torch.Generator().manual_seed(number)
-        field = BatchDipole([grid]).field(chi[None, None])[0, 0]
+        field = DipoleOperator(grid)(chi)
         field = field + scan.noise_ppm * torch.randn(chi.shape, generator=generator)
         field = field + _further_error(scan, chi, mask, grid, generator)
         cases[name] = Case(chi, field * mask, mask, grid, scan.kind)
@@ -166,7 +166,7 @@ def _blobs_outside(mask: Tensor, grid: Grid, generator: torch.Generator) -> Tens
             for n, (a, i) in enumerate(zip(axes, place.tolist(), strict=True))
         )
         sources += strength * (squared < radius**2)
-    field = BatchDipole([grid]).field((sources * ~mask)[None, None])[0, 0]
+    field = DipoleOperator(grid)(sources * ~mask)
     return field / field[mask].std()
 
 

@@ -23,8 +23,8 @@ from qsm_pipeline.cycleqsm.model.generator import (
 from qsm_pipeline.cycleqsm.model.tiles import in_tiles
 from qsm_pipeline.cycleqsm.model.unet import SpaceToDepthUNet
 from qsm_pipeline.numerics.core import fourier, solvers
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.field_error import estimate_field_error
 
 SMALL = {"widths": (4, 8), "stages": 2, "tv_iterations": 3}

@@ -7,8 +7,8 @@ import torch
 from grids import radius_mm
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.field_error import (
     FieldError,
     SusceptibilitySpectrum,

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.simulate.head import simulate_head
 from qsm_pipeline.steps.local_field import LocalField
 from qsm_pipeline.steps.susceptibility import invert_dipole

@@ -12,8 +12,8 @@ from torch.nn.functional import avg_pool3d
 
 from qsm_pipeline.cycleqsm.data.samples import Block
 from qsm_pipeline.cycleqsm.data.textures import power_noise, smooth_noise
-from qsm_pipeline.cycleqsm.model.physics import BatchDipole
 from qsm_pipeline.numerics.core.depth import depth_mm
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.fourier import frequencies, irfft3, rfft3
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.field_error import FieldError
@@ -41,7 +41,7 @@ def outer_sources(block: Block, n0_ppm: float, generator: torch.Generator) -> Te
     """Return what background removal leaves: the field of smooth sources outside the mask."""
     shape = block.grid.shape
     outside = smooth_noise(shape, _uniform(4, 30, generator), generator) * ~block.mask
-    field = BatchDipole([block.grid]).field(outside[None, None])[0, 0]
+    field = DipoleOperator(block.grid)(outside)
     strength = math.exp(_uniform(math.log(0.3), math.log(6.0), generator))
     return strength * n0_ppm * field / field[block.mask].std().clamp(min=1e-12)
 
@@ -66,14 +66,14 @@ def anatomy_linked(block: Block, n0_ppm: float, generator: torch.Generator) -> T
     rough = rough + _uniform(-1, 1, generator)  # the whole tissue is off too
     error = rough * tissue
     if _uniform(0, 1, generator) < 0.5:  # an apparent susceptibility: its field, not itself
-        error = BatchDipole([block.grid]).field(error[None, None])[0, 0]
+        error = DipoleOperator(block.grid)(error)
     strength = math.exp(_uniform(math.log(0.3), math.log(4.0), generator))
     return strength * n0_ppm * error / error[block.mask].std().clamp(min=1e-12)
 
 
 def strong_sources(block: Block, n0_ppm: float, generator: torch.Generator) -> Tensor:
     """Heavy tails: noise, rough or smooth, that grows with the field's slope and the sources."""
-    field = BatchDipole([block.grid]).field(block.chi_ppm[None, None])[0, 0]
+    field = DipoleOperator(block.grid)(block.chi_ppm)
     slope = torch.stack(torch.gradient(field)).square().sum(0).sqrt()
     local = slope / slope[block.mask].mean().clamp(min=1e-12)
     size = block.chi_ppm.abs()

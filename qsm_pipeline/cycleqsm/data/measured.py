@@ -13,8 +13,8 @@ from qsm_pipeline.cycleqsm.data.measurements import MeasuredField
 from qsm_pipeline.cycleqsm.data.random_brain import RandomBrain
 from qsm_pipeline.cycleqsm.data.samples import Block, SampleConfig, Subject
 from qsm_pipeline.cycleqsm.model.orientation import b0_last, permuted
-from qsm_pipeline.cycleqsm.model.physics import BatchDipole
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.tikhonov import tikhonov
@@ -76,7 +76,7 @@ class MeasuredVolume:
         mask = box.cut(mask).permute(order).contiguous()
         field = box.cut(field_ppm).permute(order).float() * mask
         chi = tikhonov(InversionProblem(field, mask, grid)) * mask
-        explained = BatchDipole([grid]).field(chi[None, None])[0, 0]
+        explained = DipoleOperator(grid)(chi)
         inside = mask.nonzero()
         inside = inside[:: max(1, len(inside) // CENTRES)].clone()
         return cls(field, mask, chi, (field - explained) * mask, inside, grid)
@@ -121,7 +121,7 @@ def draw_measured(
     mask = _cut(volume.mask, starts, size)
     grid = Grid((size,) * 3, volume.grid.voxel_size_mm, volume.grid.b0_dir)
     inside = _cut(volume.chi_ppm, starts, size)
-    own = BatchDipole([grid]).field(inside[None, None])[0, 0]
+    own = DipoleOperator(grid)(inside)
     field = (_cut(volume.unexplained_ppm, starts, size) + own) * mask
     weights = mask.float()
     for axis, (start, n) in enumerate(zip(starts, shape, strict=True)):

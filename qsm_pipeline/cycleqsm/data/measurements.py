@@ -11,7 +11,7 @@ from torch import Tensor
 from qsm_pipeline.cycleqsm.data.errors import KINDS, error_spectrum
 from qsm_pipeline.cycleqsm.data.samples import Block, SampleConfig
 from qsm_pipeline.cycleqsm.data.textures import smooth_noise
-from qsm_pipeline.cycleqsm.model.physics import BatchDipole
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.field_error import FieldError
 
 LEAST_WEIGHT = 0.1
@@ -50,7 +50,7 @@ def measure(block: Block, config: SampleConfig, generator: torch.Generator) -> M
         return low + (high - low) * float(torch.rand((), generator=generator))
 
     shape = block.grid.shape
-    field = BatchDipole([block.grid]).field(block.chi_ppm[None, None])[0, 0]
+    field = DipoleOperator(block.grid)(block.chi_ppm)
     signal = torch.ones(shape) if block.signal is None else block.signal
     decay = uniform(0, 8) * block.chi_ppm.abs()  # iron and blood shorten the signal
     weights = torch.ones(shape)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from qsm_pipeline.cycleqsm.model.physics import BatchDipole
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 
 
 class DataStep(nn.Module):
@@ -29,7 +29,7 @@ class DataStep(nn.Module):
         self.voxel_power = nn.Parameter(torch.tensor(0.75))
 
     def forward(
-        self, residual: Tensor, noise: Tensor, colour: Tensor, dipole: BatchDipole
+        self, residual: Tensor, noise: Tensor, colour: Tensor, dipole: DipoleOperator
     ) -> Tensor:
         """Return what should be added to a map.
 
@@ -41,7 +41,7 @@ class DataStep(nn.Module):
             White floor of the field's error over the field's standard deviation, above 0.
         colour : torch.Tensor, half spectrum, shape (B, 1, X, Y, Z)
             Variance of the error beyond the floor, over the floor's.
-        dipole : BatchDipole
+        dipole : DipoleOperator
             The forward model.
 
         Returns

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from qsm_pipeline.cycleqsm.model.data_step import DataStep
-from qsm_pipeline.cycleqsm.model.physics import BatchDipole
 from qsm_pipeline.cycleqsm.model.unet import SpaceToDepthUNet
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.field_error import FieldError, estimate_field_error
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
@@ -180,7 +180,7 @@ class Prepared:
         See :func:`describe_geometry` and :func:`describe_errors`.
     errors : tuple of FieldError
         Spectra of the errors over ``scale_ppm``, as the generator takes them.
-    dipole : BatchDipole
+    dipole : DipoleOperator
         The forward model.
     """
 
@@ -193,11 +193,11 @@ class Prepared:
     scale_ppm: Tensor
     condition: Tensor
     errors: tuple[FieldError, ...]
-    dipole: BatchDipole
+    dipole: DipoleOperator
 
     def residual(self, chi: Tensor) -> Tensor:
         """Return what a map over ``scale_ppm`` leaves unexplained of the field."""
-        return self.weights.square() * (self.field - self.dipole.field(chi))
+        return self.weights.square() * (self.field - self.dipole(chi))
 
     def correction(self, data_step: DataStep, residual: Tensor) -> Tensor:
         """Return what a data step makes of a residual, zero outside the mask."""
@@ -274,7 +274,7 @@ class Generator(nn.Module):
         noise = torch.tensor([e.n0_ppm for e in errors], device=field.device)
         noise = noise[:, None, None, None, None]
         margin = self.config.margin_mm
-        dipole = BatchDipole(batch.grids, margin_mm=margin, device=field.device)
+        dipole = DipoleOperator(batch.grids, margin_mm=margin, device=field.device)
         lengths = dipole.frequency
         beyond = torch.stack([colour(e, lengths[n]) for n, e in enumerate(errors)])
         start = torch.zeros_like(field)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool3d, interpolate, pad
 
 from qsm_pipeline.cycleqsm.model.generator import GeneratorConfig, Prepared, colour
-from qsm_pipeline.cycleqsm.model.physics import BatchDipole
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.fourier import crop_to, fast_shape
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.solvers import conjugate_gradient
@@ -46,27 +46,27 @@ def long_wave_correction(p: Prepared, chi: Tensor, grid: Grid, config: Generator
     share, weight = _pool(p.mask, factors), _pool(precision, factors)
     voxel = tuple(v * f for v, f in zip(grid.voxel_size_mm, factors, strict=True))
     coarse = Grid(tuple(share.shape[-3:]), voxel, grid.b0_dir)
-    dipole = BatchDipole([coarse], device=chi.device)
+    dipole = DipoleOperator([coarse], device=chi.device)
     # The fine convolution may wrap around: the coarse one knows by how much.
     period = fast_shape(coarse.shape)
     fine_period = [n * f for n, f in zip(period, factors, strict=True)]
-    wrapped = BatchDipole([coarse], fft_shape=period, device=chi.device)
-    fine = BatchDipole([grid], fft_shape=fine_period, device=chi.device)
+    wrapped = DipoleOperator([coarse], fft_shape=period, device=chi.device)
+    fine = DipoleOperator([grid], fft_shape=fine_period, device=chi.device)
     pooled = _pool(chi, factors)
-    unexplained = _pool(precision * (p.field - fine.field(chi)), factors)
-    unexplained += weight * (wrapped.field(pooled) - dipole.field(pooled))
+    unexplained = _pool(precision * (p.field - fine(chi)), factors)
+    unexplained += weight * (wrapped(pooled) - dipole(pooled))
     penalty = config.long_wave_penalty
     penalty += config.long_wave_noise_penalty * float(p.noise) ** 2
     root = weight.sqrt()
     trusted = 1 / (1 + colour(p.errors[0], dipole.frequency))
 
     def normal(x: Tensor) -> Tensor:
-        misfit = root * dipole.filtered(root * dipole.field(share * x), trusted)
+        misfit = root * dipole.filtered(root * dipole(share * x), trusted)
         mean = share * ((share * x).sum() / share.square().sum())
-        return share * dipole.field(misfit) + penalty * (x - mean)
+        return share * dipole(misfit) + penalty * (x - mean)
 
     unexplained = dipole.filtered(unexplained / root.clamp(min=1e-6), trusted) * root
-    source = share * dipole.field(unexplained)
+    source = share * dipole(unexplained)
     found = conjugate_gradient(normal, source, tolerance=1e-6, max_iterations=ITERATIONS)
     scales = [float(f) for f in factors]
     correction = interpolate(_filled(share * found, share), scale_factor=scales, mode="trilinear")

@@ -13,7 +13,6 @@ from torch import Tensor
 from qsm_pipeline.cycleqsm.data.measurements import MeasuredField
 from qsm_pipeline.cycleqsm.data.samples import Block
 from qsm_pipeline.cycleqsm.model.generator import FieldBatch, Prepared
-from qsm_pipeline.cycleqsm.model.physics import BatchDipole
 from qsm_pipeline.cycleqsm.training.config import PRECISIONS
 from qsm_pipeline.cycleqsm.training.losses import (
     ADVERSARIAL,
@@ -26,6 +25,7 @@ from qsm_pipeline.cycleqsm.training.losses import (
 )
 from qsm_pipeline.cycleqsm.training.parallel import average_gradients
 from qsm_pipeline.cycleqsm.training.state import TrainState
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,10 @@ def _generator_loss(
     )
     fake = chi[count:]
     if len(fake):
-        dipole = BatchDipole(batch.fields.grids[count:], device=state.device)
+        dipole = DipoleOperator(batch.fields.grids[count:], device=state.device)
         measured = batch.fields.field_ppm[count:]
         certain = batch.fields.weights[count:]
-        parts["field_cycle"] = field_cycle(measured, dipole.field(fake), certain)
+        parts["field_cycle"] = field_cycle(measured, dipole(fake), certain)
         loss = loss + weights.field_cycle * parts["field_cycle"]
         fake = torch.cat([_standardised(fake, mask[count:]), mask[count:]], dim=1)
         if weights.adversarial:

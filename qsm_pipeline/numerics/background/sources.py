@@ -12,9 +12,9 @@ from torch.nn.functional import avg_pool3d, interpolate
 from qsm_pipeline.numerics.background.lbv import dirichlet_residue, inner_voxels
 from qsm_pipeline.numerics.background.problem import BackgroundProblem, LocalField
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
-from qsm_pipeline.numerics.core.fourier import crop_to, fast_shape, irfft3, pad_to, rfft3
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
+from qsm_pipeline.numerics.core.fourier import crop_to, fast_shape, pad_to
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.core.kernels import dipole_kernel
 from qsm_pipeline.numerics.core.solvers import conjugate_gradient
 from qsm_pipeline.numerics.params.background import LbvParams, PdfParams
 
@@ -65,7 +65,8 @@ def _field_of_outer_sources(
     )
     margin = [math.ceil(2 * params.margin_mm / v) for v in blocks.voxel_size_mm]
     coarse = fast_shape(blocks.shape, margin)
-    fine = tuple(n * f for n, f in zip(coarse, factors, strict=True))
+    x, y, z = (n * f for n, f in zip(coarse, factors, strict=True))
+    fine = (x, y, z)
 
     def block_means(x: Tensor) -> Tensor:
         if max(factors) == 1:
@@ -75,10 +76,12 @@ def _field_of_outer_sources(
     inside = block_means(mask.to(field)) > 0.5
     scale = torch.where(inside, params.inner_to_outer, 1.0).to(field)
     known = block_means(precision)
-    kernel = dipole_kernel(blocks, coarse, device=field.device, dtype=field.dtype)
 
-    def dipole(x: Tensor) -> Tensor:
-        return irfft3(rfft3(x) * kernel, coarse)
+    def periodic(grid: Grid, shape: tuple[int, int, int]) -> DipoleOperator:
+        padded = replace(grid, shape=shape)
+        return DipoleOperator(padded, fft_shape=shape, device=field.device, dtype=field.dtype)
+
+    dipole = periodic(blocks, coarse)
 
     sources = scale * conjugate_gradient(
         lambda x: scale * dipole(known * dipole(scale * x)),
@@ -90,6 +93,5 @@ def _field_of_outer_sources(
         sizes = [float(f) for f in factors]
         sources = interpolate(sources[None, None], scale_factor=sizes, mode="trilinear")[0, 0]
         inside = interpolate(inside.to(field)[None, None], scale_factor=sizes)[0, 0] > 0
-        kernel = dipole_kernel(grid, fine, device=field.device, dtype=field.dtype)
-    outer = torch.where(inside, 0.0, sources)
-    return crop_to(irfft3(rfft3(outer) * kernel, fine), grid.shape)
+        dipole = periodic(grid, fine)
+    return crop_to(dipole(torch.where(inside, 0.0, sources)), grid.shape)

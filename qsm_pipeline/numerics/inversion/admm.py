@@ -48,19 +48,19 @@ class TotalVariationAdmm:
         # A coloured error is one more unknown, found in closed form with the map: it takes this
         # share of what the map does not explain at each frequency.
         self._belief: Tensor | None = None
-        steps = params.data_step * box.dipole
+        steps = params.data_step * box.dipole.kernel
         colour = box.colour(problem.error)
         if colour is not None:
             self._belief = 1 / (1 + params.data_step * colour)
             steps = steps * self._belief
         self._pull = steps
-        self._inverse = 1 / (self._rho * box.laplacian() + steps * box.dipole)
+        self._inverse = 1 / (self._rho * box.laplacian() + steps * box.dipole.kernel)
         self._inverse[0, 0, 0] = 0  # the mean is not measured
         # start from the closed form of the same penalties, with no field where there is no weight
         known = box.field_ppm * (data.precision > 0)
-        measured = box.forward(known)
+        measured = box.dipole.spectrum(known)
         start = measured * self._pull * self._inverse
-        self.chi_ppm = box.back(start)
+        self.chi_ppm = box.dipole.back(start)
         self.field_ppm = self._explained(start, measured)
         self._data_dual = torch.zeros_like(self.chi_ppm)
         self._gradient = SplitGradient(
@@ -79,11 +79,11 @@ class TotalVariationAdmm:
             self._data_dual -= data
             if follow != 1:
                 self._data = data.clone()
-            spectrum = box.forward(self._gradient.pull(self.chi_ppm).mul_(self._rho))
-            target = box.forward(data.sub_(self._data_dual))
+            spectrum = box.dipole.spectrum(self._gradient.pull(self.chi_ppm).mul_(self._rho))
+            target = box.dipole.spectrum(data.sub_(self._data_dual))
             spectrum.addcmul_(target, self._pull)
             spectrum *= self._inverse
-            updated = box.back(spectrum)
+            updated = box.dipole.back(spectrum)
             change = torch.linalg.vector_norm(updated - self.chi_ppm)
             change = float(change / torch.linalg.vector_norm(updated))
             self.chi_ppm = updated
@@ -94,7 +94,7 @@ class TotalVariationAdmm:
 
     def _explained(self, chi: Tensor, target: Tensor) -> Tensor:
         """Return the field of a map and of the coloured error beside it, from their spectra."""
-        field = chi.mul_(self._box.dipole)
+        field = chi.mul_(self._box.dipole.kernel)
         if self._belief is not None:
             field = field.sub_(target).mul_(self._belief).add_(target)
-        return self._box.back(field)
+        return self._box.dipole.back(field)

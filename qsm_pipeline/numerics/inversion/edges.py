@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.gradients import gradient_length
 from qsm_pipeline.numerics.core.order import upper_fraction
-from qsm_pipeline.numerics.inversion.spectral import SpectralBox, gradient_length
+from qsm_pipeline.numerics.inversion.spectral import SpectralBox
 
 
 def edge_weights(box: SpectralBox, magnitude: Tensor, fraction: float, weight: float) -> Tensor:

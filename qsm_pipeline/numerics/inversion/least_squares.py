@@ -11,7 +11,7 @@ from qsm_pipeline.numerics.inversion.spectral import SpectralBox
 def least_squares(
     box: SpectralBox,
     weights: Tensor,
-    dipole: Tensor,
+    kernel: Tensor,
     tolerance: float,
     max_iterations: int,
     preconditioner: Tensor | None = None,
@@ -25,8 +25,8 @@ def least_squares(
         The padded problem.
     weights : torch.Tensor, padded shape
         Data weights.
-    dipole : torch.Tensor, half spectrum
-        The kernel, zero where the map is to be zero.
+    kernel : torch.Tensor, half spectrum
+        That of the dipole, zero where the map is to be zero.
     tolerance : float
         Relative residual of the normal equations at which to stop.
     max_iterations : int
@@ -42,19 +42,21 @@ def least_squares(
         Susceptibility in ppm.
     """
     precision = weights.square()
+    forward, back = box.dipole.spectrum, box.dipole.back
 
     def normal(x: Tensor) -> Tensor:
-        spectrum = box.forward(x)
-        field = box.back(spectrum * dipole)
-        return box.back(box.forward(field.mul_(precision)).mul_(dipole).add_(spectrum * penalty))
-
-    rhs = box.back(box.forward(box.field_ppm * precision).mul_(dipole))
+        spectrum = forward(x)
+        field = back(spectrum * kernel)
+        return back(forward(field.mul_(precision)).mul_(kernel).add_(spectrum * penalty))
 
     def precondition(x: Tensor) -> Tensor:
         assert preconditioner is not None
-        return box.back(box.forward(x).mul_(preconditioner))
+        return back(forward(x).mul_(preconditioner))
 
     return conjugate_gradient(
-        normal, rhs, tolerance=tolerance, max_iterations=max_iterations,
+        normal,
+        back(forward(box.field_ppm * precision).mul_(kernel)),
+        tolerance=tolerance,
+        max_iterations=max_iterations,
         preconditioner=None if preconditioner is None else precondition,
-    )  # fmt: skip
+    )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.gradients import gradient_length
 from qsm_pipeline.numerics.inversion.least_squares import least_squares
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.regularisation import dipole_threshold
 from qsm_pipeline.numerics.inversion.shrinkage import SplitGradient
-from qsm_pipeline.numerics.inversion.spectral import SpectralBox, gradient_length
+from qsm_pipeline.numerics.inversion.spectral import SpectralBox
 from qsm_pipeline.numerics.params.inversion import RtsParams
 
 NOISE_TO_THRESHOLD = 1.5
@@ -37,23 +38,23 @@ def rts(problem: InversionProblem, params: RtsParams | None = None) -> Tensor:
     """
     params = params or RtsParams()
     box = SpectralBox(problem, params.margin_mm)
-    well_conditioned = box.dipole.abs() > dipole_threshold(
+    well_conditioned = box.dipole.kernel.abs() > dipole_threshold(
         box, problem, params.threshold, NOISE_TO_THRESHOLD
     )
-    inverse_square = torch.where(well_conditioned, box.dipole.square().reciprocal(), 0.0)
+    inverse_square = torch.where(well_conditioned, box.dipole.kernel.square().reciprocal(), 0.0)
     chi = least_squares(
-        box, box.weights(problem), box.dipole * well_conditioned, 0.0,
+        box, box.weights(problem), box.dipole.kernel * well_conditioned, 0.0,
         params.least_squares_iterations, inverse_square,
     )  # fmt: skip
-    measured = box.forward(chi)
+    measured = box.dipole.spectrum(chi)
     steepness = gradient_length(chi, box.inverse_voxel)[box.mask].square().mean().sqrt()
     threshold = box.discount(problem, params.outside) * (params.shrinkage * steepness)
     gradient = SplitGradient(chi, box.inverse_voxel, threshold)
     laplacian = box.laplacian()
     laplacian[0, 0, 0] = 1
     for _ in range(params.max_iterations):
-        spectrum = box.forward(gradient.pull(chi)).div_(laplacian)
-        updated = box.back(torch.where(well_conditioned, measured, spectrum))
+        spectrum = box.dipole.spectrum(gradient.pull(chi)).div_(laplacian)
+        updated = box.dipole.back(torch.where(well_conditioned, measured, spectrum))
         change = torch.linalg.vector_norm(updated - chi) / torch.linalg.vector_norm(updated)
         chi = updated
         if not float(change) > params.tolerance:

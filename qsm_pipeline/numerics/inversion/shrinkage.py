@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.inversion.spectral import (
+from qsm_pipeline.numerics.core.gradients import (
     cyclic_gradient,
     cyclic_gradient_adjoint,
     vector_length,

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
-from qsm_pipeline.numerics.core.fourier import (
-    crop_to,
-    fast_shape,
-    frequencies,
-    irfft3,
-    pad_to,
-    rfft3,
-)
-from qsm_pipeline.numerics.core.kernels import dipole_kernel, laplacian_kernel
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
+from qsm_pipeline.numerics.core.fourier import crop_to, pad_to
+from qsm_pipeline.numerics.core.kernels import laplacian_kernel
 from qsm_pipeline.numerics.field_error import FieldError
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 
@@ -37,8 +29,10 @@ class SpectralBox:
         Padded shape.
     inverse_voxel : tuple of float
         Inverse voxel size in 1/mm.
-    mask, field_ppm, dipole : torch.Tensor
-        Padded mask and field, and the kernel on the half spectrum.
+    mask, field_ppm : torch.Tensor
+        Padded mask and field.
+    dipole : DipoleOperator
+        Of the box.
     """
 
     def __init__(self, problem: InversionProblem, margin_mm: float) -> None:
@@ -48,12 +42,13 @@ class SpectralBox:
         grid = self._box.inner
         self.grid = grid
         self.inverse_voxel = tuple(1 / v for v in grid.voxel_size_mm)
-        self.shape = fast_shape(grid.shape, [math.ceil(margin_mm / v) for v in grid.voxel_size_mm])
+        like = problem.local_field_ppm
+        self.dipole = DipoleOperator(
+            grid, margin_mm=margin_mm, device=like.device, dtype=like.dtype
+        )
+        self.shape = self.dipole.fft_shape
         self.mask = self.pad(problem.mask)
         self.field_ppm = self.pad(problem.local_field_ppm) * self.mask
-        self.dipole = dipole_kernel(
-            grid, self.shape, device=self.field_ppm.device, dtype=self.field_ppm.dtype
-        )
 
     def pad(self, x: Tensor) -> Tensor:
         """Cut a volume to the box and zero-pad it."""
@@ -74,6 +69,10 @@ class SpectralBox:
             self.field_ppm
         )
 
+    def field(self, chi_ppm: Tensor) -> Tensor:
+        """Return the field in ppm of a padded map, padded too."""
+        return self.dipole.back(self.dipole.spectrum(chi_ppm) * self.dipole.kernel)
+
     def laplacian(self) -> Tensor:
         """Return the negative Laplacian's kernel."""
         like = self.field_ppm
@@ -83,58 +82,4 @@ class SpectralBox:
         """Return the coloured part of the error's density over its white part; None if white."""
         if error.knee_per_mm == 0:
             return None
-        return error.coloured_density(self.frequency()).div_(error.n0_ppm**2)
-
-    def frequency(self) -> Tensor:
-        """Return the frequencies in 1/mm, half spectrum."""
-        like = self.field_ppm
-        axes = frequencies(
-            self.shape, self.grid.voxel_size_mm, device=like.device, dtype=like.dtype
-        )
-        return (axes[0].square() + axes[1].square() + axes[2].square()).sqrt_()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the spectrum of a padded volume."""
-        return rfft3(x)
-
-    def back(self, spectrum: Tensor) -> Tensor:
-        """Return the padded volume of a spectrum."""
-        return irfft3(spectrum, self.shape)
-
-
-def cyclic_gradient(x: Tensor, inverse_voxel: tuple[float, ...], out: Tensor) -> Tensor:
-    """Write periodic forward differences in 1/mm into ``out``, shape (3, X, Y, Z)."""
-    for axis, inverse in enumerate(inverse_voxel):
-        n = x.shape[axis]
-        head, tail = x.narrow(axis, 0, n - 1), x.narrow(axis, 1, n - 1)
-        torch.sub(tail, head, out=out[axis].narrow(axis, 0, n - 1))
-        torch.sub(
-            x.narrow(axis, 0, 1), x.narrow(axis, n - 1, 1), out=out[axis].narrow(axis, n - 1, 1)
-        )
-        out[axis].mul_(inverse)
-    return out
-
-
-def cyclic_gradient_adjoint(g: Tensor, inverse_voxel: tuple[float, ...]) -> Tensor:
-    """Return the adjoint of :func:`cyclic_gradient`, shape (X, Y, Z)."""
-    total = torch.zeros_like(g[0])
-    for axis, inverse in enumerate(inverse_voxel):
-        n = g.shape[axis + 1]
-        part = g[axis]
-        total.narrow(axis, 1, n - 1).add_(part.narrow(axis, 0, n - 1), alpha=inverse)
-        total.narrow(axis, 0, 1).add_(part.narrow(axis, n - 1, 1), alpha=inverse)
-        total.sub_(part, alpha=inverse)
-    return total
-
-
-def vector_length(vectors: Tensor) -> Tensor:
-    """Return the Euclidean length of vectors along the first axis, at least 1e-12."""
-    squared = vectors[0].square()
-    for component in vectors[1:]:
-        squared.addcmul_(component, component)
-    return squared.sqrt_().clamp_(min=1e-12)
-
-
-def gradient_length(x: Tensor, inverse_voxel: tuple[float, ...]) -> Tensor:
-    """Return the length of the periodic forward differences, shape (X, Y, Z)."""
-    return vector_length(cyclic_gradient(x, inverse_voxel, x.new_empty((3, *x.shape))))
+        return error.coloured_density(self.dipole.frequency).div_(error.n0_ppm**2)

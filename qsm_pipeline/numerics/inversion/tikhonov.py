@@ -33,7 +33,7 @@ def tikhonov(problem: InversionProblem, params: TikhonovParams | None = None) ->
     box = SpectralBox(problem, params.margin_mm)
     penalty = box.laplacian() if params.penalty == "gradient" else 1.0
     weight = params.regularisation or tikhonov_weight(box, problem)
-    denominator = box.dipole.square() + weight * penalty
+    denominator = box.dipole.kernel.square() + weight * penalty
     denominator[0, 0, 0] = 1  # the mean is not measured
-    inverse = box.dipole / denominator
-    return box.unpad(box.back(box.forward(box.field_ppm) * inverse))
+    inverse = box.dipole.kernel / denominator
+    return box.unpad(box.dipole.back(box.dipole.spectrum(box.field_ppm) * inverse))

@@ -33,12 +33,12 @@ def tkd(problem: InversionProblem, params: TkdParams | None = None) -> Tensor:
     """
     params = params or TkdParams()
     box = SpectralBox(problem, params.margin_mm)
-    sign = torch.where(box.dipole < 0, -1.0, 1.0)
+    sign = torch.where(box.dipole.kernel < 0, -1.0, 1.0)
     threshold = dipole_threshold(box, problem, params.threshold)
-    bounded = torch.where(box.dipole.abs() < threshold, threshold * sign, box.dipole)
+    bounded = torch.where(box.dipole.kernel.abs() < threshold, threshold * sign, box.dipole.kernel)
     inverse = 1 / bounded
     inverse[0, 0, 0] = 0
-    chi = box.back(box.forward(box.field_ppm) * inverse)
+    chi = box.dipole.back(box.dipole.spectrum(box.field_ppm) * inverse)
     if params.correct_underestimation:
-        chi = chi / (box.dipole * inverse).mean()
+        chi = chi / (box.dipole.kernel * inverse).mean()
     return box.unpad(chi)

@@ -53,4 +53,4 @@ def tv_with_outer_field(
     solver = TotalVariationAdmm(box, problem, params, data, edges)
     chi = solver.run(params.max_iterations)
     outer = torch.where(box.mask, 0.0, chi)
-    return box.unpad(chi), box.unpad(box.back(box.forward(outer) * box.dipole))
+    return box.unpad(chi), box.unpad(box.field(outer))

@@ -42,18 +42,18 @@ def wiener(problem: InversionProblem, params: WienerParams | None = None) -> Rec
     """
     params = params or WienerParams()
     box = SpectralBox(problem, params.margin_mm)
-    frequency = box.frequency()
+    frequency = box.dipole.frequency
     signal = problem.susceptibility.density(frequency)
     coloured = problem.error.coloured_density(frequency)
     white = problem.error.n0_ppm**2
-    field = box.dipole.square() * signal + coloured
+    field = box.dipole.kernel.square() * signal + coloured
     precision = box.weights(problem).square()
     precision = precision / precision.max().clamp(min=1e-12)
-    filled = box.forward(precision * box.field_ppm)
+    filled = box.dipole.spectrum(precision * box.field_ppm)
     for _ in range(params.refinements):
-        expected = box.back(filled * (field / (field + white)))
-        filled = box.forward(torch.lerp(expected, box.field_ppm, precision))
-    chi = box.back(filled.mul_(signal * box.dipole / (field + white)))
+        expected = box.dipole.back(filled * (field / (field + white)))
+        filled = box.dipole.spectrum(torch.lerp(expected, box.field_ppm, precision))
+    chi = box.dipole.back(filled.mul_(signal * box.dipole.kernel / (field + white)))
     if not params.uncertainty:
         return Reconstruction(box.unpad(chi))
     levels = [_expected_error(box, signal, coloured + white / w if w else None) for w in WEIGHTS]
@@ -67,7 +67,7 @@ def _expected_error(box: SpectralBox, signal: Tensor, noise: Tensor | None) -> f
     """Return the posterior standard deviation in ppm, that of the prior where nothing is known."""
     variance = signal
     if noise is not None:
-        variance = signal * noise / (box.dipole.square() * signal + noise)
+        variance = signal * noise / (box.dipole.kernel.square() * signal + noise)
     twice = variance.new_full((variance.shape[-1],), 2.0)
     twice[0] = 1.0
     if box.shape[2] % 2 == 0:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.core.operators import DipoleOperator
 
 
 def predicted_field(chi_ppm: Tensor, mask: Tensor, grid: Grid) -> Tensor:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.fourier import (
     crop_to,
     fast_shape,
@@ -19,7 +20,6 @@ from qsm_pipeline.numerics.core.fourier import (
     rfft3,
 )
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.simulate.anatomy import Pose
 from qsm_pipeline.numerics.simulate.shapes import occupancy
 from qsm_pipeline.numerics.simulate.skull import HEAD_BOX_MM
@@ -89,7 +89,7 @@ def field_of_head(chi_ppm: Tensor, brain: Tensor, grid: Grid) -> tuple[Tensor, T
         Their difference is harmonic in the brain.
     """
     local_chi = chi_ppm * brain
-    local = DipoleOperator(grid, pad_mm=_PAD_MM, device=chi_ppm.device)(local_chi)
+    local = DipoleOperator(grid, margin_mm=_PAD_MM, device=chi_ppm.device)(local_chi)
     outer_chi = chi_ppm - local_chi - TISSUES["air"].chi_ppm
     return local + field_of_dipoles(outer_chi, grid), local
 

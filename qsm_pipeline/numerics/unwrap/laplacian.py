@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.gradients import gradient, gradient_adjoint
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.core.operators import gradient, gradient_adjoint
 from qsm_pipeline.numerics.params.none import NoParams
 from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
 

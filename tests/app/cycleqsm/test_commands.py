@@ -20,8 +20,8 @@ from qsm_pipeline.cycleqsm.data.samples import SampleConfig
 from qsm_pipeline.cycleqsm.model.generator import Generator
 from qsm_pipeline.exceptions import BIDSInputError, ConfigError
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.core.units import hz_per_ppm
 from qsm_pipeline.training import data
 from qsm_pipeline.training.data import read_fields, read_subjects

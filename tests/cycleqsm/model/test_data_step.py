@@ -5,7 +5,7 @@ import torch
 from grids import GRIDS
 
 from qsm_pipeline.cycleqsm.model.data_step import DataStep
-from qsm_pipeline.cycleqsm.model.physics import BatchDipole
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
 
 VOXELS = (1.0, 1.0, 1.0)
@@ -17,13 +17,13 @@ def _noise(value):
 
 def _share_found(cycles, grid, noise, step=None, knee=0.0):
     """Return how much of a wave across B0 the step finds in its field, sampled periodically."""
-    dipole = BatchDipole([grid], fft_shape=grid.shape)
+    dipole = DipoleOperator([grid], fft_shape=grid.shape)
     position = torch.arange(grid.shape[0]) / grid.shape[0]
     wave = torch.cos(2 * torch.pi * cycles * position)[:, None, None].expand(grid.shape)
     wave = wave[None, None]
     with torch.no_grad():
         beyond = (knee / dipole.frequency.clamp(min=0.01)) ** 3
-        found = (step or DataStep())(dipole.field(wave), _noise(noise), beyond, dipole)
+        found = (step or DataStep())(dipole(wave), _noise(noise), beyond, dipole)
     return float((found * wave).sum() / wave.square().sum())
 
 
@@ -69,18 +69,20 @@ def test_is_linear_in_the_residual_and_each_sample_has_its_own_geometry(grid):
     residual = torch.randn((2, 1, *grid.shape), generator=random)
     step = DataStep()
     noise = torch.tensor([0.1, 0.3])[:, None, None, None, None]
-    colour = 10 * torch.rand(BatchDipole([grid, other]).kernel.shape, generator=random)
+    colour = 10 * torch.rand(DipoleOperator([grid, other]).kernel.shape, generator=random)
     with torch.no_grad():
-        both = step(residual, noise, colour, BatchDipole([grid, other]))
+        both = step(residual, noise, colour, DipoleOperator([grid, other]))
         for number, one in enumerate((grid, other)):
             sample = slice(number, number + 1)
-            alone = step(3 * residual[sample], noise[sample], colour[sample], BatchDipole([one]))
+            alone = step(
+                3 * residual[sample], noise[sample], colour[sample], DipoleOperator([one])
+            )
             assert (alone - 3 * both[sample]).norm() < 1e-5 * alone.norm()
 
 
 def test_every_number_is_learned():
     grid = GRIDS["oblique"]
-    dipole = BatchDipole([grid])
+    dipole = DipoleOperator([grid])
     residual = torch.randn((1, 1, *grid.shape), generator=torch.Generator().manual_seed(0))
     step = DataStep()
     step(residual, _noise(0.2), torch.zeros(()), dipole).square().mean().backward()

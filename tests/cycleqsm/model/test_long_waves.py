@@ -9,8 +9,8 @@ from grids import GRIDS
 from qsm_pipeline.cycleqsm.infer import reconstruct
 from qsm_pipeline.cycleqsm.model.generator import FieldBatch, Generator, GeneratorConfig
 from qsm_pipeline.cycleqsm.model.long_waves import long_wave_correction
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.field_error import FieldError
 
 CONFIG = GeneratorConfig()

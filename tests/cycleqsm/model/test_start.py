@@ -15,8 +15,8 @@ from qsm_pipeline.cycleqsm.model.generator import (
     describe_errors,
 )
 from qsm_pipeline.cycleqsm.training.metrics import nrmse_percent
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.field_error import FieldError
 
 CONFIG = GeneratorConfig(tv_iterations=6, tv_weight=0.15, tv_exponent=1.5, widths=(4, 8))

@@ -5,8 +5,8 @@ import torch
 from grids import position_mm, radius_mm
 
 from qsm_pipeline.numerics.background.problem import BackgroundProblem
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.steps.methods import methods as methods_of
 
 METHODS = methods_of("background")

@@ -6,10 +6,11 @@ import pytest
 import torch
 from grids import GRIDS
 
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.fourier import fast_size, irfft3, rfft3
+from qsm_pipeline.numerics.core.gradients import gradient, gradient_adjoint
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.kernels import dipole_kernel, laplacian_kernel, smv_kernel
-from qsm_pipeline.numerics.core.operators import DipoleOperator, gradient, gradient_adjoint
 from qsm_pipeline.numerics.core.solvers import conjugate_gradient
 
 grids = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
@@ -18,7 +19,7 @@ grids = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
 @grids
 @pytest.mark.parametrize("pad_mm", [None, 0.0, 7.0])
 def test_dipole_is_symmetric_and_linear(grid, pad_mm):
-    operator = DipoleOperator(grid, pad_mm=pad_mm, dtype=torch.float64)
+    operator = DipoleOperator(grid, margin_mm=pad_mm, dtype=torch.float64)
     x, y = torch.randn(2, *grid.shape, dtype=torch.float64)
     assert torch.allclose((operator(x) * y).sum(), (x * operator.adjoint(y)).sum(), atol=1e-9)
     assert torch.allclose(operator(2 * x - y), 2 * operator(x) - operator(y), atol=1e-10)

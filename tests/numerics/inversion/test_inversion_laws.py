@@ -6,8 +6,8 @@ import pytest
 import torch
 from grids import radius_mm
 
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.field_error import FieldError
 from qsm_pipeline.numerics.inversion.admm import TotalVariationAdmm
 from qsm_pipeline.numerics.inversion.problem import InversionProblem

@@ -4,8 +4,8 @@ import pytest
 import torch
 from grids import radius_mm
 
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.rough_sources import STRONG_PPM, rough_sources
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from grids import GRIDS, radius_mm
 
-from qsm_pipeline.numerics.core.operators import DipoleOperator
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.maps.predicted_field import predicted_field
 
 grids = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())

@@ -6,8 +6,8 @@ import torch
 from grids import GRIDS
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.maps.regions import measure_regions
 from qsm_pipeline.numerics.simulate import LABELS, simulate_head

@@ -4,8 +4,8 @@ import pytest
 import torch
 from grids import GRIDS
 
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.maps.swi import (
     chi_weighted,
     minimum_projection,

@@ -8,8 +8,8 @@ import torch
 from grids import GRIDS, radius_mm
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.core.operators import DipoleOperator
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.quality.fidelity import inversion_residual_percent
 from qsm_pipeline.numerics.quality.mask_shape import compactness, volume_ml
