@@ -14,16 +14,15 @@ from qsm_pipeline.cycleqsm.model.uncertainty import strong_error_ppm
 from qsm_pipeline.cycleqsm.params import CycleQsmParams
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
-from qsm_pipeline.numerics.inversion.rough_sources import rough_sources
+from qsm_pipeline.numerics.inversion.strong_sources import strong_sources
 from qsm_pipeline.numerics.params.inversion import TvParams
 
 
 def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) -> Reconstruction:
     """Invert a local field with a trained generator.
 
-    Weights are brought nearer to 1: the generator does worse with very uneven ones. Bleedings and
-    calcifications, which are stronger than any tissue that it learnt from, are mapped by total
-    variation; it maps the rest.
+    Bleedings and calcifications, which are stronger than any tissue that it learnt from, are
+    mapped by total variation; it maps the rest.
 
     Parameters
     ----------
@@ -43,25 +42,29 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
     """
     params = params or CycleQsmParams()
     device = problem.local_field_ppm.device
-    rough = rough_sources(problem, TvParams(max_iterations=10))
+    generator = _generator(params.generator, str(device))
+    config = generator.config
+    strong = strong_sources(
+        problem, config.strong_ppm, TvParams(max_iterations=config.strong_iterations)
+    )
     rest = reconstruct(
-        _generator(params.generator, str(device)),
-        problem.local_field_ppm - rough.strong_field_ppm,
+        generator,
+        problem.local_field_ppm - strong.field_ppm,
         problem.mask,
         problem.grid,
-        None if problem.weights is None else problem.weights.sqrt(),
+        None if problem.weights is None else problem.weights**config.weight_power,
         problem.magnitude if params.magnitude else None,
         memory_gb=params.memory_gb if device.type != "cuda" else None,
         uncertainty=params.uncertainty,
         error=problem.field_error,
         residual_background=problem.residual_background,
     )
-    if not rough.strong_ppm.any():
+    if not strong.chi_ppm.any():
         return rest
     expected = rest.uncertainty_ppm
     if expected is not None:
-        expected = torch.hypot(expected, strong_error_ppm(rough.strong_ppm)) * problem.mask
-    return Reconstruction(rest.chi_ppm + rough.strong_ppm, expected)
+        expected = torch.hypot(expected, strong_error_ppm(strong.chi_ppm, config)) * problem.mask
+    return Reconstruction(rest.chi_ppm + strong.chi_ppm, expected)
 
 
 @cache

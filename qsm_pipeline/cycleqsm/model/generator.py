@@ -76,6 +76,16 @@ class GeneratorConfig:
     damping : tuple of float
         How much less networks say for the colour of the error in each of `BANDS_PER_MM`, before
         any training; see :class:`~qsm_pipeline.cycleqsm.model.unet.SpaceToDepthUNet`.
+    strong_ppm : float
+        Sources beyond are found by total variation; the networks, which learnt from tissue, map
+        the rest.
+    strong_iterations : int
+        Of that total variation.
+    strong_error, strong_border_error : float
+        Errors of these sources over their susceptibility, and over how much it varies nearby;
+        they cover the errors of simulated bleedings and calcifications.
+    weight_power : float
+        The generator takes weights to this power: it does worse with very uneven ones.
     long_wave_mm : float
         Voxels of the least-squares fit of long waves; 0 for none.
     long_wave_penalty, long_wave_noise_penalty : float
@@ -104,6 +114,11 @@ class GeneratorConfig:
     knees_per_mm: tuple[float, float] = (0.04, 0.6)
     powers: tuple[float, float] = (1.5, 4.5)
     damping: tuple[float, ...] = (0.0, 0.0, 2.0, 2.0, 2.0)
+    strong_ppm: float = 0.3
+    strong_iterations: int = 10
+    strong_error: float = 0.15
+    strong_border_error: float = 0.4
+    weight_power: float = 0.5
     long_wave_mm: float = 4.0
     long_wave_penalty: float = 3e-4
     long_wave_noise_penalty: float = 0.02
@@ -350,6 +365,7 @@ class Generator(nn.Module):
         params = TvParams(
             regularisation=c.tv_weight * error.n0_ppm**c.tv_exponent,
             noise_exponent=0.0,
+            colour_discount=0.0,
             gradient_step=c.gradient_step,
             data_step=c.data_step,
             relaxation=c.relaxation,

@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from qsm_pipeline.cycleqsm.model.generator import ERROR_SOURCES, Generator, Prepared
+from qsm_pipeline.cycleqsm.model.generator import (
+    ERROR_SOURCES,
+    Generator,
+    GeneratorConfig,
+    Prepared,
+)
 
 SAMPLES = 40_000
 """Voxels of each map that calibration looks at."""
-STRONG_SHARE, STRONG_BORDER = 0.15, 0.4
-"""Errors of strong sources over their susceptibility, and over how much it varies nearby."""
 _FLOOR = 1e-4
 """Smallest expected variance, relative to the map's mean squared error."""
 
@@ -61,13 +64,15 @@ def expected_error_ppm(generator: Generator, sources: Tensor) -> Tensor:
     return (gains * sources).sum(1, keepdim=True).sqrt()
 
 
-def strong_error_ppm(strong_ppm: Tensor) -> Tensor:
+def strong_error_ppm(strong_ppm: Tensor, config: GeneratorConfig) -> Tensor:
     """Return the standard deviation of the error of sources that no network has seen.
 
     Parameters
     ----------
     strong_ppm : torch.Tensor, shape (X, Y, Z)
-        From `qsm_pipeline.numerics.inversion.rough_sources.rough_sources`.
+        From `qsm_pipeline.numerics.inversion.strong_sources.strong_sources`.
+    config : GeneratorConfig
+        Of the generator.
 
     Returns
     -------
@@ -77,7 +82,7 @@ def strong_error_ppm(strong_ppm: Tensor) -> Tensor:
     """
     mean, square = (_box_mean(x[None, None], 3)[0, 0] for x in (strong_ppm, strong_ppm.square()))
     varies = (square - mean.square()).clamp(min=0)
-    return (STRONG_SHARE**2 * square + STRONG_BORDER**2 * varies).sqrt()
+    return (config.strong_error**2 * square + config.strong_border_error**2 * varies).sqrt()
 
 
 def calibrate(maps: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
