@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 # One process for each core, each module of tests in one of them.
 PARALLEL := -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo test test-all test-slow test-browser test-slurm test-slurm-smoke test-containers coverage lint clean
+.PHONY: demo test test-all test-slow test-browser test-slurm test-slurm-smoke test-containers test-gpu coverage lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/qsm-pipeline-simulate $(DEMO)/raw
@@ -34,6 +34,11 @@ test-slurm-smoke: $(INSTALLED)
 
 test-containers: $(INSTALLED)
 	$(PYTEST) -m containers $(PYTEST_ARGS)
+
+# On a machine with a GPU: every step and method against the CPU, and a little training.
+test-gpu: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train]'
+	$(BIN)/python benchmarks/gpu.py
 
 # Of what computes and what reads and writes BIDS, by the tests of `make test` but for whole commands.
 COVERED := numerics cycleqsm steps bids

@@ -155,7 +155,7 @@ def main() -> None:
         for *_, call in stages(Chain(SMALL_SHAPE, SMALL_VOXEL_MM), args.only):
             call()  # compiles and imports what is needed
         chain = Chain(SHAPE, VOXEL_MM)
-        share = float(chain.mask.float().mean())
+        share = float(chain.found.brain.float().mean())
         print(f"{processor()}, {args.threads} thread(s), torch {torch.__version__}; ", end="")
         print(f"{SHAPE} voxels, {share:.0%} of them brain, 5 echoes\n")
         print("| stage | method | CPU s | wall s | QSM.rs CPU s |\n|---|---|---|---|---|")
