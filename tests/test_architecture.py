@@ -110,7 +110,7 @@ ROOMS = {
         "local field to susceptibility", f"numerics.field_error {_CORE}", "torch"
     ),
     "numerics.field_error": Room(
-        "the spectrum of the error of a local field", _CORE, "numpy scipy torch"
+        "the spectrum of the error of a local field", _CORE, "numpy scipy threadpoolctl torch"
     ),
     "numerics.background": Room("total field to local field", _CORE, "numba numpy torch"),
     "numerics.masking": Room("masks and their edges", _CORE, "numpy scipy torch"),

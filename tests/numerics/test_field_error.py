@@ -5,6 +5,8 @@ from functools import cache
 import pytest
 import torch
 from grids import radius_mm
+from scipy.optimize import minimize
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
 from qsm_pipeline.numerics.core.dipole import DipoleOperator
@@ -171,3 +173,20 @@ def test_simulated_errors_are_what_they_are_called(scan):
     assert float((stripes[:, 1:] * stripes[:, :-1] < 0).float().mean()) > 0.9
     steps = slice_steps(grid, 0.003, 2, generator)
     assert torch.equal(steps[0, 0].expand(grid.shape), steps)
+
+
+def test_the_fit_uses_one_thread_of_linear_algebra(monkeypatch):
+    """On some twenty numbers more threads take 15 times as long."""
+    used = []
+
+    def spy(*args, **options):
+        used.extend(x["num_threads"] for x in threadpool_info() if x["user_api"] == "blas")
+        return minimize(*args, **options)
+
+    monkeypatch.setattr("qsm_pipeline.numerics.field_error.estimate.minimize", spy)
+    grid = Grid((24, 24, 20), (3.0, 3.0, 3.5))
+    mask = torch.ones(grid.shape, dtype=torch.bool)
+    field = 0.01 * torch.randn(grid.shape, generator=torch.Generator().manual_seed(0))
+    with threadpool_limits(2, "blas"):
+        assert estimate_field_error(field, mask, grid)
+    assert used and set(used) == {1}

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from qsm_pipeline.numerics.core.grid import Grid
@@ -137,14 +138,15 @@ class _Fit:
         levels = (np.log(level) - 12, np.log(level) + 6)
         curve = [(x - 40, x + 40) for x in signal]
         bounds = [*curve, levels, (knees[0], knees[1]), POWERS, wide, wide]
-        found = minimize(
-            self._cost,
-            start,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-            options={"maxiter": 500, "maxfun": 1000},
-        )
+        with threadpool_limits(1, "blas"):  # on some twenty numbers, threads only wait
+            found = minimize(
+                self._cost,
+                start,
+                jac=True,
+                method="L-BFGS-B",
+                bounds=bounds,
+                options={"maxiter": 500, "maxfun": 1000},
+            )
         noise, knee, power = found.x[count : count + 3]
         error = FieldError(float(np.exp(noise / 2)), float(np.exp(knee)), float(power))
         return found.fun, error, torch.from_numpy(np.exp(found.x[:count]))
