@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from qsm_pipeline.cycleqsm.checkpoint import load_generator, save_generator
@@ -23,6 +22,7 @@ from qsm_pipeline.cycleqsm.training.train_step import train_step
 from qsm_pipeline.exceptions import ConfigError
 from qsm_pipeline.training.data import Sources, open_batches, stream, wait_for_others
 from qsm_pipeline.training.device import processes
+from qsm_pipeline.training.generators import begin_with
 from qsm_pipeline.training.logs import Logs
 from qsm_pipeline.training.pool import VALIDATION, load_brain, make_pool
 from qsm_pipeline.training.validation import (
@@ -227,10 +227,10 @@ def _open_state(
                 "the training; give more --steps"
             )
     elif start is not None:
-        networks: tuple[nn.Module, ...] = (state.generator, state.average.module)
+        networks = (state.generator, _average(state))
         try:
             for network in networks:
-                network.load_state_dict(start.state_dict())
+                begin_with(network, start)
         except RuntimeError:
             raise ConfigError(
                 f"The generator to begin with has another architecture ({start.config}) than the "

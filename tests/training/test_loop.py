@@ -27,6 +27,7 @@ from qsm_pipeline.training import loop
 from qsm_pipeline.training import pool as pools
 from qsm_pipeline.training.data import Batches, Sources, open_batches
 from qsm_pipeline.training.finetune import finetune
+from qsm_pipeline.training.generators import begin_with
 from qsm_pipeline.training.logs import Logs
 from qsm_pipeline.training.loop import RunOptions, train
 from qsm_pipeline.training.pool import (
@@ -303,6 +304,25 @@ def test_what_cannot_be_gone_on_with_is_refused(tmp_path, pool):
         train(config(steps=1), pool, RunOptions(tmp_path / "new"), other)
     same_networks = Generator(replace(config().generator, tv_iterations=3, edge_weight=0.5))
     assert train(config(steps=1), pool, RunOptions(tmp_path / "further"), same_networks)
+
+
+def test_a_further_stage_begins_as_the_last_one_and_is_trained_alone():
+    settings = config(last_stage=True, colour_rate=4.0)
+    settings = replace(settings, generator=replace(settings.generator, stages=2))
+    state = TrainState(settings)
+    start = Generator(config().generator)
+    begin_with(state.generator, start)
+    old = dict(start.networks[0].state_dict())
+    for network in state.generator.networks:
+        assert _same(dict(network.state_dict()), old)
+    batches = _batches(settings)
+    for step in range(2):
+        train_step(state, batches[step])
+    assert _same(dict(state.generator.networks[0].state_dict()), old)
+    assert not _same(dict(state.generator.networks[1].state_dict()), old)
+    steps = [dict(x.state_dict()) for x in (*state.generator.data_steps, *start.data_steps)]
+    assert _same(steps[0], steps[2])
+    assert not _same(steps[1], steps[2])
 
 
 @pytest.mark.parametrize("left", ["\0" * 20, "2", "2,0.5,0.\0\0\0", "2,0.5,0.5,1\n", ",\n"])

@@ -28,6 +28,9 @@ class LossConfig:
     ----------
     map_cycle, field_cycle : float
         Cycle terms ``|x - G(Hx)|`` and ``|y - HG(y)|``.
+    squared : float
+        Squared error of the map cycle over that of the initial estimate, so that every sample
+        counts the same.
     gradient : float
         Gradient difference of the map cycle.
     contrast : float
@@ -42,6 +45,7 @@ class LossConfig:
 
     map_cycle: float = 1.0
     field_cycle: float = 0.2
+    squared: float = 0.0
     gradient: float = 0.5
     contrast: float = 0.0
     adversarial: float = 0.01
@@ -63,6 +67,10 @@ class OptimConfig:
         Length of the training and of the rise of the learning rate, which then falls as a cosine.
     learning_rate, discriminator_learning_rate : float
         Of Adam.
+    colour_rate : float
+        Learning rate of the networks' gains for coloured errors, over that of the rest.
+    last_stage : bool
+        Train the last network and its data step alone; the others stay as they are.
     betas : tuple of float
         Of Adam.
     maps, fields : int
@@ -85,6 +93,8 @@ class OptimConfig:
     warmup_steps: int = 200
     learning_rate: float = 1e-3
     discriminator_learning_rate: float = 1e-4
+    colour_rate: float = 1.0
+    last_stage: bool = False
     betas: tuple[float, float] = (0.9, 0.99)
     maps: int = 2
     fields: int = 1
@@ -106,7 +116,7 @@ class OptimConfig:
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise ValueError(f"Expected {name} >= {value}, got {getattr(self, name)}")
-        for name in ("learning_rate", "clip"):
+        for name in ("learning_rate", "colour_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"Expected {name} > 0, got {getattr(self, name)}")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):

@@ -29,6 +29,16 @@ def map_cycle(chi: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     return masked_mean(error.abs() / masked_std(truth, mask), mask).mean()
 
 
+def squared_error(chi: Tensor, truth: Tensor, estimate: Tensor, mask: Tensor) -> Tensor:
+    """Return the squared error over that of a first estimate, without means, over all samples."""
+
+    def squared(x: Tensor) -> Tensor:
+        error = x - truth
+        return masked_mean(((error - masked_mean(error, mask)) * mask).square(), mask)
+
+    return (squared(chi) / squared(estimate).clamp(min=1e-12)).mean()
+
+
 def gradient_difference(chi: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     """Return the L1 difference of finite differences, in standard deviations of the truth."""
     error = (chi - truth) / masked_std(truth, mask) * mask

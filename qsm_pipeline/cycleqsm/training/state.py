@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from qsm_pipeline.cycleqsm.model.discriminator import PatchDiscriminator
 from qsm_pipeline.cycleqsm.model.generator import Generator
-from qsm_pipeline.cycleqsm.training.config import TrainConfig
+from qsm_pipeline.cycleqsm.training.config import OptimConfig, TrainConfig
 from qsm_pipeline.cycleqsm.training.history import ImageHistory
 from qsm_pipeline.cycleqsm.training.parallel import gather_objects, rank, world_size
 
@@ -39,7 +39,7 @@ class TrainState:
         self.device = torch.device(device)
         self.average = AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(optim.ema))
         self.generator_optimiser = torch.optim.Adam(
-            self.generator.parameters(), optim.learning_rate, betas=optim.betas
+            _trained(self.generator, optim), optim.learning_rate, betas=optim.betas
         )
         self.discriminator_optimiser = torch.optim.Adam(
             self.discriminator.parameters(), optim.discriminator_learning_rate, betas=(0.5, 0.99)
@@ -58,7 +58,7 @@ class TrainState:
         fall = 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / max(1, optim.steps))))
         rate = optim.learning_rate * rise * max(fall, 0.01)
         for group in self.generator_optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["rate"]
         return rate
 
     def state_dict(self) -> dict[str, Any]:
@@ -132,6 +132,18 @@ class TrainState:
         except Exception as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ValueError(f"{path} is no checkpoint of this training: {reason}") from error
+
+
+def _trained(generator: Generator, optim: OptimConfig) -> list[dict[str, Any]]:
+    """Freeze what a training leaves as it is; return the rest, with relative learning rates."""
+    if optim.last_stage:
+        generator.requires_grad_(requires_grad=False)
+        for part in generator.passes()[-1]:
+            part.requires_grad_(requires_grad=True)
+    named = [(name, x) for name, x in generator.named_parameters() if x.requires_grad]
+    colour = [x for name, x in named if ".colour." in name]
+    rest = [x for name, x in named if ".colour." not in name]
+    return [{"params": rest, "rate": 1.0}, {"params": colour, "rate": optim.colour_rate}]
 
 
 def _compare(saved: dict[str, Any], wanted: dict[str, Any], name: str = "") -> None:

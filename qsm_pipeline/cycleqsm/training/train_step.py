@@ -22,6 +22,7 @@ from qsm_pipeline.cycleqsm.training.losses import (
     gradient_penalty,
     map_cycle,
     masked_std,
+    squared_error,
 )
 from qsm_pipeline.cycleqsm.training.parallel import average_gradients
 from qsm_pipeline.cycleqsm.training.state import TrainState
@@ -122,12 +123,13 @@ def _generator_loss(
         chi = generator(prepared)
     count = len(batch.chi_ppm)
     mask = prepared.mask
+    start = prepared.start[:count] * prepared.scale_ppm[:count]
     parts = {
+        "squared": squared_error(chi[:count], batch.chi_ppm, start, mask[:count]),
         "map_cycle": map_cycle(chi[:count], batch.chi_ppm, mask[:count]),
         "gradient": gradient_difference(chi[:count], batch.chi_ppm, mask[:count]),
         "contrast": contrast(chi[:count], batch.chi_ppm, mask[:count]),
     }
-    start = prepared.start[:count] * prepared.scale_ppm[:count]
     with torch.no_grad():
         ratio = parts["map_cycle"] / map_cycle(start, batch.chi_ppm, mask[:count])
     loss = sum(

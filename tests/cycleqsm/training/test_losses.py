@@ -12,6 +12,7 @@ from qsm_pipeline.cycleqsm.training.losses import (
     map_cycle,
     masked_mean,
     masked_std,
+    squared_error,
     wasserstein,
 )
 
@@ -30,6 +31,15 @@ def test_statistics_are_those_of_the_mask(sample):
     assert masked_mean(chi, mask)[0].item() == pytest.approx(inside.mean().item(), abs=1e-7)
     expected = inside.std(correction=0).item()
     assert masked_std(chi, mask)[0].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_squared_error_counts_every_sample_against_its_own_estimate(sample):
+    chi, mask = sample
+    error = torch.randn(mask.shape) * mask
+    estimate = chi + torch.tensor([0.1, 3.0])[:, None, None, None, None] * error
+    half = (chi + estimate) / 2 + 0.7 * mask  # the mean is not measured
+    assert float(squared_error(half, chi, estimate, mask)) == pytest.approx(0.25, rel=1e-3)
+    assert float(squared_error(chi, chi, estimate, mask)) == 0
 
 
 @pytest.mark.parametrize("loss", [map_cycle, gradient_difference])
