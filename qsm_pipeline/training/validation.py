@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool3d, interpolate, max_pool3d
 
 from qsm_pipeline.cycleqsm.data.errors import coloured_noise
 from qsm_pipeline.cycleqsm.data.random_brain import RandomBrain
-from qsm_pipeline.cycleqsm.data.textures import smooth_noise
+from qsm_pipeline.cycleqsm.data.textures import power_noise, smooth_noise
 from qsm_pipeline.cycleqsm.infer import reconstruct
 from qsm_pipeline.cycleqsm.model.generator import FieldBatch, Generator, GeneratorConfig
 from qsm_pipeline.cycleqsm.model.uncertainty import calibrate
@@ -45,6 +45,9 @@ class Scan:
         Standard deviation of the field of blobs around the brain.
     fibres_ppm : float
         Strength of an error that follows the fibres of white matter.
+    texture_ppm : float
+        Standard deviation of fine texture that is added to the susceptibility: measured maps
+        have more of it than random brains.
     """
 
     brain: int
@@ -55,6 +58,7 @@ class Scan:
     power: float = 3.2
     outer_ppm: float = 0.0
     fibres_ppm: float = 0.0
+    texture_ppm: float = 0.0
 
     @property
     def kind(self) -> str:
@@ -71,10 +75,11 @@ SCANS = {
     "high noise": Scan(0, (1, 1, 1), AXIAL, 0.004),
     "tilted": Scan(1, (1, 1, 1), TILTED, 0.002),
     "anisotropic": Scan(1, (1, 1, 2), OBLIQUE, 0.002),
-    "coloured": Scan(0, (1, 1, 1), AXIAL, 0.0037, knee=0.25),
+    "coloured": Scan(0, (1, 1, 1), AXIAL, 0.0018, knee=0.25),
     "coloured, low floor": Scan(1, (1, 1, 1), TILTED, 0.001, knee=0.25),
     "outer sources": Scan(1, (1, 1, 1), OBLIQUE, 0.0015, outer_ppm=0.004),
     "fibres": Scan(0, (1, 1, 1), TILTED, 0.0015, fibres_ppm=0.01),
+    "coloured, textured": Scan(1, (1, 1, 1), OBLIQUE, 0.002, knee=0.25, texture_ppm=0.03),
 }
 REFERENCE = GeneratorConfig(tv_iterations=6, tv_weight=0.15, tv_exponent=1.5)
 """Whose start is the reference."""
@@ -123,8 +128,10 @@ def make_cases(brains: Sequence[RandomBrain], voxel_mm: float) -> dict[str, Case
         chi, inside, signal = interpolate(stack, size=size, mode="trilinear")[0]
         mask = inside > 0.5
         grid = Grid(tuple(size), voxel, scan.b0_dir)
-        chi = chi * mask
         generator = torch.Generator().manual_seed(number)
+        if scan.texture_ppm:
+            chi = chi + scan.texture_ppm * power_noise(chi.shape, 0.5, generator)
+        chi = chi * mask
         field = DipoleOperator(grid)(chi)
         field = field + scan.noise_ppm * torch.randn(chi.shape, generator=generator)
         field = field + _further_error(scan, chi, mask, grid, generator)
