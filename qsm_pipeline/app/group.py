@@ -13,6 +13,7 @@ from qsm_pipeline.app.missing import MISSING_COLUMNS, missing_results
 from qsm_pipeline.bids.cohort import finished_runs, read_participants
 from qsm_pipeline.bids.derivatives import write_atomic, write_dataset_files
 from qsm_pipeline.bids.layout import participants
+from qsm_pipeline.bids.ownership import check_owner
 from qsm_pipeline.bids.selection import known_labels
 from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.bids.tables import write_table
@@ -59,6 +60,7 @@ def run_group(
     start = time.monotonic()
     bids_dir, out_dir = Path(bids_dir).resolve(), Path(out_dir).resolve()
     check_folders(bids_dir, output=out_dir)
+    check_owner(out_dir, bids_dir)
     if not out_dir.is_dir():
         raise ConfigError(f"{out_dir} does not exist; start the participant level first")
     labels = known_labels(participant_label, "sub", participants(bids_dir), bids_dir)

@@ -10,6 +10,7 @@ from typing import Any
 
 from qsm_pipeline.bids.layout import participants
 from qsm_pipeline.bids.naming import RUN_ENTITIES, build_name, output_path, parse_name
+from qsm_pipeline.bids.records import read_record
 from qsm_pipeline.bids.regions import region_tables
 from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.bids.tables import read_table
@@ -83,7 +84,7 @@ def _read(out_dir: Path, entities: dict[str, str]) -> FinishedRun:
     metrics: dict[str, dict[str, Any]] = {}
     path = out_dir / output_path(entities, "qc", extension=".json")
     try:
-        found = read_json_object(path).get("Metrics")
+        found = read_json_object(path, finite=True).get("Metrics")
         if not isinstance(found, dict) or not all(isinstance(m, dict) for m in found.values()):
             raise BIDSInputError(f"{path} holds no Metrics; run the participant level again")
         metrics = found
@@ -99,7 +100,7 @@ def _read(out_dir: Path, entities: dict[str, str]) -> FinishedRun:
     sidecar = out_dir / output_path(entities, "chi", extension=".json")
     warnings: Any = None
     with contextlib.suppress(BIDSInputError):
-        warnings = read_json_object(sidecar).get("Warnings")
+        warnings = read_json_object(sidecar, finite=True).get("Warnings")
     told = tuple(str(each) for each in warnings) if isinstance(warnings, list) else ()
     return FinishedRun(entities, metrics, tuple(rows), tuple(problems), told)
 
@@ -147,18 +148,13 @@ def recorded_problems(out_dir: Path, label: str) -> dict[str, list[str]]:
     path = out_dir / "logs" / f"sub-{label}.json"
     if not path.is_file():
         raise BIDSInputError("no output and no record of a run: start the participant level")
-    record = read_json_object(path)
+    record = read_record(path)
     reasons: dict[str, list[str]] = {}
-    runs = record.get("runs")
-    for prefix, run in (runs if isinstance(runs, dict) else {}).items():
-        noted = run.get("problems") if isinstance(run, dict) else None
-        for problem in noted if isinstance(noted, list) else []:
-            if isinstance(problem, dict) and problem.get("message"):
-                node = f"in {problem['node']}: " if problem.get("node") else ""
-                reasons.setdefault(prefix, []).append(f"{node}{problem['message']}")
-    left_out = record.get("left_out")
-    for item in left_out if isinstance(left_out, list) else []:
-        if isinstance(item, dict):
-            sentence = f"{item.get('what', 'something')}: {item.get('reason', 'left out')}"
-            reasons.setdefault(f"sub-{label}", []).append(sentence)
+    for prefix, run in record["runs"].items():
+        for problem in run["problems"]:
+            node = f"in {problem['node']}: " if problem["node"] else ""
+            reasons.setdefault(prefix, []).append(f"{node}{problem['message']}")
+    for item in record["left_out"]:
+        sentence = f"{item['what']}: {item['reason']}"
+        reasons.setdefault(f"sub-{label}", []).append(sentence)
     return reasons

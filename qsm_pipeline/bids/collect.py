@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qsm_pipeline.bids import metadata as md
+from qsm_pipeline.bids.files import check_content
 from qsm_pipeline.bids.layout import Index, participants
 from qsm_pipeline.bids.masks import find_mask
 from qsm_pipeline.bids.naming import (
@@ -26,8 +27,8 @@ from qsm_pipeline.bids.selection import (
     known_labels,
     why_filtered,
 )
-from qsm_pipeline.bids.sidecar import SidecarReader
-from qsm_pipeline.exceptions import BIDSInputError
+from qsm_pipeline.bids.sidecar import SidecarReader, is_finite
+from qsm_pipeline.exceptions import BIDSInputError, unforeseen
 
 _PART_NAMES = {"mag": "magnitude", "phase": "phase", "real": "real", "imag": "imag"}
 
@@ -111,6 +112,8 @@ def collect_runs(
             magnitude_only.append(Skipped(label, str(err), entities["sub"]))
         except BIDSInputError as err:
             skipped.append(Skipped(label, str(err), entities["sub"]))
+        except Exception as err:  # noqa: BLE001, it must cost nobody else their map
+            skipped.append(Skipped(label, unforeseen(err), entities["sub"]))
     mapped = {(run.subject, run.session) for run in runs}
     for each in magnitude_only:
         beside = (each.subject, _session(each.what)) in mapped
@@ -247,6 +250,13 @@ def _build_run(
             "high-pass filtered phase is too small. Use the phase before it was filtered"
         )
     images: dict[str, Any] = {part: tuple(str(files[part][e]) for e in echoes) for part in files}
+    for path in (*(path for paths in images.values() for path in paths), mask):
+        if path:
+            check_content(path)
+    kept = [{k: s[k] for k in md.KEPT_KEYS if k in s} for s in sidecars]
+    dropped = sorted({k for s in kept for k in s if not is_finite(s[k])})
+    if dropped:
+        notes["not_finite"] = f"{', '.join(dropped)} in a sidecar: no finite number, not used"
     return GreRun(
         bids_dir=str(bids_dir),
         suffix=suffix,
@@ -254,7 +264,7 @@ def _build_run(
         echo_times_s=times,
         b0_tesla=b0_tesla,
         **images,
-        metadata=tuple({k: s[k] for k in md.KEPT_KEYS if k in s} for s in sidecars),
+        metadata=tuple({k: s[k] for k in s if k not in dropped} for s in kept),
         mask=mask,
         readout=md.readout(sidecars),
         inferred=notes,

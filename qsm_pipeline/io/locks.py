@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import socket
+import stat
 import struct
 import time
 from contextlib import suppress
@@ -21,6 +22,7 @@ from qsm_pipeline.exceptions import OutputError
 
 _UNSUPPORTED = {errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL}
 _POLL_S = 0.1
+_TAIL_BYTES = 2**20
 _WAIT_S = 3.0
 """A command that is about to end may be waited for."""
 _ORPHANS_S = 60.0
@@ -48,12 +50,19 @@ class NameLocks:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(path, flags, 0o666)
         except OSError as error:
+            if path.is_symlink():
+                raise OutputError(
+                    f"{path} is a link, which is not followed; remove it"
+                ) from None
             raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            os.close(self._descriptor)
+            raise OutputError(f"{path} is no file but a pipe or a device; remove it")
 
     def acquire(self, name: str, deadline: float) -> str:
         """Lock a name.
@@ -99,8 +108,10 @@ class NameLocks:
         return True
 
     def _holder(self, name: str) -> str:
-        with suppress(OSError, UnicodeDecodeError):
-            for line in reversed(self.path.read_text().splitlines()):
+        with suppress(OSError):
+            last = max(0, os.fstat(self._descriptor).st_size - _TAIL_BYTES)
+            tail = os.pread(self._descriptor, _TAIL_BYTES, last).decode(errors="replace")
+            for line in reversed(tail.splitlines()):
                 if line.startswith(f"{name}: "):
                     return line.removeprefix(f"{name}: ")
         return "another process"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from qsm_pipeline.bids.load import open_image
 from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.exceptions import BIDSInputError
 
 _PROCESSING = {
@@ -61,16 +61,21 @@ def read_sidecar(out_dir: Path, run: GreRun, quantity: str = "chi") -> dict[str,
     """Return the sidecar of an output, empty if there is none that can be read."""
     path = out_dir / output_path(run.entities, quantity, extension=".json")
     try:
-        data = json.loads(path.read_text())
-    except (OSError, ValueError):
+        return read_json_object(path, finite=True)
+    except BIDSInputError:
         return {}
-    return data if isinstance(data, dict) else {}
 
 
 def warnings_of(sidecar: Mapping[str, Any]) -> list[str]:
     """Return the warnings in the sidecar of a map, none if they are damaged."""
     found = sidecar.get("Warnings")
     return [str(each) for each in found] if isinstance(found, list) else []
+
+
+def table_of(sidecar: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return a table in a sidecar, empty if it is none."""
+    found = sidecar.get(key)
+    return found if isinstance(found, dict) else {}
 
 
 def facts_of(run: GreRun, out_dir: Path) -> Facts:
@@ -92,12 +97,14 @@ def facts_of(run: GreRun, out_dir: Path) -> Facts:
     } | _geometry(run)
     return Facts(
         acquisition,
-        decisions={k: str(v) for k, v in {**run.inferred, **sidecar.get("Inferred", {})}.items()},
+        decisions={
+            k: str(v) for k, v in {**run.inferred, **table_of(sidecar, "Inferred")}.items()
+        },
         processing={
             name: as_text(sidecar[key]) for key, name in _PROCESSING.items() if key in sidecar
         },
-        parameters={k: as_text(v) for k, v in sidecar.get("Parameters", {}).items()},
-        software={k: str(v) for k, v in sidecar.get("Software", {}).items()},
+        parameters={k: as_text(v) for k, v in table_of(sidecar, "Parameters").items()},
+        software={k: str(v) for k, v in table_of(sidecar, "Software").items()},
         warnings=warnings_of(sidecar),
     )
 
