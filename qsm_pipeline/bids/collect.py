@@ -9,7 +9,8 @@ from typing import Any
 
 from qsm_pipeline.bids import metadata as md
 from qsm_pipeline.bids.files import check_content
-from qsm_pipeline.bids.layout import Index, participants
+from qsm_pipeline.bids.ignored import BidsIgnore
+from qsm_pipeline.bids.layout import Index, participants, sessions
 from qsm_pipeline.bids.masks import find_mask
 from qsm_pipeline.bids.naming import (
     ENTITY_ORDER,
@@ -90,9 +91,10 @@ def collect_runs(
         if subject not in subjects
     ]
     filters = checked_filters(bids_filters or {})
-    groups, skipped, sessions = _groups(index, subjects)
+    groups, skipped = _groups(index, subjects, left_out)
+    wanted: tuple[str, ...] = ()
     if session_labels:
-        wanted = known_labels(session_labels, "ses", sorted(sessions), bids_dir)
+        wanted = known_labels(session_labels, "ses", sessions(bids_dir), bids_dir)
         for key in [k for k in groups if dict(k[1]).get("ses") not in wanted]:
             del groups[key]
             left_out.append(_unwanted(key, "not in a session named by --session-label"))
@@ -121,6 +123,12 @@ def collect_runs(
     runs = _without_name_clashes(runs, skipped)
     seen = {run.subject for run in runs} | {item.subject for item in skipped}
     for subject in sorted(set(subjects) - seen):
+        has_one = any((bids_dir / f"sub-{subject}" / f"ses-{ses}").is_dir() for ses in wanted)
+        if wanted and not has_one:  # to lack a session that others have is no fault
+            left_out.append(
+                Skipped(f"sub-{subject}", "has no session named by --session-label", subject)
+            )
+            continue
         skipped.append(
             Skipped(
                 f"sub-{subject}",
@@ -149,33 +157,53 @@ def _stale(index: Index) -> str:
     return f", by the index {index.database}; delete it if it is older than the data"
 
 
-def _groups(index: Index, subjects: Sequence[str]) -> tuple[_Groups, list[Skipped], set[str]]:
+def _groups(
+    index: Index, subjects: Sequence[str], left_out: list[Skipped]
+) -> tuple[_Groups, list[Skipped]]:
     groups: _Groups = {}
     skipped: list[Skipped] = []
-    sessions: set[str] = set()
+    ignore = BidsIgnore(index.root)
     for path in index.images:
-        in_folder = path.relative_to(index.root).parts[0].removeprefix("sub-")
+        relative = path.relative_to(index.root)
+        in_folder = relative.parts[0].removeprefix("sub-")
         if in_folder not in subjects:
+            continue
+        if ignore.ignores(relative.as_posix()):
+            left_out.append(Skipped(str(relative), "named by .bidsignore", in_folder))
             continue
         try:
             name = parse_name(path.name)
         except ValueError as err:
-            skipped.append(Skipped(str(path.relative_to(index.root)), str(err), in_folder))
+            skipped.append(Skipped(str(relative), str(err), in_folder))
             continue
         if name.entities.get("sub") != in_folder:
             skipped.append(
                 Skipped(
-                    str(path.relative_to(index.root)),
+                    str(relative),
                     f"The name says sub-{name.entities.get('sub')}, the folder sub-{in_folder}",
                     in_folder,
                 )
             )
             continue
-        sessions |= {name.entities["ses"]} if "ses" in name.entities else set()
+        folders = relative.parts[1:-1]
+        session = next((f[4:] for f in folders[:1] if f.startswith("ses-")), None)
+        if folders != ((f"ses-{session}", "anat") if session is not None else ("anat",)):
+            left_out.append(
+                Skipped(str(relative), "not in sub-X[/ses-Y]/anat, so it is no raw image", in_folder)
+            )
+            continue
+        if name.entities.get("ses") != session:
+            said = {None: "no session"}
+            named, lies = (
+                said.get(ses, f"ses-{ses}") for ses in (name.entities.get("ses"), session)
+            )
+            reason = f"The name says {named}, the folder {lies}; rename one of them"
+            skipped.append(Skipped(str(relative), reason, in_folder))
+            continue
         own = {k: v for k, v in name.entities.items() if k not in ("echo", "part")}
         key = (name.suffix, tuple(sorted(own.items(), key=_position)))
         groups.setdefault(key, []).append((name.entities, path))
-    return groups, skipped, sessions
+    return groups, skipped
 
 
 def _filtered(groups: _Groups, filters: Filters, left_out: list[Skipped]) -> _Groups:

@@ -136,9 +136,17 @@ class SidecarReader:
                     candidate.entities.items() <= name.entities.items()
                 ):
                     applicable.append((len(candidate.entities), path))
-            for _, path in sorted(applicable):
+            said: dict[tuple[int, str], Path] = {}
+            for rank, path in sorted(applicable):
                 if path not in self._loaded:
                     self._loaded[path] = read_json_object(path)
+                for key, value in self._loaded[path].items():
+                    other = said.setdefault((rank, key), path)
+                    if other != path and self._loaded[other][key] != value:
+                        raise BIDSInputError(
+                            f"{other} and {path} both apply to {image.name}, and {key} is another "
+                            "in each; remove one, or name it more closely"
+                        )
                 merged |= self._loaded[path]
         return merged
 

@@ -53,12 +53,10 @@ class NameLocks:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_symlink():  # datalad makes one of it; where it leads is not ours
+                path.unlink()
             self._descriptor = os.open(path, flags, 0o666)
         except OSError as error:
-            if path.is_symlink():
-                raise OutputError(
-                    f"{path} is a link, which is not followed; remove it"
-                ) from None
             raise OutputError(f"{path} cannot be written: {error.strerror}") from None
         if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
             os.close(self._descriptor)
