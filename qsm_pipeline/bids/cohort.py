@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qsm_pipeline.bids.layout import participants
+from qsm_pipeline.bids.load import open_image
 from qsm_pipeline.bids.naming import RUN_ENTITIES, build_name, output_path, parse_name
 from qsm_pipeline.bids.records import read_record
 from qsm_pipeline.bids.regions import region_tables
 from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.bids.tables import read_table
-from qsm_pipeline.exceptions import BIDSInputError
+from qsm_pipeline.exceptions import BIDSInputError, unforeseen
 
 _FOLDERS = ("anat", "ses-*/anat")
+_METHODS = ("MaskMethod", "Unwrapping", "FieldFit", "BackgroundRemoval", "Inversion")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,10 @@ class FinishedRun:
         What could not be read, one sentence each.
     warnings : tuple of str
         ``Warnings`` of its map's sidecar.
+    version, methods, model : str
+        What it was made with, by that sidecar; empty where it does not say.
+    damaged : str
+        Why its map cannot be read, so that the run counts as missing.
     """
 
     entities: dict[str, str]
@@ -42,6 +49,10 @@ class FinishedRun:
     regions: tuple[dict[str, str], ...]
     problems: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    version: str = ""
+    methods: str = ""
+    model: str = ""
+    damaged: str = ""
 
     @property
     def prefix(self) -> str:
@@ -75,8 +86,18 @@ def finished_runs(out_dir: Path, labels: Sequence[str] = ()) -> list[FinishedRun
                 except ValueError:
                     continue
                 if set(entities) <= set(RUN_ENTITIES):  # no desc, so it is the map itself
-                    found.append(_read(out_dir, entities))
+                    found.append(_read_or_say(out_dir, entities))
     return sorted(found, key=lambda run: run.prefix)
+
+
+def _read_or_say(out_dir: Path, entities: dict[str, str]) -> FinishedRun:
+    try:
+        open_image(str(out_dir / output_path(entities, "chi")))
+        return _read(out_dir, entities)
+    except BIDSInputError as error:
+        return FinishedRun(entities, {}, (), (), damaged=f"its map is damaged: {error}")
+    except Exception as error:  # noqa: BLE001, it must cost nobody else their row
+        return FinishedRun(entities, {}, (), (), damaged=unforeseen(error))
 
 
 def _read(out_dir: Path, entities: dict[str, str]) -> FinishedRun:
@@ -98,11 +119,47 @@ def _read(out_dir: Path, entities: dict[str, str]) -> FinishedRun:
         except BIDSInputError as error:
             problems.append(str(error))
     sidecar = out_dir / output_path(entities, "chi", extension=".json")
-    warnings: Any = None
+    facts: dict[str, Any] = {}
     with contextlib.suppress(BIDSInputError):
-        warnings = read_json_object(sidecar, finite=True).get("Warnings")
+        facts = read_json_object(sidecar, finite=True)
+    warnings = facts.get("Warnings")
     told = tuple(str(each) for each in warnings) if isinstance(warnings, list) else ()
-    return FinishedRun(entities, metrics, tuple(rows), tuple(problems), told)
+    software, used = (
+        found if isinstance(found := facts.get(key), dict) else {}
+        for key in ("Software", "Parameters")
+    )
+    return FinishedRun(
+        entities, metrics, tuple(rows), tuple(problems), told,
+        version=str(software.get("qsm-pipeline", "")),
+        methods=", ".join(str(used[key]) for key in _METHODS if key in used),
+        model=str(used.get("Generator", "")).partition(",")[0],
+    )  # fmt: skip
+
+
+def raw_prefixes(images: Iterable[Path]) -> set[str]:
+    """Return the names of the runs that images of a raw data set belong to."""
+    found = set()
+    for path in images:
+        with contextlib.suppress(ValueError):
+            entities = parse_name(path.name).entities
+            own = {k: v for k, v in entities.items() if k not in ("echo", "part")}
+            found.add(build_name(own, ""))
+    return found
+
+
+def read_sessions(bids_dir: Path, label: str) -> dict[str, dict[str, str]]:
+    """Return the rows of ``sub-<label>_sessions.tsv`` by session; empty without one.
+
+    Raises
+    ------
+    BIDSInputError
+        If the file is broken.
+    """
+    path = bids_dir / f"sub-{label}" / f"sub-{label}_sessions.tsv"
+    if not os.path.lexists(path):
+        return {}
+    rows = read_table(path, ("session_id",))
+    return {"ses-" + row.pop("session_id").strip().removeprefix("ses-"): row for row in rows}
 
 
 def read_participants(bids_dir: Path) -> dict[str, dict[str, str]]:
@@ -114,7 +171,7 @@ def read_participants(bids_dir: Path) -> dict[str, dict[str, str]]:
         If the file is broken or names a participant twice.
     """
     path = bids_dir / "participants.tsv"
-    if not path.is_file():
+    if not os.path.lexists(path):  # a link to nothing is a fault
         return {}
     table: dict[str, dict[str, str]] = {}
     for row in read_table(path, ("participant_id",)):

@@ -21,6 +21,7 @@ from typing import Any
 from qsm_pipeline.exceptions import OutputError
 
 _UNSUPPORTED = {errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL}
+_LOCK = "hhqqi4x"
 _POLL_S = 0.1
 _TAIL_BYTES = 2**20
 _WAIT_S = 3.0
@@ -86,6 +87,16 @@ class NameLocks:
             os.write(self._descriptor, who.encode())
         return ""
 
+    def holder(self, name: str) -> str:
+        """Return who has locked a name, empty if nobody has; nothing is locked or written."""
+        if not hasattr(fcntl, "F_OFD_GETLK"):
+            return ""
+        try:
+            found = fcntl.fcntl(self._descriptor, fcntl.F_OFD_GETLK, _lock_of(name))
+        except OSError:
+            return ""
+        return "" if struct.unpack(_LOCK, found)[0] == fcntl.F_UNLCK else self._holder(name)
+
     def close(self) -> None:
         """Give up all locks."""
         os.close(self._descriptor)
@@ -97,10 +108,8 @@ class NameLocks:
     def _lock(self, name: str) -> bool:
         if not hasattr(fcntl, "F_OFD_SETLK"):  # Linux has it
             return True
-        byte = 2**40 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:7])
-        lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
         try:
-            fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, lock)
+            fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _lock_of(name))
         except OSError as error:
             return error.errno in _UNSUPPORTED
         return True
@@ -113,6 +122,12 @@ class NameLocks:
                 if line.startswith(f"{name}: "):
                     return line.removeprefix(f"{name}: ")
         return "another process"
+
+
+def _lock_of(name: str) -> bytes:
+    """Return the lock of a name as the kernel wants it."""
+    byte = 2**40 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:7])
+    return struct.pack(_LOCK, fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
 
 
 def lock_all(locks: list[NameLocks], names: list[str]) -> dict[str, str]:
