@@ -49,6 +49,25 @@ def file_size(path: Path | str) -> int:
     return status.st_size
 
 
+def read_limited(path: Path | str, most_bytes: int) -> bytes:
+    """Return the content of an ordinary file that is no larger than it can sensibly be.
+
+    Raises
+    ------
+    BIDSInputError
+        As of :func:`file_size`, and if it is larger or cannot be read.
+    """
+    size = file_size(path)
+    if size > most_bytes:
+        raise BIDSInputError(
+            f"{path} has {size:.4g} bytes, expected at most {most_bytes:.4g}; replace it"
+        )
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise BIDSInputError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
 def check_content(path: Path | str) -> None:
     """Refuse an image that cannot be opened, as far as the file system tells.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -99,13 +100,16 @@ def as_html(paragraph: str) -> Markup:
 
 
 def mapped_runs(runs: Sequence[GreRun], out_dir: Path) -> list[Mapped]:
-    """Return those runs that have a map, with its sidecar."""
+    """Return those runs that have a map, with a sidecar that says how it was made."""
     found = []
     for run in runs:
         sidecar = read_sidecar(out_dir, run)
         if sidecar:
             chi = out_dir / output_path(run.entities, "chi")
-            found.append(Mapped(run, sidecar, voxel_size_mm([str(chi)])))
+            one = Mapped(run, sidecar, voxel_size_mm([str(chi)]))
+            with suppress(Exception):  # one that was changed by hand costs the others nothing
+                methods_sections([one])
+                found.append(one)
     return found
 
 

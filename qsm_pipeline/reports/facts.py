@@ -28,6 +28,13 @@ _PROCESSING = {
     "ReferenceMeanPpm": "Mean of the reference before it was subtracted (ppm)",
 }
 
+_TYPES: dict[str, Any] = {
+    "Inferred": dict, "Parameters": dict, "Software": dict, "Metrics": dict, "Warnings": list,
+    "ReferenceRelativeToBrainPpm": (int, float), "ReferenceStandardDeviationPpm": (int, float),
+    "ReferenceMeanPpm": (int, float),
+}  # fmt: skip
+"""Keys of a sidecar that are not taken as they are, because somebody may have changed them."""
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -61,21 +68,17 @@ def read_sidecar(out_dir: Path, run: GreRun, quantity: str = "chi") -> dict[str,
     """Return the sidecar of an output, empty if there is none that can be read."""
     path = out_dir / output_path(run.entities, quantity, extension=".json")
     try:
-        return read_json_object(path, finite=True)
+        data = read_json_object(path, finite=True)
     except BIDSInputError:
         return {}
+    wrong = [k for k, kind in _TYPES.items() if k in data and not isinstance(data[k], kind)]
+    return {key: value for key, value in data.items() if key not in wrong}
 
 
 def warnings_of(sidecar: Mapping[str, Any]) -> list[str]:
     """Return the warnings in the sidecar of a map, none if they are damaged."""
     found = sidecar.get("Warnings")
     return [str(each) for each in found] if isinstance(found, list) else []
-
-
-def table_of(sidecar: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return a table in a sidecar, empty if it is none."""
-    found = sidecar.get(key)
-    return found if isinstance(found, dict) else {}
 
 
 def facts_of(run: GreRun, out_dir: Path) -> Facts:
@@ -98,13 +101,13 @@ def facts_of(run: GreRun, out_dir: Path) -> Facts:
     return Facts(
         acquisition,
         decisions={
-            k: str(v) for k, v in {**run.inferred, **table_of(sidecar, "Inferred")}.items()
+            k: str(v) for k, v in {**run.inferred, **sidecar.get("Inferred", {})}.items()
         },
         processing={
             name: as_text(sidecar[key]) for key, name in _PROCESSING.items() if key in sidecar
         },
-        parameters={k: as_text(v) for k, v in table_of(sidecar, "Parameters").items()},
-        software={k: str(v) for k, v in table_of(sidecar, "Software").items()},
+        parameters={k: as_text(v) for k, v in sidecar.get("Parameters", {}).items()},
+        software={k: str(v) for k, v in sidecar.get("Software", {}).items()},
         warnings=warnings_of(sidecar),
     )
 
