@@ -94,8 +94,8 @@ def region_table(
 ) -> tuple[dict[str, Column], list[Row]]:
     """Return columns and rows of the table with one row for each region of each run.
 
-    Parameters and results as of the first two of :func:`quality_table`; a value is compared with those of the same
-    region in the same segmentation.
+    Parameters and results as of the first two of :func:`quality_table`; a value is compared with
+    those of the same region in the same segmentation.
     """
     rows: list[Row] = []
     groups: list[str] = []

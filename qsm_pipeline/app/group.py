@@ -120,10 +120,9 @@ def run_group(
     write_citations(out_dir)
     echo(f"report {page}")
     if withdrawn:
-        echo(
-            f"note: {len(withdrawn)} run(s) in the tables are no longer in {bids_dir} (in_raw: no): "
-            + ", ".join(sorted(withdrawn)[:_SHOWN]) + (", ..." if len(withdrawn) > _SHOWN else "")
-        )  # fmt: skip
+        names = ", ".join(sorted(withdrawn)[:_SHOWN])
+        more = ", ..." if len(withdrawn) > _SHOWN else ""
+        echo(f"note: {len(withdrawn)} run(s) are no longer in the raw data set: {names}{more}")
     for row in missing:
         echo(f"missing {row['run'] or row['participant_id']}: {row['reason']}")
     echo(f"finished in {time.monotonic() - start:.0f} s")

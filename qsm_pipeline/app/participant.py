@@ -26,7 +26,7 @@ from qsm_pipeline.bids.collect import collect_runs
 from qsm_pipeline.bids.derivatives import write_atomic, write_dataset_files
 from qsm_pipeline.bids.layout import index
 from qsm_pipeline.bids.ownership import check_owner, leading_out
-from qsm_pipeline.bids.run import Collection
+from qsm_pipeline.bids.run import Collection, GreRun
 from qsm_pipeline.engine.plugins import check_plugin, on_cluster
 from qsm_pipeline.engine.resources import Resources, check_device_name
 from qsm_pipeline.exceptions import OutputError, printable

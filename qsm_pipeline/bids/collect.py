@@ -189,13 +189,15 @@ def _groups(
         session = next((f[4:] for f in folders[:1] if f.startswith("ses-")), None)
         if folders != ((f"ses-{session}", "anat") if session is not None else ("anat",)):
             left_out.append(
-                Skipped(str(relative), "not in sub-X[/ses-Y]/anat, so it is no raw image", in_folder)
+                Skipped(
+                    str(relative), "not in sub-X[/ses-Y]/anat, so it is no raw image", in_folder
+                )
             )
             continue
         if name.entities.get("ses") != session:
-            said = {None: "no session"}
             named, lies = (
-                said.get(ses, f"ses-{ses}") for ses in (name.entities.get("ses"), session)
+                f"ses-{ses}" if ses else "no session"
+                for ses in (name.entities.get("ses"), session)
             )
             reason = f"The name says {named}, the folder {lies}; rename one of them"
             skipped.append(Skipped(str(relative), reason, in_folder))

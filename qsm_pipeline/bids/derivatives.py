@@ -290,9 +290,8 @@ def write_dataset_files(
             ],
         },
     )
-    for name, text in {
-        "README.md": _README.format(version=__version__), ".bidsignore": "\n".join(_IGNORED) + "\n",
-    }.items():  # fmt: skip
+    readme, ignored = _README.format(version=__version__), "\n".join(_IGNORED) + "\n"
+    for name, text in {"README.md": readme, ".bidsignore": ignored}.items():
         if _may_write(out_dir / name, text):
             write_atomic(out_dir / name, text.encode())
 

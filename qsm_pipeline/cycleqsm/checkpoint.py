@@ -90,7 +90,7 @@ def _compare(config: GeneratorConfig, shapes: Mapping[str, list[int]]) -> None:
         raise ValueError(f"it declares {len(config.widths)} levels, expected 1 to {_MAX_PARTS}")
     with torch.device("meta"):
         declared = {name: list(t.shape) for name, t in Generator(config).state_dict().items()}
-    for name, shape in declared.items():
+    for name in declared:
         if not name.endswith("colour.weight") and name not in shapes:
             raise ValueError(f"the tensor {name} is missing")
     for name, shape in shapes.items():

@@ -100,9 +100,7 @@ def facts_of(run: GreRun, out_dir: Path) -> Facts:
     } | _geometry(run)
     return Facts(
         acquisition,
-        decisions={
-            k: str(v) for k, v in {**run.inferred, **sidecar.get("Inferred", {})}.items()
-        },
+        decisions={k: str(v) for k, v in {**run.inferred, **sidecar.get("Inferred", {})}.items()},
         processing={
             name: as_text(sidecar[key]) for key, name in _PROCESSING.items() if key in sidecar
         },

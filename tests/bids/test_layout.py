@@ -81,7 +81,7 @@ def test_database_is_used_again(root, tmp_path):
     assert [r.prefix for r in first.runs] == ["sub-01", "sub-011", "sub-02"]
     assert [r.prefix for r in again.runs] == ["sub-01", "sub-011", "sub-02", "sub-09"]
     root.rename(tmp_path / "moved")
-    with pytest.raises(BIDSInputError, match="is the index of .*raw, expected one of .*moved"):
+    with pytest.raises(BIDSInputError, match=r"is the index of .*raw, expected one of .*moved"):
         index(tmp_path / "moved", None, database)
 
 

@@ -72,7 +72,9 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "garbage": _with(bytes(range(256)) * 9),
     "listInstead": _with(b"[[1], {}]"),
     "textInstead": _with(b'"text"'),
-    "nan": _with(b'{"EchoTime": NaN, "RepetitionTime": Infinity, "Metrics": {"a": {"Value": NaN}}}'),
+    "nan": _with(
+        b'{"EchoTime": NaN, "RepetitionTime": Infinity, "Metrics": {"a": {"Value": NaN}}}'
+    ),
     "otherTypes": _with(
         b'{"runs": [1], "left_out": {"a": 1}, "Metrics": ["x"], "Warnings": 7, "Inferred": [2], '
         b'"Parameters": "x", "Software": null, "Written": [3], "Fingerprint": {}, "EchoTime": "x"}'

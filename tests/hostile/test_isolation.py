@@ -55,7 +55,9 @@ def tree(tmp_path):
     other = 2 * AFFINE
     for name in ("space-T1w_desc-aseg_dseg", "desc-preproc_T1w"):
         write_image(anat / f"sub-{SOUND}_{name}.nii.gz", _ONES, other)
-    (anat / f"sub-{SOUND}_space-T1w_desc-aseg_dseg.tsv").write_text("index\tname\n1\tLeft-Caudate\n")
+    (anat / f"sub-{SOUND}_space-T1w_desc-aseg_dseg.tsv").write_text(
+        "index\tname\n1\tLeft-Caudate\n"
+    )
     assert brain.is_file()
     for label in DAMAGES:
         for folder in ("raw", "der"):
@@ -90,9 +92,15 @@ def test_damaged_input_is_told_before_or_when_its_own_nodes_are_built(tree, whic
     for label, error in failed.items():
         assert isinstance(error, QSMPipelineError) or label in str(error), error
     if which in ("phase", "magnitude"):  # the file system tells these before anything is read
-        assert {"dangling", "annexLink", "annexPointer", "lfsPointer", "pipe", "loop", "empty"} <= (
-            set(told)
-        )
+        assert {
+            "dangling",
+            "annexLink",
+            "annexPointer",
+            "lfsPointer",
+            "pipe",
+            "loop",
+            "empty",
+        } <= (set(told))
         for label in ("annexLink", "annexPointer", "lfsPointer"):
             assert "datalad get" in told[label]
 

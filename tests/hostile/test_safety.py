@@ -61,7 +61,7 @@ def test_a_work_folder_of_others_is_refused(tmp_path):
     make_private(tmp_path / "work/own")  # again
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
-    with pytest.raises(OutputError, match="open can be written by other users, .*--work-dir"):
+    with pytest.raises(OutputError, match=r"open can be written by other users, .*--work-dir"):
         make_private(tmp_path / "open")
     (tmp_path / "link").symlink_to(tmp_path / "work")
     with pytest.raises(OutputError, match="link is a link"):
@@ -105,7 +105,12 @@ def _flip(path):
 @pytest.mark.parametrize("name", ["values.nii", "result_make.pklz", "checksums.json"])
 @pytest.mark.parametrize(
     "damage",
-    [_flip, lambda p: p.write_bytes(b""), lambda p: p.write_bytes(p.read_bytes()[:-9]), Path.unlink],
+    [
+        _flip,
+        lambda p: p.write_bytes(b""),
+        lambda p: p.write_bytes(p.read_bytes()[:-9]),
+        Path.unlink,
+    ],
 )
 def test_a_kept_file_that_was_damaged_is_made_again(tmp_path, name, damage):
     def run():
@@ -144,7 +149,9 @@ def test_a_flipped_byte_in_a_map_is_noticed_and_a_copy_is_not_made_again(finishe
     assert ledger.open_runs([run]) == [run]
 
 
-@pytest.mark.parametrize("text", ["[", "[]", '{"Fingerprint": "x"}', '{"Written": {}}', "[" * 200_000])
+@pytest.mark.parametrize(
+    "text", ["[", "[]", '{"Fingerprint": "x"}', '{"Written": {}}', "[" * 200_000]
+)
 def test_a_damaged_record_of_a_finished_run_is_none(finished_run, text):
     ledger, run, out = finished_run
     (out / "logs/done/sub-01.json").write_text(text)
