@@ -107,7 +107,7 @@ def collect_runs(
         label = _label(suffix, pairs)
         try:
             _check_entities(entities, label)
-            mask = find_mask(entities, bids_dir, mask_pattern, derivatives)
+            mask = find_mask(entities, bids_dir, mask_pattern, derivatives, files[0][1])
             run = _build_run(bids_dir, suffix, entities, files, reader, mask)
             runs.append(_with_segmentation(run, derivatives))
         except _NoPhaseError as err:

@@ -24,6 +24,7 @@ from qsm_pipeline.exceptions import BIDSInputError, MaskError
 from qsm_pipeline.numerics.core.grid import Grid
 
 _AFFINE_TOLERANCE = 1e-3
+_SAME_GRID_MM = 1e-2
 _MIN_SIDE = 4
 _VOXEL_SIZE_MM = (0.005, 100.0)
 _MAX_MAGNITUDE = 1e15
@@ -182,6 +183,13 @@ def _opened(path: str) -> nib.Nifti1Image:
         raise BIDSInputError(f"{path} holds {dtype}, expected integers or floats")
     check_declared_size(path, _declared_bytes(image))
     return image
+
+
+def has_voxels_of(path: Path, image: Path) -> bool:
+    """Return whether an image has the grid of another, by the headers of both."""
+    one, other = open_image(str(path)), open_image(str(image))
+    same_shape = one.shape[:3] == other.shape[:3]
+    return same_shape and bool(np.abs(one.affine - other.affine).max() < _SAME_GRID_MM)
 
 
 def _declared_bytes(image: nib.Nifti1Image) -> int:

@@ -14,12 +14,11 @@ import nibabel as nib
 import numpy as np
 
 from qsm_pipeline.bids.files import check_declared_size, file_size
-from qsm_pipeline.bids.load import open_image
+from qsm_pipeline.bids.load import has_voxels_of
 from qsm_pipeline.bids.naming import build_name, folder, parse_name
 from qsm_pipeline.bids.region_names import names_beside
 from qsm_pipeline.exceptions import BIDSInputError
 
-_SAME_GRID_MM = 1e-2
 _MAX_VOXELS = 2**28
 """Of a segmentation or a T1-weighted image: 640 along each axis, more than any has."""
 _OWN_SPACES = ("orig", "T1w", "scanner", "individual")
@@ -125,7 +124,7 @@ def _of_bids(root: Path, entities: Mapping[str, str], image: Path) -> Iterator[S
                 continue
             if name.suffix != "dseg":
                 continue
-            same_grid = _has_voxels_of(path, image)
+            same_grid = has_voxels_of(path, image)
             # acquisition and run of a T1-weighted image have nothing to do with those of the run
             matched = {
                 k: v
@@ -176,12 +175,6 @@ def _anatomy(labels: Path) -> str:
                 if parse_name(path.name).entities.get("space", "T1w") in _OWN_SPACES:
                     return str(path)
     return ""
-
-
-def _has_voxels_of(path: Path, image: Path) -> bool:
-    one, other = open_image(str(path)), open_image(str(image))
-    same_shape = one.shape[:3] == other.shape[:3]
-    return same_shape and bool(np.abs(one.affine - other.affine).max() < _SAME_GRID_MM)
 
 
 def read_labels(path: Path) -> tuple[np.ndarray, np.ndarray]:
