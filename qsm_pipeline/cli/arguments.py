@@ -12,8 +12,8 @@ class ManyValuesCommand(click.Command):
 
     Every option with ``multiple=True`` takes the words that follow it, except those that the
     arguments need: ``--participant-label 01 02 raw out participant`` means two labels. The last
-    argument has to be a choice, because it tells where the arguments end. Options may be spelt with
-    underscores.
+    argument has to be a choice, because it tells where the arguments end. Options may be spelt
+    with underscores.
     """
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
