@@ -25,6 +25,14 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def unforeseen(error: Exception) -> str:
+    """Return an error of a kind that nobody thought of as a sentence."""
+    return printable(
+        f"unforeseen error, {type(error).__name__}: {' '.join(str(error).split())[:300]}; please "
+        "report it with what -v prints"
+    )
+
+
 class QSMPipelineError(Exception):
     """Base of all errors whose message is meant for the user as it stands."""
 

@@ -1,7 +1,11 @@
 """Outputs of many participants without their images, as the level group reads them."""
 
+import gzip
 import itertools
 import json
+
+import nibabel as nib
+import numpy as np
 
 from qsm_pipeline.bids.derivatives import write_json
 from qsm_pipeline.bids.naming import output_path
@@ -11,6 +15,7 @@ from qsm_pipeline.bids.tables import write_table
 
 NUCLEI = {i: FREESURFER[i] for i in (10, 11, 12, 13, 17, 18, 26, 49, 50, 51, 52, 53, 54, 58)}
 _TRUE_PPM = {"Thalamus": 0.02, "Caudate": 0.044, "Putamen": 0.038, "Pallidum": 0.131}
+_MAP = gzip.compress(nib.Nifti1Image(np.zeros((4, 4, 4), np.float32), np.eye(4)).to_bytes())
 METRICS = {
     "snr_echo_1": (60, 5, "1", 10, None),
     "snr_echo_2": (50, 5, "1", None, None),
@@ -31,7 +36,7 @@ def write_run(out, entities, numbers, *, metrics=None, shift_ppm=0.0, regions=Tr
     """Write what one run leaves; ``numbers`` is a counter; ``metrics`` replaces values."""
     path = out / output_path(entities, "chi")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
+    path.write_bytes(_MAP)
     found = {}
     for name, (mean, sd, units, minimum, maximum) in METRICS.items():
         value = mean + sd * _spread(numbers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from qsm_pipeline.numerics.quality.outliers import MAX_ROBUST_Z, robust_z
 
 Row = dict[str, Any]
 Participants = Mapping[str, Mapping[str, str]]
+Sessions = Mapping[tuple[str, str], Mapping[str, str]]
 
 _RUN_COLUMNS = {
     "participant_id": Column("Participant."),
@@ -24,15 +25,16 @@ _RUN_COLUMNS = {
 }
 _OUTLIER_RULE = (
     f"more than {MAX_ROBUST_Z:g} robust standard deviations (1.4826 times the median absolute "
-    "deviation) from the median of the runs with the same acquisition"
+    "deviation) from the median of the runs with the same acquisition, version and methods"
 )
 REGION_STATISTICS = ("mean_ppm", "median_ppm", "sd_ppm", "volume_ml")
 """Columns of a table of regions whose outliers are looked for."""
 
 
 def quality_table(
-    runs: Sequence[FinishedRun], participants: Participants
-) -> tuple[dict[str, Column], list[Row]]:
+    runs: Sequence[FinishedRun], participants: Participants, sessions: Sessions,
+    withdrawn: Collection[str],
+) -> tuple[dict[str, Column], list[Row]]:  # fmt: skip
     """Return columns and rows of the table with one row for each run.
 
     Parameters
@@ -41,11 +43,16 @@ def quality_table(
         All runs.
     participants : mapping
         From `qsm_pipeline.bids.cohort.read_participants`.
+    sessions : mapping
+        Rows of the tables of sessions, by participant and session.
+    withdrawn : collection of str
+        Prefixes of the runs that the raw data set has no longer.
 
     Returns
     -------
     columns : dict of str to Column
-        Run, one column for each metric, ``outliers``, ``warnings``, and those of participants.
+        Run, one column for each metric, what it was made with, ``outliers``, ``warnings``, and
+        those of sessions and participants.
     rows : list of dict
         In the order of the runs.
     """
@@ -62,13 +69,23 @@ def quality_table(
         warnings = [str(m["Warning"]) for m in run.metrics.values() if m.get("Warning")]
         warnings = [*run.warnings, *warnings]
         row = _run_cells(run) | dict(zip(names, numbers, strict=True))
+        row |= {"version": run.version, "methods": run.methods, "model": run.model}
+        row["in_raw"] = "no" if run.prefix in withdrawn else "yes"
         row |= {"outliers": _far(names, distances), "warnings": warnings}
+        session = sessions.get((run.participant, row["session_id"]), {})
+        row |= {f"sessions_{name}": value for name, value in session.items()}
         rows.append(_joined(row, participants))
     columns = _RUN_COLUMNS | {name: described[name] for name in names}
     columns |= {
+        "version": Column("Version of qsm-pipeline that made the map."),
+        "methods": Column("Methods that it was made with."),
+        "model": Column("Trained generator that it was made with."),
+        "in_raw": Column("Whether the raw data set still has images of the run."),
         "outliers": Column(f"Metrics that are {_OUTLIER_RULE}."),
         "warnings": Column("What the run warns of, and limits that it does not keep."),
     }
+    of_sessions = dict.fromkeys(name for row in sessions.values() for name in row)
+    columns |= {f"sessions_{n}": Column(f"{n} of the sessions.tsv.") for n in of_sessions}
     return _with_participants(columns, participants), rows
 
 
@@ -77,8 +94,8 @@ def region_table(
 ) -> tuple[dict[str, Column], list[Row]]:
     """Return columns and rows of the table with one row for each region of each run.
 
-    Parameters and results as of :func:`quality_table`; a value is compared with those of the same
-    region in the same segmentation.
+    Parameters and results as of the first two of :func:`quality_table`; a value is compared with
+    those of the same region in the same segmentation.
     """
     rows: list[Row] = []
     groups: list[str] = []
@@ -118,9 +135,9 @@ def _run_cells(run: FinishedRun) -> Row:
 
 
 def _acquisition(run: FinishedRun) -> str:
-    """Return what runs of the same kind share: all entities but person, session and repetition."""
+    """Return what comparable runs share: entities but person, session, repetition; how made."""
     kind = {k: v for k, v in run.entities.items() if k not in ("sub", "ses", "run")}
-    return build_name(kind, "")
+    return f"{build_name(kind, '')} {run.version} {run.methods} {run.model}"
 
 
 def _robust_z_by_acquisition(

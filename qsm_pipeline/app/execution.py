@@ -20,6 +20,7 @@ from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.engine.local_plugin import quiet_nipype
 from qsm_pipeline.engine.resources import Resources
 from qsm_pipeline.engine.runner import run_workflow
+from qsm_pipeline.engine.work_folder import make_private, refuse_links
 from qsm_pipeline.exceptions import OutputError
 from qsm_pipeline.io.locks import NameLocks
 from qsm_pipeline.workflows.names import node_name
@@ -77,10 +78,14 @@ def execute(
     """
     quiet_nipype(logging.getLogger().level)
     logs = how.out_dir / "logs"
+    make_private(how.work_dir / workflow_name())
     workflow = init_participants_wf(
         runs=runs, out_dir=how.out_dir, work_dir=how.work_dir, resources=how.resources,
-        **how.methods,
+        fail=summary.note_failure, **how.methods,
     )  # fmt: skip
+    runs = [run for run in runs if workflow.get_node(node_name(run)) is not None]
+    if not runs:
+        return
     _note_memory(workflow, how.resources.mem_gb, echo)
     if how.write_graph:
         _write_graph(workflow, runs[0], logs, echo)
@@ -92,9 +97,19 @@ def execute(
     summary.note_outcome(outcome, workflow.name)
 
 
+def workflow_name() -> str:
+    """Return the name of the workflow and of its folder.
+
+    Folders are kept apart by version, because a new one may compute something else from the same
+    inputs.
+    """
+    return "qsm_" + re.sub(r"\W", "_", __version__)
+
+
 def init_participants_wf(
-    *, runs: Sequence[GreRun], out_dir: Path, work_dir: Path, resources: Resources, **methods: Any
-) -> Workflow:
+    *, runs: Sequence[GreRun], out_dir: Path, work_dir: Path, resources: Resources,
+    fail: Callable[[GreRun, Exception], None] | None = None, **methods: Any,
+) -> Workflow:  # fmt: skip
     """Build the workflow of several runs, which do not depend on each other.
 
     Parameters
@@ -102,10 +117,12 @@ def init_participants_wf(
     runs : sequence of GreRun
         From `qsm_pipeline.bids.collect.collect_runs`.
     out_dir, work_dir : pathlib.Path
-        Derivatives, and intermediate files. These are kept apart by version, because a new one
-        may compute something else from the same inputs.
+        Derivatives, and intermediate files.
     resources : Resources
         Threads and device of the nodes.
+    fail : callable, optional
+        Gets a run whose nodes cannot be built and the error, and the others go on; without it
+        the error is raised.
     **methods
         Passed to `qsm_pipeline.workflows.run.init_run_wf`.
 
@@ -113,16 +130,20 @@ def init_participants_wf(
     -------
     nipype.pipeline.engine.Workflow
     """
-    workflow = Workflow("qsm_" + re.sub(r"\W", "_", __version__), base_dir=str(work_dir))
-    workflow.add_nodes(
-        [
-            init_run_wf(
+    workflow = Workflow(workflow_name(), base_dir=str(work_dir))
+    for run in runs:
+        try:
+            refuse_links(work_dir / workflow.name / node_name(run))
+            built = init_run_wf(
                 run=run, out_dir=out_dir, device=resources.device,
                 omp_nthreads=resources.omp_nthreads, **methods,
-            )
-            for run in runs
-        ]
-    )  # fmt: skip
+            )  # fmt: skip
+        except Exception as error:
+            if fail is None:
+                raise
+            fail(run, error)
+        else:
+            workflow.add_nodes([built])
     return workflow
 
 

@@ -13,7 +13,13 @@ from typing import Any
 
 from qsm_pipeline import __version__
 from qsm_pipeline.bids.derivatives import write_json
+from qsm_pipeline.bids.files import file_size
+from qsm_pipeline.bids.naming import NOTES, OUTPUTS, figure_path, output_path, parse_name
+from qsm_pipeline.bids.regions import region_tables
 from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.bids.sidecar import read_json_object
+from qsm_pipeline.exceptions import BIDSInputError, OutputError
+from qsm_pipeline.reports.figures import FIGURES
 
 FOLDER = Path("logs") / "done"
 """Where the records of finished runs lie in the derivatives data set."""
@@ -39,17 +45,27 @@ class Ledger:
         """Return the runs that are to be done, and forget what was known of them.
 
         A run is finished if it was made from the same files with the same methods and version,
-        and everything that it wrote is still there in its size.
+        and everything that it wrote is still there as it was.
+
+        Raises
+        ------
+        OutputError
+            If a record cannot be replaced.
         """
         unfinished = [run for run in runs if not self._is_finished(run)]
         for run in unfinished:  # a record must never stand beside files that are half renewed
-            self._path(run).unlink(missing_ok=True)
+            try:
+                self._path(run).unlink(missing_ok=True)
+            except OSError as error:
+                raise OutputError(
+                    f"{self._path(run)} cannot be replaced: {error.strerror}"
+                ) from None
         for subject in {run.subject for run in unfinished}:
             self._remove_partial_files(subject)
         return unfinished
 
     def close_run(self, run: GreRun, written: Sequence[str], seconds: float) -> None:
-        """Write down that a run is finished.
+        """Write down that a run is finished, and remove what it wrote earlier and not now.
 
         Parameters
         ----------
@@ -65,13 +81,16 @@ class Ledger:
         OutputError
             If the record cannot be written.
         """
-        sizes = {os.path.relpath(path, self._out_dir): os.stat(path).st_size for path in written}
+        states = {os.path.relpath(path, self._out_dir): file_state(path) for path in written}
+        for path in _outputs(run, self._out_dir):  # of other methods, or by another version
+            if os.path.relpath(path, self._out_dir) not in states:
+                path.unlink(missing_ok=True)
         record = {
             "Version": __version__,
             "Fingerprint": self._fingerprint(run),
             "Finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "Seconds": round(seconds, 1),
-            "Written": sizes,
+            "Written": states,
         }
         write_json(self._path(run), record)
 
@@ -80,13 +99,15 @@ class Ledger:
 
     def _is_finished(self, run: GreRun) -> bool:
         try:
-            record = json.loads(self._path(run).read_text())
-            return bool(record["Fingerprint"] == self._fingerprint(run)) and all(
-                os.stat(self._out_dir / name).st_size == size
-                for name, size in record["Written"].items()
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            record = read_json_object(self._path(run), finite=True)
+        except BIDSInputError:
             return False
+        written = record.get("Written")
+        if record.get("Fingerprint") != self._fingerprint(run) or not isinstance(written, dict):
+            return False
+        return bool(written) and all(
+            is_unchanged(self._out_dir / name, state) for name, state in written.items()
+        )
 
     def _fingerprint(self, run: GreRun) -> str:
         """Hash all that the maps depend on; files count by size and time of change."""
@@ -106,6 +127,48 @@ class Ledger:
                 path.unlink(missing_ok=True)
         for path in (self._out_dir / f"sub-{subject}").rglob(".*.tmp"):
             path.unlink(missing_ok=True)
+
+
+def _outputs(run: GreRun, out_dir: Path) -> list[Path]:
+    """Return the files in the derivatives that bear the name of an output of a run."""
+    paths = [
+        out_dir / output_path(run.entities, quantity, extension=extension)
+        for quantity in (*OUTPUTS, *NOTES)
+        if quantity not in ("labels", "regions")
+        for extension in (".nii.gz", ".json")
+    ]
+    for table in region_tables(out_dir, run.entities):
+        seg = {"seg": parse_name(table.name).entities["seg"]}
+        for quantity, extensions in {"labels": (".nii.gz", ".json"),
+                                     "regions": (".tsv", ".json")}.items():  # fmt: skip
+            paths += [
+                out_dir / output_path(run.entities, quantity, extra=seg, extension=extension)
+                for extension in extensions
+            ]
+    paths += [out_dir / figure_path(run.entities, name, run.suffix) for name in FIGURES]
+    return [path for path in paths if os.path.lexists(path)]
+
+
+def file_state(path: Path | str) -> dict[str, Any]:
+    """Return size, time of change and hash of a file."""
+    status = os.stat(path)
+    return {"Size": status.st_size, "Changed": status.st_mtime_ns, "SHA256": _hash(path)}
+
+
+def is_unchanged(path: Path, state: Any) -> bool:
+    """Return whether a file is what it was; only one that was touched since is read."""
+    try:
+        if file_size(path) != state["Size"]:
+            return False
+        same_time = os.stat(path).st_mtime_ns == state["Changed"]
+        return bool(same_time or _hash(path) == state["SHA256"])
+    except (OSError, KeyError, TypeError, BIDSInputError):
+        return False
+
+
+def _hash(path: Path | str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _state(file: str) -> tuple[str, int, int]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from qsm_pipeline.bids.cohort import FinishedRun, recorded_problems
+from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.bids.tables import Column
 from qsm_pipeline.exceptions import BIDSInputError
 
@@ -21,6 +22,8 @@ def missing_results(
     labels: Collection[str],
     listed: Collection[str],
     out_dir: Path,
+    expected: Sequence[GreRun] = (),
+    in_progress: Mapping[str, str] | None = None,
 ) -> list[dict[str, str | None]]:
     """Return a row for each reason why a result is missing.
 
@@ -34,6 +37,10 @@ def missing_results(
         Participants of ``participants.tsv``, with ``sub-``.
     out_dir : pathlib.Path
         Derivatives data set.
+    expected : sequence of GreRun
+        What the participant level would map in the raw data set.
+    in_progress : mapping of str to str, optional
+        Participants that a command works on now, and which.
 
     Returns
     -------
@@ -45,16 +52,34 @@ def missing_results(
         for label in listed
         if label.removeprefix("sub-") not in labels
     ]
+    running = in_progress or {}
     for run in runs:
+        if run.damaged:
+            rows.append(
+                {"participant_id": run.participant, "run": run.prefix, "reason": run.damaged}
+            )
         rows += [
             {"participant_id": run.participant, "run": run.prefix, "reason": problem}
             for problem in run.problems
         ]
-    finished = {run.prefix for run in runs}
+    finished = {run.prefix for run in runs if not run.damaged}
     with_map = {run.entities["sub"] for run in runs}
     for label in labels:
-        for run_name, reason in _reasons(out_dir, label, finished, label in with_map):
+        if label in running:
+            reason = f"in progress: {running[label]}"
+            rows.append({"participant_id": f"sub-{label}", "run": None, "reason": reason})
+            continue
+        told = list(_reasons(out_dir, label, finished, label in with_map))
+        whole = any(name is None for name, _ in told) and label not in with_map
+        for run_name, reason in told:
             rows.append({"participant_id": f"sub-{label}", "run": run_name, "reason": reason})
+        named = {name for name, _ in told} | {run.prefix for run in runs}
+        for run in expected:
+            if run.subject == label and run.prefix not in named and not whole:
+                reason = "was never processed: start the participant level for it"
+                rows.append(
+                    {"participant_id": f"sub-{label}", "run": run.prefix, "reason": reason}
+                )
     return sorted(rows, key=lambda row: (row["participant_id"], row["run"] or "", row["reason"]))
 
 

@@ -8,7 +8,7 @@ from qsm_pipeline.app.record import RunState, merge_record, record_path
 from qsm_pipeline.app.summary import Summary
 from qsm_pipeline.bids.derivatives import write_atomic, write_json
 from qsm_pipeline.bids.naming import figure_path, is_label
-from qsm_pipeline.exceptions import OutputError
+from qsm_pipeline.exceptions import OutputError, unforeseen
 from qsm_pipeline.reports.citations import write_citations
 from qsm_pipeline.reports.figures import STAGES
 from qsm_pipeline.reports.page import render_page
@@ -42,6 +42,8 @@ def write_pages(summary: Summary, out_dir: Path, *, whole: bool) -> None:
             write_json(record_path(out_dir, subject), record)
         except (OSError, OutputError) as error:
             summary.note_page(page, str(error))
+        except Exception as error:  # noqa: BLE001, it must cost nobody else their page
+            summary.note_page(page, f"{page}: {unforeseen(error)}")
         else:
             summary.note_page(page)
     if whole:
@@ -49,6 +51,8 @@ def write_pages(summary: Summary, out_dir: Path, *, whole: bool) -> None:
             write_citations(out_dir)
         except OutputError as error:
             summary.note_page(out_dir / "logs", str(error))
+        except Exception as error:  # noqa: BLE001, the maps and pages are there
+            summary.note_page(out_dir / "logs", f"methods text: {unforeseen(error)}")
 
 
 def _remove_old_figures(state: RunState, out_dir: Path) -> None:

@@ -20,15 +20,16 @@ from qsm_pipeline.app.checks import (
     with_absolute_paths,
 )
 from qsm_pipeline.app.ledger import Ledger
-from qsm_pipeline.app.settings import read_mapping, to_toml
+from qsm_pipeline.app.settings import absolute, read_mapping, to_toml
 from qsm_pipeline.app.summary import Summary
 from qsm_pipeline.bids.collect import collect_runs
 from qsm_pipeline.bids.derivatives import write_atomic, write_dataset_files
 from qsm_pipeline.bids.layout import index
-from qsm_pipeline.bids.run import Collection
+from qsm_pipeline.bids.ownership import check_owner, leading_out
+from qsm_pipeline.bids.run import Collection, GreRun
 from qsm_pipeline.engine.plugins import check_plugin, on_cluster
 from qsm_pipeline.engine.resources import Resources, check_device_name
-from qsm_pipeline.exceptions import OutputError
+from qsm_pipeline.exceptions import OutputError, printable
 from qsm_pipeline.io.locks import NameLocks, lock_all
 from qsm_pipeline.steps.settings import METHOD_DEFAULTS
 from qsm_pipeline.workflows.memory import too_large
@@ -111,6 +112,7 @@ def run_participants(
     bids_dir, out_dir = Path(bids_dir).resolve(), Path(out_dir).resolve()
     work_dir = Path(work_dir or out_dir / "work").resolve()
     check_folders(bids_dir, output=out_dir, work=work_dir)
+    check_owner(out_dir, bids_dir)
     methods = check_methods({**METHOD_DEFAULTS, **methods})
     methods["inversion_params"] = with_absolute_paths(methods["inversion_params"] or {})
     check_device_name(device)
@@ -123,6 +125,7 @@ def run_participants(
         mask_pattern, derivatives,
     )  # fmt: skip
     found = found.without(too_few_echoes(found.runs, methods))
+    found = found.without(leading_out(out_dir, found.runs))
     check_regions(found.runs, methods)
     if computes and not skip_bids_validation:  # last: it takes a second or more
         validate_bids(bids_dir, echo)
@@ -144,7 +147,7 @@ def run_participants(
         _prepare_output(bids_dir, out_dir, work_dir, settings | methods | asdict(resources))
         with _reserve(summary, out_dir, work_dir) as locks:
             ledger = Ledger(out_dir, methods)
-            runs = ledger.open_runs(summary.found.runs)
+            runs = _unfinished(ledger, summary)
             summary.note_finished(runs)
             summary.skip(too_large(runs, memory_gb))
             runs = [run for run in runs if run in summary.found.runs]
@@ -161,6 +164,17 @@ def run_participants(
             write_pages(summary, out_dir, whole=not participant_label)
     echo(f"finished in {time.monotonic() - start:.0f} s")
     return summary.close(out_dir)
+
+
+def _unfinished(ledger: Ledger, summary: Summary) -> list[GreRun]:
+    """Return the runs that are to be done; one whose record cannot be replaced has failed."""
+    runs: list[GreRun] = []
+    for run in summary.found.runs:
+        try:
+            runs += ledger.open_runs([run])
+        except (OSError, OutputError) as error:
+            summary.note_failure(run, error)
+    return runs
 
 
 def _plugin(file: Path | None) -> Mapping[str, Any] | None:
@@ -197,8 +211,10 @@ def _prepare_output(
     try:
         write_dataset_files(out_dir, bids_dir)
         work_dir.mkdir(parents=True, exist_ok=True)
-        header = f"# qsm-pipeline {__version__}: {bids_dir} to {out_dir}, for --config-file\n"
-        write_atomic(out_dir / "logs" / name, (header + to_toml(settings)).encode())
+        where = printable(f"{bids_dir} to {out_dir}")
+        header = f"# qsm-pipeline {__version__}: {where}, for --config-file\n"
+        plain = {key: absolute(value) for key, value in settings.items()}
+        write_atomic(out_dir / "logs" / name, (header + to_toml(plain)).encode())
     except OSError as error:
         raise OutputError(f"{error.filename} cannot be written: {error.strerror}") from None
 

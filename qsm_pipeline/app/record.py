@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from qsm_pipeline import __version__
+from qsm_pipeline.bids.records import read_record
 from qsm_pipeline.bids.run import GreRun, Skipped
+from qsm_pipeline.exceptions import BIDSInputError
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,11 @@ def merge_record(
     left_out : sequence of Skipped
         What was left out this time.
     """
-    runs = dict(_read(record_path(out_dir, subject)).get("runs", {}))
+    try:
+        known = read_record(record_path(out_dir, subject))["runs"]
+    except BIDSInputError:  # there is none, or it cannot be read and is replaced
+        known = {}
+    runs = {prefix: entry for prefix, entry in known.items() if entry["run"]}
     for state in states:
         old = runs.get(state.run.prefix, {})
         entry = {
@@ -98,12 +103,3 @@ def merge_record(
         "runs": dict(sorted(runs.items())),
         "left_out": [{"what": s.what, "reason": s.reason} for s in left_out],
     }
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Return an earlier record; one that cannot be read counts as none."""
-    try:
-        data = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}

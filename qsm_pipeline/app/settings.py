@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qsm_pipeline.exceptions import ConfigError
+from qsm_pipeline.bids.files import file_size
+from qsm_pipeline.exceptions import BIDSInputError, ConfigError
+
+_MAX_BYTES = 2**20
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -20,9 +23,11 @@ def read_mapping(path: Path) -> dict[str, Any]:
         If it cannot be read or holds something else.
     """
     try:
-        text = path.read_text()
+        if file_size(path) > _MAX_BYTES:
+            raise ConfigError(f"{path} is larger than 1 MiB, which no file of settings is")
+        text = path.read_text(encoding="utf-8-sig")
         value = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError, BIDSInputError) as error:
         raise ConfigError(f"{path} cannot be read as TOML or JSON: {error}") from None
     if not isinstance(value, dict):
         raise ConfigError(f"{path} must hold an object with keys, found {type(value).__name__}")
@@ -45,9 +50,19 @@ def to_toml(settings: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def absolute(value: Any) -> Any:
+    """Return a setting whose paths mean the same in every folder."""
+    if isinstance(value, list | tuple):
+        return [absolute(each) for each in value]
+    return value.absolute() if isinstance(value, Path) else value
+
+
 def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_value, value))}]"
     if isinstance(value, Path):
         value = str(value)
-    return json.dumps(value, ensure_ascii=False)  # of these types JSON is TOML too
+    if isinstance(value, str):  # what is no text cannot stand in TOML, and DEL only as an escape
+        value = value.encode("utf-8", "backslashreplace").decode()
+    # of these types JSON is TOML too
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

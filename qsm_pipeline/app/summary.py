@@ -10,6 +10,7 @@ from qsm_pipeline.app.record import Problem, RunState
 from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.bids.run import Collection, GreRun, Skipped, doubts
 from qsm_pipeline.engine.failures import Failure
+from qsm_pipeline.exceptions import QSMPipelineError, printable, unforeseen
 from qsm_pipeline.reports.facts import read_sidecar, warnings_of
 from qsm_pipeline.steps.nodes import NODES, WRITE
 from qsm_pipeline.workflows.names import node_name
@@ -96,6 +97,12 @@ class Summary:
             else:
                 self._fail(run.prefix, Problem("was not run to its end after another failure"))
                 self._ran.add(run.prefix)
+
+    def note_failure(self, run: GreRun, error: Exception) -> None:
+        """Take in that a run could not even be begun."""
+        known = isinstance(error, QSMPipelineError)
+        self._fail(run.prefix, Problem(printable(str(error)) if known else unforeseen(error)))
+        self._ran.add(run.prefix)
 
     def note_missing_maps(self, out_dir: Path) -> None:
         """Take in which runs have no map in the output folder."""

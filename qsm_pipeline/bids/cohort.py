@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qsm_pipeline.bids.layout import participants
+from qsm_pipeline.bids.load import open_image
 from qsm_pipeline.bids.naming import RUN_ENTITIES, build_name, output_path, parse_name
+from qsm_pipeline.bids.records import read_record
 from qsm_pipeline.bids.regions import region_tables
 from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.bids.tables import read_table
-from qsm_pipeline.exceptions import BIDSInputError
+from qsm_pipeline.exceptions import BIDSInputError, unforeseen
 
 _FOLDERS = ("anat", "ses-*/anat")
+_METHODS = ("MaskMethod", "Unwrapping", "FieldFit", "BackgroundRemoval", "Inversion")
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,10 @@ class FinishedRun:
         What could not be read, one sentence each.
     warnings : tuple of str
         ``Warnings`` of its map's sidecar.
+    version, methods, model : str
+        What it was made with, by that sidecar; empty where it does not say.
+    damaged : str
+        Why its map cannot be read, so that the run counts as missing.
     """
 
     entities: dict[str, str]
@@ -41,6 +49,10 @@ class FinishedRun:
     regions: tuple[dict[str, str], ...]
     problems: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    version: str = ""
+    methods: str = ""
+    model: str = ""
+    damaged: str = ""
 
     @property
     def prefix(self) -> str:
@@ -74,8 +86,18 @@ def finished_runs(out_dir: Path, labels: Sequence[str] = ()) -> list[FinishedRun
                 except ValueError:
                     continue
                 if set(entities) <= set(RUN_ENTITIES):  # no desc, so it is the map itself
-                    found.append(_read(out_dir, entities))
+                    found.append(_read_or_say(out_dir, entities))
     return sorted(found, key=lambda run: run.prefix)
+
+
+def _read_or_say(out_dir: Path, entities: dict[str, str]) -> FinishedRun:
+    try:
+        open_image(str(out_dir / output_path(entities, "chi")))
+        return _read(out_dir, entities)
+    except BIDSInputError as error:
+        return FinishedRun(entities, {}, (), (), damaged=f"its map is damaged: {error}")
+    except Exception as error:  # noqa: BLE001, it must cost nobody else their row
+        return FinishedRun(entities, {}, (), (), damaged=unforeseen(error))
 
 
 def _read(out_dir: Path, entities: dict[str, str]) -> FinishedRun:
@@ -83,7 +105,7 @@ def _read(out_dir: Path, entities: dict[str, str]) -> FinishedRun:
     metrics: dict[str, dict[str, Any]] = {}
     path = out_dir / output_path(entities, "qc", extension=".json")
     try:
-        found = read_json_object(path).get("Metrics")
+        found = read_json_object(path, finite=True).get("Metrics")
         if not isinstance(found, dict) or not all(isinstance(m, dict) for m in found.values()):
             raise BIDSInputError(f"{path} holds no Metrics; run the participant level again")
         metrics = found
@@ -97,11 +119,47 @@ def _read(out_dir: Path, entities: dict[str, str]) -> FinishedRun:
         except BIDSInputError as error:
             problems.append(str(error))
     sidecar = out_dir / output_path(entities, "chi", extension=".json")
-    warnings: Any = None
+    facts: dict[str, Any] = {}
     with contextlib.suppress(BIDSInputError):
-        warnings = read_json_object(sidecar).get("Warnings")
+        facts = read_json_object(sidecar, finite=True)
+    warnings = facts.get("Warnings")
     told = tuple(str(each) for each in warnings) if isinstance(warnings, list) else ()
-    return FinishedRun(entities, metrics, tuple(rows), tuple(problems), told)
+    software, used = (
+        found if isinstance(found := facts.get(key), dict) else {}
+        for key in ("Software", "Parameters")
+    )
+    return FinishedRun(
+        entities, metrics, tuple(rows), tuple(problems), told,
+        version=str(software.get("qsm-pipeline", "")),
+        methods=", ".join(str(used[key]) for key in _METHODS if key in used),
+        model=str(used.get("Generator", "")).partition(",")[0],
+    )  # fmt: skip
+
+
+def raw_prefixes(images: Iterable[Path]) -> set[str]:
+    """Return the names of the runs that images of a raw data set belong to."""
+    found = set()
+    for path in images:
+        with contextlib.suppress(ValueError):
+            entities = parse_name(path.name).entities
+            own = {k: v for k, v in entities.items() if k not in ("echo", "part")}
+            found.add(build_name(own, ""))
+    return found
+
+
+def read_sessions(bids_dir: Path, label: str) -> dict[str, dict[str, str]]:
+    """Return the rows of ``sub-<label>_sessions.tsv`` by session; empty without one.
+
+    Raises
+    ------
+    BIDSInputError
+        If the file is broken.
+    """
+    path = bids_dir / f"sub-{label}" / f"sub-{label}_sessions.tsv"
+    if not os.path.lexists(path):
+        return {}
+    rows = read_table(path, ("session_id",))
+    return {"ses-" + row.pop("session_id").strip().removeprefix("ses-"): row for row in rows}
 
 
 def read_participants(bids_dir: Path) -> dict[str, dict[str, str]]:
@@ -113,7 +171,7 @@ def read_participants(bids_dir: Path) -> dict[str, dict[str, str]]:
         If the file is broken or names a participant twice.
     """
     path = bids_dir / "participants.tsv"
-    if not path.is_file():
+    if not os.path.lexists(path):  # a link to nothing is a fault
         return {}
     table: dict[str, dict[str, str]] = {}
     for row in read_table(path, ("participant_id",)):
@@ -147,18 +205,13 @@ def recorded_problems(out_dir: Path, label: str) -> dict[str, list[str]]:
     path = out_dir / "logs" / f"sub-{label}.json"
     if not path.is_file():
         raise BIDSInputError("no output and no record of a run: start the participant level")
-    record = read_json_object(path)
+    record = read_record(path)
     reasons: dict[str, list[str]] = {}
-    runs = record.get("runs")
-    for prefix, run in (runs if isinstance(runs, dict) else {}).items():
-        noted = run.get("problems") if isinstance(run, dict) else None
-        for problem in noted if isinstance(noted, list) else []:
-            if isinstance(problem, dict) and problem.get("message"):
-                node = f"in {problem['node']}: " if problem.get("node") else ""
-                reasons.setdefault(prefix, []).append(f"{node}{problem['message']}")
-    left_out = record.get("left_out")
-    for item in left_out if isinstance(left_out, list) else []:
-        if isinstance(item, dict):
-            sentence = f"{item.get('what', 'something')}: {item.get('reason', 'left out')}"
-            reasons.setdefault(f"sub-{label}", []).append(sentence)
+    for prefix, run in record["runs"].items():
+        for problem in run["problems"]:
+            node = f"in {problem['node']}: " if problem["node"] else ""
+            reasons.setdefault(prefix, []).append(f"{node}{problem['message']}")
+    for item in record["left_out"]:
+        sentence = f"{item['what']}: {item['reason']}"
+        reasons.setdefault(f"sub-{label}", []).append(sentence)
     return reasons

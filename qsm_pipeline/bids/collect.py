@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from qsm_pipeline.bids import metadata as md
-from qsm_pipeline.bids.layout import Index, participants
+from qsm_pipeline.bids.files import check_content
+from qsm_pipeline.bids.ignored import BidsIgnore
+from qsm_pipeline.bids.layout import Index, participants, sessions
 from qsm_pipeline.bids.masks import find_mask
 from qsm_pipeline.bids.naming import (
     ENTITY_ORDER,
@@ -26,8 +28,8 @@ from qsm_pipeline.bids.selection import (
     known_labels,
     why_filtered,
 )
-from qsm_pipeline.bids.sidecar import SidecarReader
-from qsm_pipeline.exceptions import BIDSInputError
+from qsm_pipeline.bids.sidecar import SidecarReader, is_finite
+from qsm_pipeline.exceptions import BIDSInputError, unforeseen
 
 _PART_NAMES = {"mag": "magnitude", "phase": "phase", "real": "real", "imag": "imag"}
 
@@ -89,9 +91,10 @@ def collect_runs(
         if subject not in subjects
     ]
     filters = checked_filters(bids_filters or {})
-    groups, skipped, sessions = _groups(index, subjects)
+    groups, skipped = _groups(index, subjects, left_out)
+    wanted: tuple[str, ...] = ()
     if session_labels:
-        wanted = known_labels(session_labels, "ses", sorted(sessions), bids_dir)
+        wanted = known_labels(session_labels, "ses", sessions(bids_dir), bids_dir)
         for key in [k for k in groups if dict(k[1]).get("ses") not in wanted]:
             del groups[key]
             left_out.append(_unwanted(key, "not in a session named by --session-label"))
@@ -104,13 +107,15 @@ def collect_runs(
         label = _label(suffix, pairs)
         try:
             _check_entities(entities, label)
-            mask = find_mask(entities, bids_dir, mask_pattern, derivatives)
+            mask = find_mask(entities, bids_dir, mask_pattern, derivatives, files[0][1])
             run = _build_run(bids_dir, suffix, entities, files, reader, mask)
             runs.append(_with_segmentation(run, derivatives))
         except _NoPhaseError as err:
             magnitude_only.append(Skipped(label, str(err), entities["sub"]))
         except BIDSInputError as err:
             skipped.append(Skipped(label, str(err), entities["sub"]))
+        except Exception as err:  # noqa: BLE001, it must cost nobody else their map
+            skipped.append(Skipped(label, unforeseen(err), entities["sub"]))
     mapped = {(run.subject, run.session) for run in runs}
     for each in magnitude_only:
         beside = (each.subject, _session(each.what)) in mapped
@@ -118,6 +123,12 @@ def collect_runs(
     runs = _without_name_clashes(runs, skipped)
     seen = {run.subject for run in runs} | {item.subject for item in skipped}
     for subject in sorted(set(subjects) - seen):
+        has_one = any((bids_dir / f"sub-{subject}" / f"ses-{ses}").is_dir() for ses in wanted)
+        if wanted and not has_one:  # to lack a session that others have is no fault
+            left_out.append(
+                Skipped(f"sub-{subject}", "has no session named by --session-label", subject)
+            )
+            continue
         skipped.append(
             Skipped(
                 f"sub-{subject}",
@@ -146,33 +157,55 @@ def _stale(index: Index) -> str:
     return f", by the index {index.database}; delete it if it is older than the data"
 
 
-def _groups(index: Index, subjects: Sequence[str]) -> tuple[_Groups, list[Skipped], set[str]]:
+def _groups(
+    index: Index, subjects: Sequence[str], left_out: list[Skipped]
+) -> tuple[_Groups, list[Skipped]]:
     groups: _Groups = {}
     skipped: list[Skipped] = []
-    sessions: set[str] = set()
+    ignore = BidsIgnore(index.root)
     for path in index.images:
-        in_folder = path.relative_to(index.root).parts[0].removeprefix("sub-")
+        relative = path.relative_to(index.root)
+        in_folder = relative.parts[0].removeprefix("sub-")
         if in_folder not in subjects:
+            continue
+        if ignore.ignores(relative.as_posix()):
+            left_out.append(Skipped(str(relative), "named by .bidsignore", in_folder))
             continue
         try:
             name = parse_name(path.name)
         except ValueError as err:
-            skipped.append(Skipped(str(path.relative_to(index.root)), str(err), in_folder))
+            skipped.append(Skipped(str(relative), str(err), in_folder))
             continue
         if name.entities.get("sub") != in_folder:
             skipped.append(
                 Skipped(
-                    str(path.relative_to(index.root)),
+                    str(relative),
                     f"The name says sub-{name.entities.get('sub')}, the folder sub-{in_folder}",
                     in_folder,
                 )
             )
             continue
-        sessions |= {name.entities["ses"]} if "ses" in name.entities else set()
+        folders = relative.parts[1:-1]
+        session = next((f[4:] for f in folders[:1] if f.startswith("ses-")), None)
+        if folders != ((f"ses-{session}", "anat") if session is not None else ("anat",)):
+            left_out.append(
+                Skipped(
+                    str(relative), "not in sub-X[/ses-Y]/anat, so it is no raw image", in_folder
+                )
+            )
+            continue
+        if name.entities.get("ses") != session:
+            named, lies = (
+                f"ses-{ses}" if ses else "no session"
+                for ses in (name.entities.get("ses"), session)
+            )
+            reason = f"The name says {named}, the folder {lies}; rename one of them"
+            skipped.append(Skipped(str(relative), reason, in_folder))
+            continue
         own = {k: v for k, v in name.entities.items() if k not in ("echo", "part")}
         key = (name.suffix, tuple(sorted(own.items(), key=_position)))
         groups.setdefault(key, []).append((name.entities, path))
-    return groups, skipped, sessions
+    return groups, skipped
 
 
 def _filtered(groups: _Groups, filters: Filters, left_out: list[Skipped]) -> _Groups:
@@ -247,6 +280,13 @@ def _build_run(
             "high-pass filtered phase is too small. Use the phase before it was filtered"
         )
     images: dict[str, Any] = {part: tuple(str(files[part][e]) for e in echoes) for part in files}
+    for path in (*(path for paths in images.values() for path in paths), mask):
+        if path:
+            check_content(path)
+    kept = [{k: s[k] for k in md.KEPT_KEYS if k in s} for s in sidecars]
+    dropped = sorted({k for s in kept for k in s if not is_finite(s[k])})
+    if dropped:
+        notes["not_finite"] = f"{', '.join(dropped)} in a sidecar: no finite number, not used"
     return GreRun(
         bids_dir=str(bids_dir),
         suffix=suffix,
@@ -254,7 +294,7 @@ def _build_run(
         echo_times_s=times,
         b0_tesla=b0_tesla,
         **images,
-        metadata=tuple({k: s[k] for k in md.KEPT_KEYS if k in s} for s in sidecars),
+        metadata=tuple({k: s[k] for k in s if k not in dropped} for s in kept),
         mask=mask,
         readout=md.readout(sidecars),
         inferred=notes,

@@ -22,12 +22,15 @@ import nibabel as nib
 import numpy as np
 
 from qsm_pipeline import __version__
+from qsm_pipeline.bids.files import file_size
 from qsm_pipeline.bids.naming import OUTPUTS, output_path
+from qsm_pipeline.bids.ownership import PRODUCT, RAW
 from qsm_pipeline.bids.run import GreRun
-from qsm_pipeline.exceptions import OutputError
+from qsm_pipeline.bids.sidecar import read_json_object
+from qsm_pipeline.exceptions import BIDSInputError, OutputError
 
 BIDS_VERSION = "1.10.0"
-_RAW = "raw"
+_MAX_OWN_BYTES = 2**16
 _SOFTWARE = ("numpy", "scipy", "torch", "nibabel", "numba", "scikit-image", "nipype", "pybids")
 _IGNORED = (
     "*.html", "logs", "work", "figures", "*.svg", "*.toml", "*_desc-qc_Chimap.json", "group_*",
@@ -81,7 +84,8 @@ def write_atomic(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
+        with contextlib.suppress(OSError):  # some shared file systems have no modes
+            os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
     except OSError as err:
         with contextlib.suppress(OSError):
@@ -195,7 +199,7 @@ def sidecar(
     dict
     """
     spec = OUTPUTS[quantity]
-    raw = [f"bids:{_RAW}:{path}" for path in run.sources]
+    raw = [f"bids:{RAW}:{path}" for path in run.sources]
     if run.mask:
         raw.append(Path(run.mask).absolute().as_uri())
     data: dict[str, Any] = {
@@ -245,6 +249,9 @@ def write_dataset_files(
 ) -> None:
     """Write ``dataset_description.json``, ``README.md`` and ``.bidsignore``.
 
+    The last two stay as they are where somebody else wrote them; see also
+    `qsm_pipeline.bids.ownership.check_owner`.
+
     Parameters
     ----------
     out_dir : pathlib.Path
@@ -259,7 +266,7 @@ def write_dataset_files(
     OutputError
         If a file cannot be written.
     """
-    generated: dict[str, Any] = {"Name": "qsm-pipeline", "Version": __version__}
+    generated: dict[str, Any] = {"Name": PRODUCT, "Version": __version__}
     if container:
         generated["Container"] = dict(container)
     raw = _raw_description(bids_dir)
@@ -274,7 +281,7 @@ def write_dataset_files(
             "DatasetType": "derivative",
             "GeneratedBy": [generated],
             "SourceDatasets": [source],
-            "DatasetLinks": {_RAW: uri},
+            "DatasetLinks": {RAW: uri},
             "HEDVersion": raw.get("HEDVersion", "8.2.0"),
             "License": raw.get("License", "n/a"),
             "Authors": [
@@ -283,17 +290,28 @@ def write_dataset_files(
             ],
         },
     )
-    write_atomic(out_dir / "README.md", _README.format(version=__version__).encode())
-    write_atomic(out_dir / ".bidsignore", ("\n".join(_IGNORED) + "\n").encode())
+    readme, ignored = _README.format(version=__version__), "\n".join(_IGNORED) + "\n"
+    for name, text in {"README.md": readme, ".bidsignore": ignored}.items():
+        if _may_write(out_dir / name, text):
+            write_atomic(out_dir / name, text.encode())
+
+
+def _may_write(path: Path, text: str) -> bool:
+    """Return whether a file is not there yet, or was written by any version of this product."""
+    if not os.path.lexists(path):
+        return True
+    first = text.splitlines()[0]
+    try:
+        return file_size(path) < _MAX_OWN_BYTES and path.read_text().startswith(f"{first}\n")
+    except (BIDSInputError, OSError, ValueError):
+        return False
 
 
 def _raw_description(bids_dir: Path) -> dict[str, Any]:
     """Return the usable text fields of the raw description; a broken one gives none."""
     try:
-        data = json.loads((bids_dir / "dataset_description.json").read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(data, dict):
+        data = read_json_object(bids_dir / "dataset_description.json")
+    except BIDSInputError:
         return {}
     texts = ("Name", "DatasetDOI", "License", "HEDVersion")
     kept = {k: data[k] for k in texts if isinstance(data.get(k), str) and data[k].strip()}

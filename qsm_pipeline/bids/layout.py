@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +38,16 @@ def participants(bids_dir: Path) -> tuple[str, ...]:
     except OSError as err:
         raise BIDSInputError(f"{bids_dir} cannot be read: {err.strerror}") from err
     return tuple(e.name[4:] for e in entries if e.name.startswith("sub-") and e.is_dir())
+
+
+def sessions(bids_dir: Path) -> tuple[str, ...]:
+    """Return the labels, without ``ses-``, of the session folders of all participants."""
+    found = {
+        folder.name[4:]
+        for label in participants(bids_dir)
+        for folder in (bids_dir / f"sub-{label}").glob("ses-*")
+    }
+    return tuple(sorted(found))
 
 
 @dataclass(frozen=True)
@@ -74,8 +84,9 @@ def index(
         Without ``sub-``; the others are not even visited, so that an array job over many
         participants stays fast. A database always holds everybody.
     database_dir : pathlib.Path, optional
-        Where pybids keeps its index; used as it is if it exists already, whatever has changed in
-        the data set since. Without it the folders are read, for which pybids is not imported.
+        Where pybids keeps its index, which is used again if it exists already; images that have
+        come since are found all the same. Without it the folders are read, for which pybids is
+        not imported.
 
     Returns
     -------
@@ -108,14 +119,15 @@ def index(
 def _of_database(bids_dir: Path, database_dir: Path, labels: Sequence[str]) -> Index:
     from bids.layout import BIDSLayoutIndexer
 
-    _, impassable = _visited(bids_dir, labels)
+    walked, impassable = _visited(bids_dir, labels)
     ignore: list[re.Pattern[str]] = [_OTHER_DATA, *impassable]
     indexer = BIDSLayoutIndexer(validate=False, ignore=ignore, index_metadata=False)
     layout = _kept(bids_dir, database_dir, indexer)
     found = layout.get(
         suffix=list(SUFFIXES), extension=[".nii", ".nii.gz"], return_type="filename"
     )
-    return Index(bids_dir, tuple(sorted(map(Path, found))), database_dir / _DATABASE)
+    images = {*map(Path, found), *walked}  # what has come since the index was made is seen too
+    return Index(bids_dir, tuple(sorted(images)), database_dir / _DATABASE)
 
 
 def _kept(bids_dir: Path, database_dir: Path, indexer: BIDSLayoutIndexer) -> BIDSLayout:
@@ -123,17 +135,30 @@ def _kept(bids_dir: Path, database_dir: Path, indexer: BIDSLayoutIndexer) -> BID
     database = database_dir / _DATABASE
     if not database.exists():
         _make_database(bids_dir, database, indexer)
+    root = _root(database)  # first, as pybids does not open the index of a folder that is gone
+    if root and Path(root).resolve() != bids_dir.resolve():
+        raise BIDSInputError(
+            f"{database} is the index of {root}, expected one of {bids_dir}; give another "
+            "--bids-database-dir, or delete it if the data set was moved"
+        )
     layout = _opened(database_dir)
     if layout is None:
         raise BIDSInputError(
             f"{database} is not a whole database of pybids; delete it, and it is made again"
         )
-    if Path(str(layout.root)).resolve() != bids_dir.resolve():
-        raise BIDSInputError(
-            f"{database} is the index of {layout.root}, expected one of {bids_dir}; give another "
-            "--bids-database-dir"
-        )
     return layout
+
+
+def _root(database: Path) -> str:
+    """Return the data set that a database is of, empty if it does not say."""
+    with suppress(sqlite3.Error), closing(_read_only(database)) as opened:
+        (root,) = opened.execute("SELECT root FROM layout_info").fetchone() or ("",)
+        return str(root)
+    return ""
+
+
+def _read_only(database: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)
 
 
 def _make_database(bids_dir: Path, database: Path, indexer: BIDSLayoutIndexer) -> None:
@@ -177,7 +202,7 @@ def _opened(database_dir: Path) -> BIDSLayout | None:
 
 def _holds_only_tables(database: Path) -> bool:
     """Return whether all that a database holds is stored: a view in it may never end."""
-    with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as opened:
+    with closing(_read_only(database)) as opened:
         other = opened.execute(
             "SELECT 1 FROM sqlite_master "
             "WHERE sql NOT LIKE 'CREATE TABLE %' AND sql NOT LIKE 'CREATE INDEX %'"

@@ -10,8 +10,6 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 
 from qsm_pipeline.bids import metadata as md
 from qsm_pipeline.bids.files import check_declared_size, check_packing, file_size
@@ -26,11 +24,11 @@ from qsm_pipeline.exceptions import BIDSInputError, MaskError
 from qsm_pipeline.numerics.core.grid import Grid
 
 _AFFINE_TOLERANCE = 1e-3
+_SAME_GRID_MM = 1e-2
 _MIN_SIDE = 4
 _VOXEL_SIZE_MM = (0.005, 100.0)
 _MAX_MAGNITUDE = 1e15
 """Squares of magnitudes are summed in float32."""
-_NIBABEL_ERRORS = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError)
 
 
 @dataclass(frozen=True)
@@ -153,12 +151,18 @@ def open_image(path: str) -> nib.Nifti1Image:
     """Open a NIfTI file; raise `BIDSInputError` naming it if that fails."""
     file_size(path)
     try:
-        image: Any = nib.load(path)
-        slope = _stored_slope(image)
-    except _NIBABEL_ERRORS as err:
+        return _opened(path)
+    except BIDSInputError:
+        raise
+    except Exception as err:  # nibabel raises many kinds
         raise BIDSInputError(
             f"{path} is not a readable NIfTI file ({_reason(err)}); copy or convert it again"
         ) from err
+
+
+def _opened(path: str) -> nib.Nifti1Image:
+    image: Any = nib.load(path)
+    slope = _stored_slope(image)
     if not isinstance(image, nib.Nifti1Image):
         raise BIDSInputError(f"{path} is a {type(image).__name__}, expected NIfTI")
     try:
@@ -179,6 +183,13 @@ def open_image(path: str) -> nib.Nifti1Image:
         raise BIDSInputError(f"{path} holds {dtype}, expected integers or floats")
     check_declared_size(path, _declared_bytes(image))
     return image
+
+
+def has_voxels_of(path: Path, image: Path) -> bool:
+    """Return whether an image has the grid of another, by the headers of both."""
+    one, other = open_image(str(path)), open_image(str(image))
+    same_shape = one.shape[:3] == other.shape[:3]
+    return same_shape and bool(np.abs(one.affine - other.affine).max() < _SAME_GRID_MM)
 
 
 def _declared_bytes(image: nib.Nifti1Image) -> int:

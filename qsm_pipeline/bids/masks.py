@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from qsm_pipeline.bids.load import has_voxels_of
 from qsm_pipeline.bids.naming import build_name, folder, parse_name
 from qsm_pipeline.exceptions import BIDSInputError
 
@@ -18,6 +19,7 @@ def find_mask(
     bids_dir: Path,
     pattern: str = "",
     derivatives: Sequence[Path] = (),
+    image: Path | None = None,
 ) -> str:
     """Find the mask that the user prepared for one run.
 
@@ -33,6 +35,9 @@ def find_mask(
     derivatives : sequence of pathlib.Path
         Looked through for ``*_mask.nii[.gz]`` if there is no pattern: every entity of the mask
         must agree with the run, the most specific mask wins, ``desc-brain`` first.
+    image : pathlib.Path, optional
+        An image of the run. Without ``space`` in its name a mask may be of any image of the
+        participant, so that in derivatives one of other voxels is none of the run.
 
     Returns
     -------
@@ -50,7 +55,7 @@ def find_mask(
     for root in derivatives:
         for path in sorted((root / folder(entities)).rglob("*_mask.nii*")):
             rank = _rank(path, entities)
-            if rank is not None:
+            if rank is not None and (image is None or has_voxels_of(path, image)):
                 ranked.setdefault(rank, []).append(str(path.absolute()))
     if not ranked:
         return ""

@@ -109,7 +109,15 @@ class GreRun:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> GreRun:
-        """Build the run that `to_dict` described, also after a way through JSON."""
+        """Build the run that `to_dict` described, also after a way through JSON.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown, missing or of another type, or a label could not be one.
+        """
+        if not isinstance(data, dict):
+            raise ValueError(f"A run must be a table, got {type(data).__name__}")
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(data) - known)
         if unknown:
@@ -117,7 +125,28 @@ class GreRun:
         values: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
         }
-        return cls(**values)
+        try:
+            run = cls(**values)
+        except TypeError as error:  # a key that must be there is not
+            raise ValueError(str(error)) from None
+        for key, kind in _TYPES.items():
+            found = getattr(run, key)
+            if not isinstance(found, kind) or isinstance(found, bool):
+                raise ValueError(f"{key} of a run is a {type(found).__name__}")
+        for keys, kind in ((PARTS, str), (("echo_times_s",), (int, float)), (("metadata",), dict)):
+            if not all(isinstance(each, kind) for key in keys for each in getattr(run, key)):
+                raise ValueError(f"{', '.join(keys)} of a run hold something else")
+        if "sub" not in run.entities or not run.echo_times_s:
+            raise ValueError("a run needs a participant and an echo time")
+        build_name(run.entities, "")
+        return run
+
+
+_TYPES: dict[str, Any] = {
+    "bids_dir": str, "suffix": str, "entities": dict, "echo_times_s": tuple,
+    "b0_tesla": (int, float), **dict.fromkeys(PARTS, tuple), "metadata": tuple, "mask": str,
+    "segmentation": dict, "readout": str, "inferred": dict,
+}  # fmt: skip
 
 
 def doubts(inferred: Mapping[str, str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from qsm_pipeline.bids.load import open_image
+from qsm_pipeline.bids.files import check_declared_size, file_size
+from qsm_pipeline.bids.load import has_voxels_of
 from qsm_pipeline.bids.naming import build_name, folder, parse_name
 from qsm_pipeline.bids.region_names import names_beside
 from qsm_pipeline.exceptions import BIDSInputError
 
-_SAME_GRID_MM = 1e-2
+_MAX_VOXELS = 2**28
+"""Of a segmentation or a T1-weighted image: 640 along each axis, more than any has."""
 _OWN_SPACES = ("orig", "T1w", "scanner", "individual")
 _NAMING = ("seg", "desc", "atlas")
 _NOT_MATCHED = {"space", "seg", "atlas", "scale", "res", "desc", "label", "den", "echo", "part"}
@@ -121,7 +124,7 @@ def _of_bids(root: Path, entities: Mapping[str, str], image: Path) -> Iterator[S
                 continue
             if name.suffix != "dseg":
                 continue
-            same_grid = _has_voxels_of(path, image)
+            same_grid = has_voxels_of(path, image)
             # acquisition and run of a T1-weighted image have nothing to do with those of the run
             matched = {
                 k: v
@@ -174,12 +177,6 @@ def _anatomy(labels: Path) -> str:
     return ""
 
 
-def _has_voxels_of(path: Path, image: Path) -> bool:
-    one, other = open_image(str(path)), open_image(str(image))
-    same_shape = one.shape[:3] == other.shape[:3]
-    return same_shape and bool(np.abs(one.affine - other.affine).max() < _SAME_GRID_MM)
-
-
 def read_labels(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Read an image of labels.
 
@@ -206,6 +203,32 @@ def read_labels(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return values.astype(np.int32), affine
 
 
+def voxels_of(path: Path) -> int:
+    """Return how many voxels the header of a volume of NIfTI or FreeSurfer declares.
+
+    Raises
+    ------
+    BIDSInputError
+        If it cannot be read, or declares more than the file can hold or any segmentation needs.
+    """
+    return math.prod(_opened(path).shape)
+
+
+def _opened(path: Path) -> Any:
+    file_size(path)
+    try:
+        image: Any = nib.load(path)
+        voxels = math.prod(image.shape)
+        declared = voxels * image.get_data_dtype().itemsize
+    except Exception as error:  # noqa: BLE001, nibabel raises many kinds
+        raise BIDSInputError(f"{path} cannot be read as an image: {error}") from None
+    if voxels > _MAX_VOXELS:
+        shape = " x ".join(map(str, image.shape))
+        raise BIDSInputError(f"{path} has {shape} voxels, expected at most {_MAX_VOXELS:.1e}")
+    check_declared_size(path, declared)
+    return image
+
+
 def read_any(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Read a volume of NIfTI or FreeSurfer as (A, B, C) float32 with its affine.
 
@@ -214,11 +237,9 @@ def read_any(path: Path) -> tuple[np.ndarray, np.ndarray]:
     BIDSInputError
         If it cannot be read or is not one volume.
     """
-    if not path.is_file():
-        raise BIDSInputError(f"{path} does not exist or is no file")
+    image = _opened(path)
     try:
-        image: Any = nib.load(path)
-        values = np.asanyarray(image.dataobj).astype(np.float32)
+        values = np.asarray(image.dataobj, dtype=np.float32)
     except Exception as error:  # noqa: BLE001, nibabel raises many kinds
         raise BIDSInputError(f"{path} cannot be read as an image: {error}") from None
     values = values.reshape(values.shape[:3] + tuple(n for n in values.shape[3:] if n != 1))

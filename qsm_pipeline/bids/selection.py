@@ -10,6 +10,13 @@ from qsm_pipeline.bids.naming import ENTITY_ORDER, LONG_NAMES
 from qsm_pipeline.exceptions import BIDSInputError, ConfigError
 
 SUFFIXES = ("MEGRE", "T2starw")
+_OF_OTHER_APPS = (
+    "fmap", "bold", "sbref", "flair", "t2w", "t1w", "roi", "dwi", "asl", "pet", "func", "anat",
+)  # fmt: skip
+"""Sections of the filter files of fMRIPrep, QSIPrep and others, which are not for these images."""
+_FIXED = ("datatype", "suffix", "extension")
+_ANY = "*"
+"""fMRIPrep's word for: whatever its label, it must be there."""
 _FILTER_NAMES = {"gre": SUFFIXES, "megre": ("MEGRE",), "t2starw": ("T2starw",)}
 
 Filters = dict[str, dict[str, set[str | None]]]
@@ -46,6 +53,8 @@ def checked_filters(bids_filters: Mapping[str, Any]) -> Filters:
     """
     checked: Filters = {}
     for name, query in bids_filters.items():
+        if name.lower() in _OF_OTHER_APPS:
+            continue
         if name.lower() not in _FILTER_NAMES or not isinstance(query, Mapping):
             raise ConfigError(
                 f"BIDS filter {name!r}: expected one of {', '.join(_FILTER_NAMES)}, each with an "
@@ -53,7 +62,7 @@ def checked_filters(bids_filters: Mapping[str, Any]) -> Filters:
             )
         for entity, value in query.items():
             key = LONG_NAMES.get(entity, entity)
-            if key not in ENTITY_ORDER:
+            if key not in (*ENTITY_ORDER, *_FIXED):
                 raise ConfigError(f"BIDS filter {name!r}: unknown entity {entity!r}")
             values = value if isinstance(value, list) else [value]
             if not all(v is None or isinstance(v, str | int) for v in values):
@@ -63,6 +72,10 @@ def checked_filters(bids_filters: Mapping[str, Any]) -> Filters:
                 )
             for suffix in _FILTER_NAMES[name.lower()]:
                 labels = {None if v is None else _plain(str(v)) for v in values}
+                if key in _FIXED:  # the same for all images that are looked at
+                    fixed = {"datatype": "anat", "suffix": suffix, "extension": ".nii.gz"}[key]
+                    if labels & {fixed, _ANY, fixed.removesuffix(".gz")}:
+                        continue
                 checked.setdefault(suffix, {})[key] = labels
     return checked
 
@@ -76,7 +89,7 @@ def why_filtered(suffix: str, entities: Mapping[str, str], filters: Filters) -> 
     """Return which filter a file does not pass, in words; empty if it passes all."""
     for key, allowed in filters.get(suffix, {}).items():
         label = _plain(entities[key]) if key in entities else None
-        if label not in allowed:
+        if label not in allowed and not (_ANY in allowed and label is not None):
             wanted = " or ".join(sorted("none" if v is None else v for v in allowed))
             return f"the BIDS filter wants {key} {wanted}, not {label or 'none'}"
     return ""

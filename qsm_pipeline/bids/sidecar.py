@@ -7,6 +7,7 @@ the whole data set is indexed.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,18 @@ from qsm_pipeline.bids.naming import parse_name
 from qsm_pipeline.exceptions import BIDSInputError
 
 _MAX_BYTES = 16 * 2**20
+_MAX_DEPTH = 64
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
-    """Read a JSON file that must hold an object.
+def read_json_object(path: Path, *, finite: bool = False) -> dict[str, Any]:
+    """Read a JSON file that must hold an object: raw data, and all that the product reads back.
 
     Parameters
     ----------
     path : pathlib.Path
         The file.
+    finite : bool
+        Whether it may hold finite numbers alone, as the product writes them.
 
     Returns
     -------
@@ -32,13 +36,15 @@ def read_json_object(path: Path) -> dict[str, Any]:
     Raises
     ------
     BIDSInputError
-        If the file cannot be read, is implausibly large, is not JSON or holds something else.
+        If the file cannot be read, is implausibly large or deep, is not JSON or holds something
+        else.
     """
     try:
         if file_size(path) > _MAX_BYTES:
             raise BIDSInputError(f"{path} is larger than 16 MiB, which no sidecar is; replace it")
         text = path.read_text(encoding="utf-8-sig")
         data = json.loads(text, object_pairs_hook=_without_contradictions)
+        _check_values(data, finite)
     except OSError as err:
         raise BIDSInputError(f"{path} cannot be read: {err.strerror or err}") from err
     except (ValueError, RecursionError) as err:  # JSON and UTF-8 errors are ValueErrors
@@ -48,6 +54,32 @@ def read_json_object(path: Path) -> dict[str, Any]:
             f"{path} holds a JSON {type(data).__name__}, expected an object of keys and values"
         )
     return data
+
+
+def is_finite(value: Any) -> bool:
+    """Return whether all numbers in what was read from JSON are finite."""
+    if isinstance(value, dict):
+        return all(map(is_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _check_values(data: Any, finite: bool) -> None:
+    level = [data]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            value
+            for each in level
+            if isinstance(each, dict | list)
+            for value in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            break
+    else:
+        raise ValueError(f"it is nested deeper than {_MAX_DEPTH} levels")
+    if finite and not is_finite(data):
+        raise ValueError("it holds a number that is not finite")
 
 
 def _without_contradictions(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -104,9 +136,17 @@ class SidecarReader:
                     candidate.entities.items() <= name.entities.items()
                 ):
                     applicable.append((len(candidate.entities), path))
-            for _, path in sorted(applicable):
+            said: dict[tuple[int, str], Path] = {}
+            for rank, path in sorted(applicable):
                 if path not in self._loaded:
                     self._loaded[path] = read_json_object(path)
+                for key, value in self._loaded[path].items():
+                    other = said.setdefault((rank, key), path)
+                    if other != path and self._loaded[other][key] != value:
+                        raise BIDSInputError(
+                            f"{other} and {path} both apply to {image.name}, and {key} is another "
+                            "in each; remove one, or name it more closely"
+                        )
                 merged |= self._loaded[path]
         return merged
 

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from qsm_pipeline.bids.derivatives import write_atomic, write_json
+from qsm_pipeline.bids.files import file_size
 from qsm_pipeline.exceptions import BIDSInputError
 
 MISSING = "n/a"
+_MAX_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ def read_table(path: Path, required: Sequence[str] = ()) -> list[dict[str, str]]
         If it cannot be read, lacks a column, or a row has more or fewer cells than the header.
     """
     try:
+        if file_size(path) > _MAX_BYTES:
+            raise BIDSInputError(f"{path} is larger than 64 MiB, which no table is; replace it")
         text = path.read_text(encoding="utf-8-sig")
         rows = list(csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
     except (OSError, UnicodeDecodeError, csv.Error) as error:

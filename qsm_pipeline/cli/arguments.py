@@ -12,12 +12,14 @@ class ManyValuesCommand(click.Command):
 
     Every option with ``multiple=True`` takes the words that follow it, except those that the
     arguments need: ``--participant-label 01 02 raw out participant`` means two labels. The last
-    argument has to be a choice, because it tells where the arguments end.
+    argument has to be a choice, because it tells where the arguments end. Options may be spelt
+    with underscores.
     """
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         """Repeat the option before each of its values, then parse as click does."""
         options = [p for p in self.params if isinstance(p, click.Option)]
+        args = [_spelt(word, {name for p in options for name in p.opts}) for word in args]
         many = {name for p in options if p.multiple for name in p.opts}
         one = {
             name for p in options if not (p.multiple or p.is_flag or p.count) for name in p.opts
@@ -45,6 +47,13 @@ class ManyValuesCommand(click.Command):
             kept = len(part) - spare
             out = [part[:kept], *([word] for word in part[kept:]), *out]
         return out
+
+
+def _spelt(word: str, known: set[str]) -> str:
+    """Return an option that is spelt with underscores with hyphens; other words stay."""
+    name, equals, value = word.partition("=")
+    plain = name.replace("_", "-")
+    return f"{plain}{equals}{value}" if name.startswith("--") and plain in known else word
 
 
 def _split(args: Sequence[str], many: set[str], one: set[str]) -> list[list[str]]:

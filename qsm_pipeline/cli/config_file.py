@@ -15,6 +15,7 @@ TABLES = (*(stage.table for stage in STAGES if stage.table), "quality_limits")
 """Keys without an option: parameters of the chosen methods, limits of the quality metrics."""
 NO_KEYS = ("config_file", "version", "help")
 """Options without a key."""
+_MAX_BYTES = 2**20
 
 
 def load_config(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
@@ -28,7 +29,9 @@ def load_config(context: click.Context, _: click.Parameter, path: Path | None) -
     if path is None:
         return None
     try:
-        values = tomllib.loads(path.read_text())
+        if path.stat().st_size > _MAX_BYTES:
+            raise click.BadParameter(f"{path} is larger than 1 MiB, which no file of settings is")
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise click.BadParameter(f"{path} cannot be read as TOML: {error}") from None
     values = {key.replace("-", "_"): value for key, value in values.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from qsm_pipeline import __version__
 from qsm_pipeline.cli.arguments import ManyValuesCommand
 from qsm_pipeline.cli.config_file import load_config
 from qsm_pipeline.cli.method_options import method_option
+from qsm_pipeline.cli.streams import prepare, tell, tell_error
 from qsm_pipeline.engine.resources import check_current_folder, limit_threads, make_caches_writable
 from qsm_pipeline.exceptions import QSMPipelineError
 
@@ -162,7 +162,7 @@ def main(context: click.Context, **arguments: Any) -> None:
     is there into tables and group.html. Exit status: 0 if every participant succeeded, 1 if one
     failed, was left out or is missing, 2 if nothing was run, 130 or 143 if it was stopped.
     """
-    signal.signal(signal.SIGTERM, _stop)
+    prepare()
     limit_threads(1)  # of this process, which computes nothing; the nodes get their own
     group = arguments["level"] == "group"
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(arguments["verbose"], 2)]
@@ -182,31 +182,17 @@ def main(context: click.Context, **arguments: Any) -> None:
         if script and not group:
             from qsm_pipeline.app.slurm.script import SlurmOptions, write_slurm_array
 
-            write_slurm_array(SlurmOptions(script, *slurm), echo=_tell, **settings)
+            write_slurm_array(SlurmOptions(script, *slurm), echo=tell, **settings)
             return
-        failed = run(echo=_tell, **settings)
+        failed = run(echo=tell, **settings)
     except QSMPipelineError as error:
-        click.echo(f"Error: {error}", err=True)
+        tell_error(str(error))
         sys.exit(EXIT_USAGE)
     except KeyboardInterrupt as stopped:
         number = signal.Signals(*stopped.args or (signal.SIGINT,))
-        click.echo(
-            f"Error: stopped by {number.name}; what was finished stays, and the same command goes "
-            "on from there",
-            err=True,
+        tell_error(
+            f"stopped by {number.name}; what was finished stays, and the same command goes on "
+            "from there"
         )
         sys.exit(128 + number)
     sys.exit(EXIT_FAILED if failed else 0)
-
-
-def _stop(number: int, _: Any) -> None:
-    """End as with Ctrl-C, so that no process is left behind."""
-    raise KeyboardInterrupt(number)
-
-
-def _tell(line: str) -> None:
-    """Print a line; that its reader has gone, or its disk is full, does not end days of work."""
-    try:
-        click.echo(line)
-    except OSError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from torch import Tensor
 
 from qsm_pipeline.cycleqsm.model.generator import Generator, GeneratorConfig
 from qsm_pipeline.cycleqsm.shipped_generator import SHA256, SHIPPED, shipped_path
+
+_MAX_PARTS = 16
+"""Stages, and levels of a network, of any generator."""
 
 
 def save_generator(generator: Generator, path: Path) -> None:
@@ -57,7 +61,9 @@ def load_generator(path: Path | None = None, device: torch.device | str = "cpu")
                 )
         with safe_open(source, framework="pt", device=str(device)) as file:
             config = GeneratorConfig(**json.loads((file.metadata() or {})["generator"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+            _compare(config, shapes)
+            tensors = {name: file.get_tensor(name) for name in shapes}
         generator = Generator(config).to(device)
         _add_what_is_new(tensors, generator)
         generator.load_state_dict(tensors)
@@ -68,6 +74,30 @@ def load_generator(path: Path | None = None, device: torch.device | str = "cpu")
         reason = str(error).splitlines()[0]
         raise ValueError(f"{source} is no generator of CycleQSM: {reason}") from None
     return generator.eval().requires_grad_(requires_grad=False)
+
+
+def _compare(config: GeneratorConfig, shapes: Mapping[str, list[int]]) -> None:
+    """Refuse a declaration that the tensors do not keep, before memory is asked for it.
+
+    Raises
+    ------
+    ValueError
+        If a tensor has another shape, is missing, or belongs to nothing.
+    """
+    if not (isinstance(config.stages, int) and 0 < config.stages <= _MAX_PARTS):
+        raise ValueError(f"it declares {config.stages!r} stages, expected 1 to {_MAX_PARTS}")
+    if not 0 < len(config.widths) <= _MAX_PARTS:
+        raise ValueError(f"it declares {len(config.widths)} levels, expected 1 to {_MAX_PARTS}")
+    with torch.device("meta"):
+        declared = {name: list(t.shape) for name, t in Generator(config).state_dict().items()}
+    for name in declared:
+        if not name.endswith("colour.weight") and name not in shapes:
+            raise ValueError(f"the tensor {name} is missing")
+    for name, shape in shapes.items():
+        if shape != declared.get(name):
+            raise ValueError(
+                f"the tensor {name} has shape {shape}, but {declared.get(name)} is declared"
+            )
 
 
 def _add_what_is_new(tensors: dict[str, Tensor], generator: Generator) -> None:

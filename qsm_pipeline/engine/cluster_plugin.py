@@ -33,7 +33,7 @@ def cluster_plugin(
         def __init__(self, **options: Any) -> None:
             super().__init__(**options)
             # the command follows on the next line
-            elsewhere = f"cd {work_dir} && env NIPYPE_CONFIG_DIR={work_dir} \\"
+            elsewhere = f"cd {work_dir} && env NIPYPE_CONFIG_DIR={work_dir} PYTHONSAFEPATH=1 \\"
             self._template = f"{self._template.rstrip()}\n{elsewhere}"
 
         def _get_result(self, taskid: int) -> dict[str, Any] | None:

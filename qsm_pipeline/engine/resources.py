@@ -103,6 +103,15 @@ def use_huge_pages() -> None:
         os.environ["GLIBC_TUNABLES"] = f"{tunables}:{wanted}" if tunables else wanted
 
 
+def trust_no_current_folder() -> None:
+    """Let no Python that is started from now on import from the folder that it is started in.
+
+    The server of nodes is ``python -c``, which looks for modules in the current folder first: any
+    file there that is called like a package would be run.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
+
+
 def die_first() -> None:
     """Let the kernel end this process before others when memory runs out.
 

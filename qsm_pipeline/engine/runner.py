@@ -22,6 +22,7 @@ from qsm_pipeline.engine.plugins import LOCAL_PLUGINS, on_cluster
 from qsm_pipeline.engine.resources import (
     Resources,
     limit_threads,
+    trust_no_current_folder,
     use_huge_pages,
     use_short_temporary_folder,
 )
@@ -84,6 +85,7 @@ def run_workflow(
     Outcome
     """
     os.environ.setdefault("LOGNAME", "qsm-pipeline")  # nipype's cluster plugins insist on it
+    trust_no_current_folder()
     limit_threads(resources.omp_nthreads)
     use_huge_pages()
     use_short_temporary_folder()

@@ -109,9 +109,8 @@ class WriteDerivatives(SimpleInterface):
                 inferred=inputs.inferred,
                 extra=extra,
             )
-            written.append(
-                str(write_output(out_dir, run, quantity, values, image.header, metadata))
-            )
+            path = write_output(out_dir, run, quantity, values, image.header, metadata)
+            written += [str(path), str(path).removesuffix(".nii.gz") + ".json"]
         self._results = {"written": written}
         return runtime
 

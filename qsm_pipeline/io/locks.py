@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import socket
+import stat
 import struct
 import time
 from contextlib import suppress
@@ -20,7 +21,9 @@ from typing import Any
 from qsm_pipeline.exceptions import OutputError
 
 _UNSUPPORTED = {errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL}
+_LOCK = "hhqqi4x"
 _POLL_S = 0.1
+_TAIL_BYTES = 2**20
 _WAIT_S = 3.0
 """A command that is about to end may be waited for."""
 _ORPHANS_S = 60.0
@@ -48,12 +51,17 @@ class NameLocks:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_symlink():  # datalad makes one of it; where it leads is not ours
+                path.unlink()
             self._descriptor = os.open(path, flags, 0o666)
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            os.close(self._descriptor)
+            raise OutputError(f"{path} is no file but a pipe or a device; remove it")
 
     def acquire(self, name: str, deadline: float) -> str:
         """Lock a name.
@@ -79,6 +87,16 @@ class NameLocks:
             os.write(self._descriptor, who.encode())
         return ""
 
+    def holder(self, name: str) -> str:
+        """Return who has locked a name, empty if nobody has; nothing is locked or written."""
+        if not hasattr(fcntl, "F_OFD_GETLK"):
+            return ""
+        try:
+            found = fcntl.fcntl(self._descriptor, fcntl.F_OFD_GETLK, _lock_of(name))
+        except OSError:
+            return ""
+        return "" if struct.unpack(_LOCK, found)[0] == fcntl.F_UNLCK else self._holder(name)
+
     def close(self) -> None:
         """Give up all locks."""
         os.close(self._descriptor)
@@ -90,20 +108,26 @@ class NameLocks:
     def _lock(self, name: str) -> bool:
         if not hasattr(fcntl, "F_OFD_SETLK"):  # Linux has it
             return True
-        byte = 2**40 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:7])
-        lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
         try:
-            fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, lock)
+            fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _lock_of(name))
         except OSError as error:
             return error.errno in _UNSUPPORTED
         return True
 
     def _holder(self, name: str) -> str:
-        with suppress(OSError, UnicodeDecodeError):
-            for line in reversed(self.path.read_text().splitlines()):
+        with suppress(OSError):
+            last = max(0, os.fstat(self._descriptor).st_size - _TAIL_BYTES)
+            tail = os.pread(self._descriptor, _TAIL_BYTES, last).decode(errors="replace")
+            for line in reversed(tail.splitlines()):
                 if line.startswith(f"{name}: "):
                     return line.removeprefix(f"{name}: ")
         return "another process"
+
+
+def _lock_of(name: str) -> bytes:
+    """Return the lock of a name as the kernel wants it."""
+    byte = 2**40 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:7])
+    return struct.pack(_LOCK, fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
 
 
 def lock_all(locks: list[NameLocks], names: list[str]) -> dict[str, str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -14,7 +14,9 @@ from markupsafe import Markup, escape
 
 from qsm_pipeline.bids.derivatives import write_atomic
 from qsm_pipeline.bids.naming import output_path
+from qsm_pipeline.bids.records import read_record
 from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.exceptions import BIDSInputError
 from qsm_pipeline.reports.facts import read_sidecar, voxel_size_mm
 from qsm_pipeline.reports.methods_text import Mapped, Section, methods_sections
 from qsm_pipeline.reports.templates import as_bytes, render
@@ -80,7 +82,8 @@ def cited(sections: Sequence[Section]) -> list[Reference]:
     """Return the references that a text cites, in the order of their first authors."""
     text = " ".join(paragraph for section in sections for paragraph in section.paragraphs)
     keys = {key for group in _CITATION.findall(text) for key in re.findall(r"\w+", group)}
-    return sorted((bibliography()[key] for key in keys), key=lambda r: r.short)
+    known = bibliography()  # text of the data may look like a citation, and is none
+    return sorted((known[key] for key in keys if key in known), key=lambda r: r.short)
 
 
 def as_html(paragraph: str) -> Markup:
@@ -88,6 +91,8 @@ def as_html(paragraph: str) -> Markup:
 
     def link(match: re.Match[str]) -> str:
         keys = re.findall(r"\w+", match[1])
+        if not all(key in bibliography() for key in keys):
+            return match[0]
         links = (f'<a href="#ref-{key}">{escape(bibliography()[key].short)}</a>' for key in keys)
         return f"({'; '.join(links)})"
 
@@ -95,13 +100,16 @@ def as_html(paragraph: str) -> Markup:
 
 
 def mapped_runs(runs: Sequence[GreRun], out_dir: Path) -> list[Mapped]:
-    """Return those runs that have a map, with its sidecar."""
+    """Return those runs that have a map, with a sidecar that says how it was made."""
     found = []
     for run in runs:
         sidecar = read_sidecar(out_dir, run)
         if sidecar:
             chi = out_dir / output_path(run.entities, "chi")
-            found.append(Mapped(run, sidecar, voxel_size_mm([str(chi)])))
+            one = Mapped(run, sidecar, voxel_size_mm([str(chi)]))
+            with suppress(Exception):  # one that was changed by hand costs the others nothing
+                methods_sections([one])
+                found.append(one)
     return found
 
 
@@ -140,13 +148,12 @@ def _recorded(out_dir: Path) -> tuple[list[GreRun], list[str]]:
     runs, left_out = [], []
     for path in sorted((out_dir / "logs").glob("sub-*.json")):
         try:
-            record = json.loads(path.read_text())
-            left_out += [f"{item['what']}: {item['reason']}." for item in record["left_out"]]
-            for prefix, entry in record["runs"].items():
-                if entry["problems"]:
-                    left_out += [f"{prefix}: {p['message']}." for p in entry["problems"]]
-                else:
-                    runs.append(GreRun.from_dict(entry["run"]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            record = read_record(path)
+        except BIDSInputError:
             continue
+        left_out += [f"{item['what']}: {item['reason']}." for item in record["left_out"]]
+        for prefix, entry in record["runs"].items():
+            left_out += [f"{prefix}: {p['message']}." for p in entry["problems"]]
+            if entry["run"] and not entry["problems"]:
+                runs.append(GreRun.from_dict(entry["run"]))
     return runs, left_out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from qsm_pipeline.bids.load import open_image
 from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.exceptions import BIDSInputError
 
 _PROCESSING = {
@@ -27,6 +27,13 @@ _PROCESSING = {
     "SusceptibilityReference": "Reference of the susceptibility",
     "ReferenceMeanPpm": "Mean of the reference before it was subtracted (ppm)",
 }
+
+_TYPES: dict[str, Any] = {
+    "Inferred": dict, "Parameters": dict, "Software": dict, "Metrics": dict, "Warnings": list,
+    "ReferenceRelativeToBrainPpm": (int, float), "ReferenceStandardDeviationPpm": (int, float),
+    "ReferenceMeanPpm": (int, float),
+}  # fmt: skip
+"""Keys of a sidecar that are not taken as they are, because somebody may have changed them."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +68,11 @@ def read_sidecar(out_dir: Path, run: GreRun, quantity: str = "chi") -> dict[str,
     """Return the sidecar of an output, empty if there is none that can be read."""
     path = out_dir / output_path(run.entities, quantity, extension=".json")
     try:
-        data = json.loads(path.read_text())
-    except (OSError, ValueError):
+        data = read_json_object(path, finite=True)
+    except BIDSInputError:
         return {}
-    return data if isinstance(data, dict) else {}
+    wrong = [k for k, kind in _TYPES.items() if k in data and not isinstance(data[k], kind)]
+    return {key: value for key, value in data.items() if key not in wrong}
 
 
 def warnings_of(sidecar: Mapping[str, Any]) -> list[str]:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qsm_pipeline.bids.files import read_limited
 from qsm_pipeline.bids.naming import figure_path, output_path
 from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.exceptions import BIDSInputError
 from qsm_pipeline.reports.advice import advice
 from qsm_pipeline.reports.facts import Facts, facts_of
 from qsm_pipeline.reports.figures import FIGURES
@@ -27,6 +29,8 @@ _GROUPS = (
 _FLICKERS = {"localfield": "predicted"}
 """Figures that are shown in turn with another one, so that differences catch the eye."""
 _CRASH_CHARACTERS = 20_000
+_MAX_CRASH_BYTES = 2**24
+_MAX_FIGURE_BYTES = 2**23
 
 
 @dataclass(frozen=True)
@@ -143,8 +147,8 @@ def _has_old_map(run: GreRun, entry: Mapping[str, Any], out_dir: Path) -> bool:
 def _picture(run: GreRun, name: str, out_dir: Path) -> Picture | None:
     path = out_dir / figure_path(run.entities, name, run.suffix)
     try:
-        data = base64.b64encode(path.read_bytes()).decode()
-    except OSError:
+        data = base64.b64encode(read_limited(path, _MAX_FIGURE_BYTES)).decode()
+    except BIDSInputError:
         return None
     figure = FIGURES[name]
     other = _picture(run, _FLICKERS[name], out_dir) if name in _FLICKERS else None
@@ -157,8 +161,9 @@ def _trouble(prefix: str, problem: Mapping[str, str], out_dir: Path) -> Trouble:
     if problem["crash_file"]:
         path = out_dir / "logs" / Path(problem["crash_file"]).name
         try:
-            crash = path.read_text(errors="replace")[-_CRASH_CHARACTERS:]
-        except OSError:
+            text = read_limited(path, _MAX_CRASH_BYTES).decode(errors="replace")
+            crash = text[-_CRASH_CHARACTERS:]
+        except BIDSInputError:
             crash = "The crash file is not there any more."
     where = f"In the step {label_of(node)}: " if node else f"{prefix} "
     return Trouble(where + message, advice(node, message), problem["crash_file"], crash)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qsm_pipeline.bids.regions import region_tables
 from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.bids.tables import read_table
+from qsm_pipeline.exceptions import BIDSInputError
 from qsm_pipeline.reports.facts import read_sidecar
 
 
@@ -64,10 +65,12 @@ def read_regions(out_dir: Path, run: GreRun) -> list[Table]:
     """Return the tables of regional values of a run, numbers rounded to four digits."""
     tables = []
     for path in region_tables(out_dir, run.entities):
-        with path.open(newline="") as file:
-            lines = list(csv.reader(file, delimiter="\t"))
+        try:
+            lines = read_table(path)
+        except BIDSInputError:  # the group says what is wrong with it
+            continue
         if lines:
-            rows = tuple(tuple(_cell(cell) for cell in line) for line in lines[1:])
+            rows = tuple(tuple(_cell(cell) for cell in line.values()) for line in lines)
             tables.append(Table(path.name, tuple(lines[0]), rows))
     return tables
 

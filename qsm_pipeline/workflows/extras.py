@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from nipype.pipeline.engine import Node, Workflow
 
 from qsm_pipeline.bids.region_names import names_beside
 from qsm_pipeline.bids.run import GreRun
-from qsm_pipeline.bids.segmentations import Segmentation
+from qsm_pipeline.bids.segmentations import Segmentation, voxels_of
+from qsm_pipeline.exceptions import BIDSInputError
 from qsm_pipeline.interfaces.derived import WeightMagnitude
 from qsm_pipeline.interfaces.quality import AssessQuality, WriteQuality
 from qsm_pipeline.interfaces.regions import MapLabels, MeasureRegions, WriteRegions
@@ -105,7 +107,7 @@ def add_regions(
     bring = node(
         MapLabels, nodes.LABELS, labels=found.labels, names=found.names, same_grid=found.same_grid,
         transform=found.transform, inverse=found.inverse, anatomy=found.anatomy, atlas=foreign,
-        num_threads=common["num_threads"],
+        num_threads=common["num_threads"], more_gb=_gb(found.labels) + _gb(found.anatomy),
     )  # fmt: skip
     measure = node(MeasureRegions, nodes.REGIONS, **common)
     write = node(
@@ -128,6 +130,13 @@ def region_source(run: GreRun, atlas: Path | None) -> str:
     if run.segmentation:
         return "a segmentation of the same participant"
     return f"the atlas {atlas.name}" if atlas else ""
+
+
+def _gb(volume: str) -> float:
+    """Return what reading a volume of another grid takes, in GiB; 0 if it cannot be read."""
+    with suppress(BIDSInputError):  # the node will say so, and the map does not need it
+        return voxels_of(Path(volume)) * 16 / 2**30 if volume else 0.0
+    return 0.0
 
 
 def _as_segmentation(atlas: Path, template: Path) -> Segmentation:

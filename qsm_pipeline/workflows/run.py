@@ -9,6 +9,7 @@ from typing import Any
 from nipype.pipeline.engine import Node, Workflow
 
 from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.engine.checked_node import CheckedNode
 from qsm_pipeline.interfaces.derivatives import WriteDerivatives
 from qsm_pipeline.interfaces.field import CorrectPhase, FitField, FitRelaxation, UnwrapPhase
 from qsm_pipeline.interfaces.mask import CombinePasses, MaskBrain
@@ -100,11 +101,11 @@ def init_run_wf(
     echoes = {"echo_times_s": times, "b0_tesla": run.b0_tesla}
     volume_gb = volume_size_gb(run)
 
-    def node(interface: Any, kind: NodeKind, **inputs: Any) -> Node:
+    def node(interface: Any, kind: NodeKind, more_gb: float = 0, **inputs: Any) -> Node:
         alone = kind.serial or (on_gpu and "device" in inputs)
-        return Node(
+        return CheckedNode(
             interface(**inputs), name=kind.name, n_procs=1 if alone else omp_nthreads,
-            mem_gb=node_memory_gb(kind, volume_gb, len(times)),
+            mem_gb=node_memory_gb(kind, volume_gb, len(times)) + more_gb,
         )  # fmt: skip
 
     read = node(ReadRun, nodes.READ, run=run.to_dict(), files=list(run.files))

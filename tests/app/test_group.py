@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from bids_trees import add_megre
 from click.testing import CliRunner
 from simulated_cohort import NUCLEI, make_cohort, write_record, write_run
 
+from qsm_pipeline.bids.derivatives import write_json
 from qsm_pipeline.cli.main import main
+from qsm_pipeline.io.locks import NameLocks
 
 
 def _group(raw, out, *more):
@@ -225,3 +228,71 @@ def test_the_cost_of_a_cohort_grows_no_faster_than_the_cohort(tmp_path, n):
     many_s, many_mib = _cost(tmp_path / "many", n)
     assert many_s < 1.5 * 4 * few_s
     assert many_mib < 1.5 * 4 * max(few_mib, 4)
+
+
+def test_what_the_raw_data_set_has_is_counted(tmp_path):
+    raw, out, labels = make_cohort(tmp_path, 3, session="a")
+    for label in labels[:2]:
+        add_megre(raw, sub=label, ses="a")
+    add_megre(raw, sub=labels[0], ses="b")  # never processed
+    (raw / f"sub-{labels[0]}/sub-{labels[0]}_sessions.tsv").write_text(
+        "session_id\tscanner\nses-a\tnew\n"
+    )
+    locks = NameLocks(out / "logs/locks.txt")
+    shutil.rmtree(out / f"sub-{labels[1]}")
+    locks.acquire(labels[1], 0)
+    result = _group(raw, out)
+    locks.close()
+    assert result.exit_code == 1
+    missing = {
+        (row["participant_id"], row["run"]): row["reason"] for row in _table(out, "missing")
+    }
+    assert missing.pop((f"sub-{labels[0]}", f"sub-{labels[0]}_ses-b")).startswith("was never")
+    assert missing.pop((f"sub-{labels[1]}", "n/a")).startswith("in progress: processed by process")
+    assert not missing
+    rows = {row["run"]: row for row in _table(out, "quality")}
+    assert {run: row["in_raw"] for run, row in rows.items()} == {
+        f"sub-{labels[0]}_ses-a": "yes", f"sub-{labels[2]}_ses-a": "no",
+    }  # fmt: skip
+    assert rows[f"sub-{labels[0]}_ses-a"]["sessions_scanner"] == "new"
+    assert f"1 run(s) are no longer in the raw data set: sub-{labels[2]}_ses-a" in result.output
+
+
+def test_sessions_and_filters_apply(tmp_path):
+    raw, out, labels = make_cohort(tmp_path, 2, session="a")
+    numbers = itertools.count(7)
+    for label in labels:
+        add_megre(raw, sub=label, ses="a")
+        add_megre(raw, sub=label, ses="b", between="acq-q")
+        write_run(out, {"sub": label, "ses": "b", "acq": "q"}, numbers)
+    assert _group(raw, out, "--session-label", "ses-b").exit_code == 0
+    assert {row["session_id"] for row in _table(out, "quality")} == {"ses-b"}
+    (tmp_path / "filter.json").write_text('{"gre": {"acquisition": null}}')
+    assert _group(raw, out, "--bids-filter-file", str(tmp_path / "filter.json")).exit_code == 0
+    assert {row["session_id"] for row in _table(out, "quality")} == {"ses-a"}
+
+
+def test_maps_of_other_methods_are_not_compared(tmp_path):
+    raw, out, labels = make_cohort(tmp_path, 14)
+    for n, label in enumerate(labels):
+        write_json(
+            out / f"sub-{label}/anat/sub-{label}_Chimap.json",
+            {
+                "Software": {"qsm-pipeline": "1.0"},
+                "Parameters": {"Inversion": "tv" if n else "tkd"},
+            },
+        )
+    write_run(out, {"sub": labels[0]}, itertools.count(7), metrics={"snr_echo_1": 9.0})
+    assert _group(raw, out).exit_code == 0
+    rows = _table(out, "quality")
+    assert [row["methods"] for row in rows] == ["tkd"] + ["tv"] * 13
+    assert {row["version"] for row in rows} == {"1.0"}
+    assert rows[0]["outliers"] == "n/a"
+
+
+def test_a_damaged_map_is_missing(tmp_path):
+    raw, out, labels = make_cohort(tmp_path, 2)
+    (out / f"sub-{labels[0]}/anat/sub-{labels[0]}_Chimap.nii.gz").write_bytes(b"")
+    assert _group(raw, out).exit_code == 1
+    assert "its map is damaged" in next(iter(_table(out, "missing")))["reason"]
+    assert [row["participant_id"] for row in _table(out, "quality")] == [f"sub-{labels[1]}"]

@@ -339,7 +339,7 @@ def test_filters(root):
     reason = only_reason(root, bids_filters={"gre": {"run": 7}})
     assert "with the filters given" in reason
     for bad, message in (
-        ({"bold": {}}, "expected one of gre, megre, t2starw"),
+        ({"bolt": {}}, "expected one of gre, megre, t2starw"),
         ({"gre": []}, "with an object of entities"),
         ({"gre": {"colour": 1}}, "unknown entity 'colour'"),
         ({"gre": {"run": {}}}, "expected a label, a list of labels, or null"),

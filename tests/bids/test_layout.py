@@ -76,12 +76,13 @@ def test_links_that_loop_do_not_hang(root):
 def test_database_is_used_again(root, tmp_path):
     database = tmp_path / "db"
     first = collect_runs(index(root, ["01"], database))
-    add_megre(root, sub="09")  # indexed only by a new database
+    add_megre(root, sub="09")
     again = collect_runs(index(root, None, database))
     assert [r.prefix for r in first.runs] == ["sub-01", "sub-011", "sub-02"]
-    assert [r.prefix for r in again.runs] == ["sub-01", "sub-011", "sub-02"]
-    assert [s.what for s in again.skipped] == ["sub-09"]
-    assert "delete it if it is older than the data" in again.skipped[0].reason
+    assert [r.prefix for r in again.runs] == ["sub-01", "sub-011", "sub-02", "sub-09"]
+    root.rename(tmp_path / "moved")
+    with pytest.raises(BIDSInputError, match=r"is the index of .*raw, expected one of .*moved"):
+        index(tmp_path / "moved", None, database)
 
 
 def test_half_a_database_is_never_used(root, tmp_path):

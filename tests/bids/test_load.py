@@ -33,7 +33,10 @@ def root(tmp_path):
 
 
 def load(root, **options):
-    (run,) = collect_runs(index(root), **options).runs
+    found = collect_runs(index(root), **options)
+    if found.skipped:  # what the file system tells is said before anything is read
+        raise BIDSInputError(found.skipped[0].reason)
+    (run,) = found.runs
     return load_run(run)
 
 

@@ -79,3 +79,9 @@ def test_what_cannot_be_understood_is_said(call, line, words):
 def test_derivatives_take_several_folders(call):
     folders = call("-d masks masks --participant-label 01 raw out participant")["derivatives"]
     assert [f.name for f in folders] == ["masks", "masks"]
+
+
+def test_underscores_in_the_names_of_options(call):
+    line = "raw out participant --session_label a b --mask_method=robust --slurm-options --a_b=c_d"
+    seen = call(line)
+    assert (seen["session_label"], seen["mask_method"]) == (("a", "b"), "robust")

@@ -22,9 +22,10 @@ from qsm_pipeline.app.checks import (
     validate_bids,
 )
 from qsm_pipeline.app.participant import Echo, collect
-from qsm_pipeline.app.settings import to_toml
+from qsm_pipeline.app.settings import absolute, to_toml
 from qsm_pipeline.app.slurm.audit import counted
 from qsm_pipeline.bids.derivatives import write_atomic
+from qsm_pipeline.bids.ownership import check_owner
 from qsm_pipeline.bids.run import Collection, GreRun
 from qsm_pipeline.engine.resources import PARENT_GB
 from qsm_pipeline.exceptions import ConfigError, OutputError
@@ -92,6 +93,7 @@ def write_slurm_array(
     index_dir = Path(settings["bids_database_dir"] or work_dir / "index").resolve()
     script, options = slurm.script.resolve(), _words(slurm.options)
     check_folders(bids_dir, output=out_dir, work=work_dir, script=script.parent)
+    check_owner(out_dir, bids_dir)
     methods = METHOD_DEFAULTS | {k: v for k, v in settings.items() if k in METHOD_DEFAULTS}
     check_methods(methods)
     if not settings["skip_bids_validation"]:
@@ -112,7 +114,7 @@ def write_slurm_array(
     cores = settings["nprocs"] or _CORES
     memory_mb, minutes = _memory_mb(found.runs), _minutes(found.runs)
     derivatives = [Path(d).resolve() for d in settings["derivatives"]]
-    plain = {k: _absolute(v) for k, v in settings.items() if k not in _OF_EACH_TASK}
+    plain = {k: absolute(v) for k, v in settings.items() if k not in _OF_EACH_TASK}
     plain["skip_bids_validation"] = True  # done above, once for all
     logs = out_dir / "logs" / "slurm"
     text = _template().render(
@@ -174,12 +176,6 @@ def _minutes(runs: Sequence[GreRun]) -> int:
             for subject, amount in million_values.items()
         )
     )
-
-
-def _absolute(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_absolute(v) for v in value]
-    return value.resolve() if isinstance(value, Path) else value
 
 
 def _read_by(settings: Mapping[str, Any]) -> list[Path]:

@@ -124,7 +124,7 @@ def test_container_sees_only_what_it_needs(raw):
     masks = raw.parent / "masks"
     masks.mkdir()
     (raw.parent / "own").mkdir()
-    (raw.parent / "own/sub-01.nii.gz").touch()
+    (raw.parent / "own/sub-01.nii.gz").write_text("a mask")
     _, out, script = _write(
         raw, "--slurm-container", image, "--derivatives", masks, "--device", "cuda",
         "--mask-pattern", f"{raw.parent}/own/{{prefix}}.nii.gz",
