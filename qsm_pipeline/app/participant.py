@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +151,7 @@ def run_participants(
             summary.note_missing_maps(out_dir)
             write_pages(summary, out_dir, whole=not participant_label)
             return summary.close(out_dir, time.monotonic() - start)
-        _prepare_output(bids_dir, out_dir, work_dir, settings | methods | asdict(resources))
+        _prepare_output(bids_dir, out_dir, work_dir, settings | methods, resources)
         with _reserve(summary, out_dir, work_dir) as locks:
             ledger = Ledger(out_dir, methods)
             runs = ledger.open_runs(summary.found.runs)
@@ -179,8 +178,8 @@ def _header(found: Collection, resources: Resources, methods: Mapping[str, Any])
     people = len({run.subject for run in found.runs})
     chosen = [str(methods[stage.setting]) for stage in STAGES if stage.setting]
     return (
-        f"{len(found.runs)} run(s) of {people} participant(s), on {resources.device} with "
-        f"{resources.nprocs} core(s) and {resources.mem_gb:.1f} GiB; methods: {', '.join(chosen)}"
+        f"{len(found.runs)} run(s) of {people} participant(s), on {resources}; "
+        f"methods: {', '.join(chosen)}"
     )
 
 
@@ -207,18 +206,23 @@ def collect(
 
 
 def _prepare_output(
-    bids_dir: Path, out_dir: Path, work_dir: Path, settings: Mapping[str, Any]
-) -> None:
+    bids_dir: Path, out_dir: Path, work_dir: Path, settings: Mapping[str, Any],
+    resources: Resources,
+) -> None:  # fmt: skip
     """Make the folders, describe the data set and write down how it is made.
 
-    One participant has a file of settings of its own, as the next may run at the same time.
+    One participant has a file of settings of its own, as the next may run at the same time. What
+    this machine has is a remark, so that the settings repeat the run on another one.
     """
     labels = [label.removeprefix("sub-") for label in settings["participant_label"]]
     name = f"config_sub-{labels[0]}.toml" if len(labels) == 1 else "config.toml"
     try:
         write_dataset_files(out_dir, bids_dir)
         work_dir.mkdir(parents=True, exist_ok=True)
-        header = f"# qsm-pipeline {__version__}: {bids_dir} to {out_dir}, for --config-file\n"
+        header = (
+            f"# qsm-pipeline {__version__}: {bids_dir} to {out_dir}, for --config-file\n"
+            f"# ran on {resources}\n"
+        )
         write_atomic(out_dir / "logs" / name, (header + to_toml(settings)).encode())
     except OSError as error:
         raise OutputError(f"{error.filename} cannot be written: {error.strerror}") from None

@@ -127,8 +127,9 @@ def test_the_written_settings_make_the_same_run(finished, tmp_path):
     written = out / "logs" / "config.toml"
     settings = tomllib.loads(written.read_text())
     assert settings["inversion"] == "tkd"
-    assert settings["device"] in ("cpu", "cuda")
-    assert settings["mem_gb"] > 0
+    assert settings["device"] == "auto"
+    assert "mem_gb" not in settings  # another machine has another one
+    assert re.search(r"^# ran on \w+ with 2 core\(s\) and .* GiB$", written.read_text(), re.M)
     again = CliRunner().invoke(
         main, [str(raw), str(tmp_path / "out"), "participant", "--config-file", str(written)]
     )
