@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class Page:
         self.requests: list[str] = []
         self._loaded = False
 
-    def open(self, path: Path, width: int, height: int) -> None:
+    def open(self, path: Path, width: int, height: int, media: Mapping[str, str]) -> None:
         """Load a local file and wait until it is there."""
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         attached = self._call("Target.attachToTarget", targetId=target, flatten=True)
@@ -54,6 +54,8 @@ class Page:
             "Emulation.setDeviceMetricsOverride",
             width=width, height=height, deviceScaleFactor=1, mobile=False,
         )  # fmt: skip
+        features = [{"name": name, "value": value} for name, value in media.items()]
+        self._call("Emulation.setEmulatedMedia", features=features)
         self._call("Page.navigate", url=path.absolute().as_uri())
         self._until(lambda: self._loaded, "the page to load")
 
@@ -77,6 +79,18 @@ class Page:
                 "Input.dispatchMouseEvent", type=kind, x=x, y=y, clickCount=1,
                 button="none" if kind == "mouseMoved" else "left",
             )  # fmt: skip
+
+    def key(self, name: str) -> None:
+        """Press and release a key, by the name that JavaScript gives it."""
+        more = {"text": name} if len(name) == 1 else {}
+        codes = {"Escape": 27, "Enter": 13, "Tab": 9}
+        more |= {"windowsVirtualKeyCode": codes[name]} if name in codes else {}
+        for kind in ("keyDown", "keyUp"):
+            self._call("Input.dispatchKeyEvent", type=kind, key=name, code=name, **more)
+
+    def wheel(self, x: float, y: float, by: float) -> None:
+        """Turn the wheel at a place of the window, in pixels."""
+        self._call("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=by)
 
     def settle(self) -> None:
         """Wait until the page has been drawn twice more."""
@@ -157,7 +171,9 @@ class Page:
 
 
 @contextlib.contextmanager
-def open_page(path: Path, *, width: int = 1200, height: int = 900) -> Iterator[Page]:
+def open_page(
+    path: Path, *, width: int = 1200, height: int = 900, media: Mapping[str, str] | None = None
+) -> Iterator[Page]:
     """Open a local HTML file in headless Chromium and close it in the end.
 
     Parameters
@@ -166,6 +182,8 @@ def open_page(path: Path, *, width: int = 1200, height: int = 900) -> Iterator[P
         The file.
     width, height : int
         Of the window, in pixels.
+    media : mapping, optional
+        What the user prefers, such as ``prefers-color-scheme`` and its value.
 
     Yields
     ------
@@ -188,7 +206,7 @@ def open_page(path: Path, *, width: int = 1200, height: int = 900) -> Iterator[P
         try:
             with os.fdopen(to_browser, "wb") as out, os.fdopen(from_browser, "rb") as answers:
                 page = Page(out, answers)
-                page.open(path, width, height)
+                page.open(path, width, height, media or {})
                 yield page
                 with contextlib.suppress(RuntimeError, OSError):
                     page._session = ""

@@ -127,6 +127,7 @@ METHODS = (
         "laplacian", "unwrap", "numerics.unwrap.laplacian:laplacian",
         help="Each echo by a Poisson equation; smooth, but part of the background is lost.",
         sentence="Phase was unwrapped with the Laplacian [@schofield2003]",
+        no_limits=("max_unwrapping_incongruence_rad",),  # it never adds whole turns alone
     ),
     Method(
         "best-path", "unwrap", "numerics.unwrap.best_path:best_path",
