@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -13,6 +14,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
@@ -82,7 +85,8 @@ class Page:
 
     def key(self, name: str) -> None:
         """Press and release a key, by the name that JavaScript gives it."""
-        more = {"text": name} if len(name) == 1 else {}
+        text = name if len(name) == 1 else "\r" if name == "Enter" else ""
+        more: dict[str, Any] = {"text": text} if text else {}
         codes = {"Escape": 27, "Enter": 13, "Tab": 9}
         more |= {"windowsVirtualKeyCode": codes[name]} if name in codes else {}
         for kind in ("keyDown", "keyUp"):
@@ -120,6 +124,13 @@ class Page:
             options["clip"]["scale"] = 1
         data = self._call("Page.captureScreenshot", **options)["data"]
         path.write_bytes(base64.b64decode(data))
+
+    def pixel(self, x: float, y: float) -> tuple[int, ...]:
+        """Return the colour that the window shows at a place, as red, green and blue."""
+        clip = {"x": x, "y": y, "width": 1, "height": 1, "scale": 1}
+        data = self._call("Page.captureScreenshot", format="png", clip=clip)["data"]
+        with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+            return image.convert("RGB").getpixel((0, 0))
 
     def _until(self, condition: Any, what: str) -> None:
         end = time.monotonic() + TIMEOUT_S

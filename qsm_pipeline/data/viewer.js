@@ -28,7 +28,7 @@ async function open(layer) {
   };
   const toMm = (v) => rows.map((row) => row[0] * v[0] + row[1] * v[1] + row[2] * v[2] + row[3]);
   const at = (v) => (v.every((n, k) => n >= 0 && n < size[k]) ? values[v[0] + size[0] * (v[1] + size[1] * v[2])] : OUTSIDE);
-  return { ...layer, buffer, size, slope, toVoxel, toMm, at };
+  return { ...layer, buffer, size, slope, values, toVoxel, toMm, at };
 }
 
 class Viewer {
@@ -109,7 +109,7 @@ class Viewer {
     this.part("bars").replaceChildren(...bars.map(([layer, [low, high], kind]) => {
       const table = this.colours[layer.colormap + kind], bar = document.createElement("span"), strip = document.createElement("i");
       const stops = table.I.map((place, n) => `rgb(${table.R[n]} ${table.G[n]} ${table.B[n]} / ${table.A[n] / 255}) ${(place / 2.55).toFixed(1)}%`);
-      strip.style.background = `linear-gradient(90deg, ${stops})`;
+      strip.style.backgroundImage = `linear-gradient(90deg, ${stops})`;
       bar.append(`${layer.label}  ${Number(low.toPrecision(3))}`, strip, `${Number(high.toPrecision(3))} ${layer.unit}`);
       return bar;
     }));
@@ -179,14 +179,19 @@ class Planes extends Viewer {
         colormap: `qsm-${layer.colormap}${kind}`, cal_min: layer.window[0], cal_max: layer.window[1],
       }));
     }
+    // where an overlay has no value it is zero, and so transparent
+    if (this.over) this.nv.volumes[1].img = this.over.values.map((v) => (v === OUTSIDE ? 0 : v));
     this.nv.scene.crosshairPos = place;
     this.nv.createOnLocationChange();
   }
 
   restyle() {
     super.restyle();
-    const [base, over] = this.nv.volumes;
-    [base.cal_min, base.cal_max] = this.window();
+    const [base, over] = this.nv.volumes, [low, high] = this.window(), { slope, values } = this.base;
+    // the first colour is black and only for what lies outside of the mask
+    [base.cal_min, base.cal_max] = [low - (high - low) / 200, high];
+    const lowest = Math.ceil(low / slope), none = Math.floor(base.cal_min / slope) - 1;
+    base.img = values.map((v) => (v === OUTSIDE ? none : Math.max(v, lowest)));
     if (over) over.opacity = Number(this.part("opacity").value);
     this.nv.updateGLVolume();
   }
@@ -259,7 +264,8 @@ class Slices extends Viewer {
         const stored = layer.at(layer === chi ? place : layer.toVoxel(mm));
         if (stored === OUTSIDE) continue;
         const table = this.colours[layer.colormap + kind], last = table.I.length - 1;
-        const n = Math.round(last * Math.min(1, Math.max(0, (stored * layer.slope - low) / (high - low))));
+        const share01 = Math.min(1, Math.max(0, (stored * layer.slope - low) / (high - low)));
+        const n = Math.max(kind ? 0 : 1, Math.round(last * share01));
         const part = share * (table.A[n] / 255);
         for (const [k, key] of ["R", "G", "B"].entries()) image.data[at + k] += part * (table[key][n] - image.data[at + k]);
       }

@@ -24,11 +24,13 @@ PALETTE: dict[str, Scale] = {
 """Magnitudes and unwrapped phase have the range of their own values."""
 
 _STEPS = 33
+_SEE_THROUGH = 20
+"""Of 255 steps, so many on either side of zero show what lies below an overlay."""
 
 
 @cache
 def lookup(cmap: str, *, overlay: bool = False) -> dict[str, list[int]]:
-    """Return the colours of a map as NiiVue takes them.
+    """Return the colours of a map as NiiVue takes them; the first is black, for no value.
 
     Parameters
     ----------
@@ -47,8 +49,11 @@ def lookup(cmap: str, *, overlay: bool = False) -> dict[str, list[int]]:
 
     places = [round(255 * n / (_STEPS - 1)) for n in range(_STEPS)]
     colours = [colormaps[cmap](place, bytes=True)[:3] for place in places]
+    if not overlay:
+        places[1:1], colours[1:1] = [1], [colours[0]]
+        colours[0] = (0, 0, 0)
     zero = 127.5 if cmap == _FIELDS else 0.0
-    alpha = [255 if not overlay else min(255, int(8 * abs(place - zero))) for place in places]
+    alpha = [0 if overlay and abs(place - zero) < _SEE_THROUGH else 255 for place in places]
     return {
         **{name: [int(c[n]) for c in colours] for n, name in enumerate("RGB")},
         "A": alpha, "I": places,

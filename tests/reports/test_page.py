@@ -205,6 +205,20 @@ def _options(page, name):
     )
 
 
+def _choose(page, part, value):
+    page.evaluate(
+        f"(s => {{ s.value = '{value}'; s.dispatchEvent(new Event('change')) }})"
+        f"(document.querySelector('[data-part={part}]'))"
+    )
+    page.settle()
+
+
+def _corner(page):
+    """Return a place of the axial plane that lies outside of the brain."""
+    left, top, width, height = page.box(".viewer .stage")
+    return left + 0.06 * width, top + 0.04 * height
+
+
 @pytest.mark.browser
 def test_the_viewer_is_moved_and_reset_by_keys(shown):
     shown.evaluate("document.querySelector('.viewer canvas').focus()")
@@ -235,13 +249,16 @@ def test_the_wheel_moves_the_page_until_the_viewer_has_the_focus(shown):
 def test_layers_have_units_colours_and_sides(shown):
     assert _options(shown, "base") == ["Susceptibility", "Magnitude", "Local field", "Total field"]
     assert "Outline of the brain mask" in _options(shown, "overlay")
-    shown.evaluate(
-        "(s => { s.value = 'local_field'; s.dispatchEvent(new Event('change')) })"
-        "(document.querySelector('[data-part=overlay]'))"
-    )
+    _choose(shown, "overlay", "local_field")
     bars = "document.querySelector('[data-part=bars]').innerText"
     shown.wait_for(f"{bars}.includes('0.05 ppm')")
     assert "0.1 ppm" in shown.evaluate(bars)
+    assert shown.pixel(*_corner(shown)) == (0, 0, 0)  # no colour where an overlay has no value
+    _choose(shown, "base", "total_field")
+    _choose(shown, "overlay", "")
+    shown.settle()
+    assert shown.pixel(*_corner(shown)) == (0, 0, 0)
+    _choose(shown, "base", "chi")
     shown.evaluate("document.querySelector('[data-part=radiological]').click()")
     assert shown.messages == []
 
