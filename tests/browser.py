@@ -127,7 +127,8 @@ class Page:
 
     def pixel(self, x: float, y: float) -> tuple[int, ...]:
         """Return the colour that the window shows at a place, as red, green and blue."""
-        clip = {"x": x, "y": y, "width": 1, "height": 1, "scale": 1}
+        left, top = self.evaluate("[scrollX, scrollY]")
+        clip = {"x": left + x, "y": top + y, "width": 1, "height": 1, "scale": 1}
         data = self._call("Page.captureScreenshot", format="png", clip=clip)["data"]
         with Image.open(io.BytesIO(base64.b64decode(data))) as image:
             return image.convert("RGB").getpixel((0, 0))

@@ -81,8 +81,8 @@ def _no_data_set(folder: Path) -> str:
         )
     if any(map(_is_dicom, islice(folder.rglob("*"), 50))):
         return (
-            f"{folder} holds DICOM files, expected a BIDS data set; convert them with dcm2niix and "
-            "heudiconv, dcm2bids or bidscoin"
+            f"{folder} holds DICOM files, expected a BIDS data set; convert them with dcm2niix "
+            "and heudiconv, dcm2bids or bidscoin"
         )
     if any(name.endswith((".nii", ".nii.gz")) for name in names):
         return (

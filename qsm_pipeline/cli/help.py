@@ -26,7 +26,7 @@ class GroupedOption(click.Option):
 
 
 class GroupedHelp(click.Command):
-    """A command whose options stand under the headings of their groups, in the order of the first."""
+    """A command whose options stand under the headings of their groups."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a section for each group."""

@@ -28,7 +28,7 @@ EXIT_USAGE = 2
 
 
 class QsmPipeline(GroupedHelp, ManyValuesCommand):
-    """The command; ``methods`` and ``explain`` in the place of a data set are answered in words."""
+    """The command; in the place of a data set, ``methods`` and ``explain`` are answered."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         """Answer, or parse the options."""

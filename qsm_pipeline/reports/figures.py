@@ -115,7 +115,8 @@ FIGURES: dict[str, Figure] = {
         "Brain mask on the magnitude of all echoes",
         "Red: brain mask. Yellow: its reliable part, with two passes. The outline should follow "
         "the cortex, without dura, eyes or holes.",
-        "combined", PALETTE["magnitude"], outlines=(("brain_mask", _BRAIN), ("reliable", _RELIABLE)),
+        "combined", PALETTE["magnitude"],
+        outlines=(("brain_mask", _BRAIN), ("reliable", _RELIABLE)),
         within="",
     ),
     "quality": _map(

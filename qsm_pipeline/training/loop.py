@@ -120,8 +120,8 @@ def train(
         state = _open_state(config, options, device, start)
         if rank() == 0:
             echo(
-                f"steps {state.step} to {config.optim.steps} on {device}; checkpoint, logs and the "
-                f"generator in {options.out}"
+                f"steps {state.step} to {config.optim.steps} on {device}; checkpoint, logs and "
+                f"the generator in {options.out}"
             )
             echo("reading the brains")
         batches = open_batches(config, sources, echo)

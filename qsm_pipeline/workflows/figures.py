@@ -21,7 +21,8 @@ _SOURCES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("fit", "weights", ""),
     ),
     "maps": (
-        ("read", "combined", ""), ("mask", "mask", "brain_mask"), ("background", "local_field", ""),
+        ("read", "combined", ""), ("mask", "mask", "brain_mask"),
+        ("background", "local_field", ""),
         ("invert", "valid", "qsm_mask"), ("fit", "unsure", ""),
         ("invert", "uncertainty", ""), ("reference", "chi", ""),
         ("predict", "predicted_field", ""), ("predict", "residual", ""),

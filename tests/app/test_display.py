@@ -20,7 +20,8 @@ with Display(print) as display:
     display.stage("reading the data set")
     time.sleep(0.6)
     display.echo("skipped sub-02: [red]no echo[/red] " + "x" * 90)
-    display.follow(lambda: ["1 of 2 run(s) ended, about 3 min left", "  sub-01, field fit (3 of 9), 4 s"])
+    lines = ["1 of 2 run(s) ended, about 3 min left", "  sub-01, field fit (3 of 9), 4 s"]
+    display.follow(lambda: lines)
     time.sleep(0.6)
 print("done sub-01")
 """
@@ -78,7 +79,12 @@ def test_elsewhere_a_stage_is_a_line(quiet, lines):
 
 
 def test_the_display_is_taken_away_when_something_fails(capsys):
-    with pytest.raises(KeyboardInterrupt), Display(print) as display:
-        display.stage("a")
-        raise KeyboardInterrupt
+    display = Display(print)
+
+    def stopped():
+        with display:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     assert not display.live

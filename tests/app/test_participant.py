@@ -61,7 +61,8 @@ def test_what_is_printed(finished):
     told = [line for line in lines if not line.startswith("progress: ")]
     methods = "robust, phase-quality, laplacian, weighted, vsharp, tkd, brain"
     assert re.fullmatch(
-        rf"2 run\(s\) of 2 participant\(s\), on \w+ with 2 core\(s\) and .* GiB; methods: {methods}",
+        r"2 run\(s\) of 2 participant\(s\), on \w+ with 2 core\(s\) and .* GiB; "
+        f"methods: {methods}",
         told[1],
     )
     last = [line for line in told[2:] if not line.startswith(("graph ", "warning on "))]

@@ -146,7 +146,7 @@ def _data_set(folder):
     [
         (_data_set, "sub-01", "is a part of the data set {}; give {} with --participant-label 01"),
         (_data_set, "sub-01/anat", "give {} with --participant-label 01"),
-        (lambda f: (f / "sub-01").mkdir(parents=True), "", "but it holds participants; add the file"),
+        (lambda f: (f / "sub-01").mkdir(parents=True), "", "it holds participants; add the file"),
         (
             lambda f: (f / "1").mkdir(parents=True) or (f / "1/x.IMA").touch(), "",
             "holds DICOM files",

@@ -133,7 +133,7 @@ def test_quality_metrics_and_regions(tree, tmp_path):
     quality.unlink()
     table.unlink()
     for words in (
-        "31.23", "Signal to noise, first echo", "no limit", "! look", "How much stronger the signal",
+        "31.23", "Signal to noise, first echo", "no limit", "! look", "How much stronger",
         "look at the figures of this step",
     ):  # fmt: skip
         assert words in html, words

@@ -77,9 +77,9 @@ def test_an_echo_of_a_4d_file_and_values_that_are_no_numbers(tmp_path):
 
 def _ellipsoid(shape, voxel_mm, centre_mm, radii_mm):
     places = np.meshgrid(
-        *[(np.arange(n) + 0.5) * v for n, v in zip(shape, voxel_mm)], indexing="ij"
+        *[(np.arange(n) + 0.5) * v for n, v in zip(shape, voxel_mm, strict=True)], indexing="ij"
     )
-    distance = sum(((p - c) / r) ** 2 for p, c, r in zip(places, centre_mm, radii_mm))
+    distance = sum(((p - c) / r) ** 2 for p, c, r in zip(places, centre_mm, radii_mm, strict=True))
     return Volume((distance < 1).astype(np.float32), np.diag([*voxel_mm, 1.0]))
 
 

@@ -65,9 +65,7 @@ def render_group(
             {
                 "name": row["run"] or row["participant_id"],
                 "reason": row["reason"],
-                "page": page
-                if (out_dir / (page := f"{row['participant_id']}.html")).is_file()
-                else "",
+                "page": _page(row, out_dir),
             }
             for row in missing
         ],
@@ -91,11 +89,17 @@ def render_group(
     ]  # fmt: skip
     return render(
         "group.html.jinja", title=title, data=_script_safe(data), outliers=outliers,
-        missing=[{**row, "page": one["page"]} for row, one in
-                 zip(missing, data["missing"], strict=True)], participants=len({run.participant for run in runs}), n_runs=len(runs),
+        missing=[{**row, "page": _page(row, out_dir)} for row in missing],
+        participants=len({run.participant for run in runs}), n_runs=len(runs),
         absent=len({row["participant_id"] for row in missing}), style=_asset("report.css"),
         script=_asset("group.js"), regions=bool(data["regions"]),
     )  # fmt: skip
+
+
+def _page(row: Mapping[str, str | None], out_dir: Path) -> str:
+    """Return the page that says why somebody has no result, empty if there is none."""
+    page = f"{row['participant_id']}.html"
+    return page if (out_dir / page).is_file() else ""
 
 
 def _picture(run: FinishedRun, out_dir: Path) -> str:
@@ -130,7 +134,8 @@ def _quality_rows(
     for name in names:
         one = next(run.metrics[name] for run in runs if name in run.metrics)
         out.append({
-            "name": name, "title": _title(name), "units": columns[name].units, "text": columns[name].description,
+            "name": name, "title": _title(name), "units": columns[name].units,
+            "text": columns[name].description,
             "reference": one.get("Reference", ""), "minimum": one.get("Minimum"),
             "maximum": one.get("Maximum"), "values": [_short(row.get(name)) for row in rows],
             "flagged": [n for n, row in enumerate(rows) if name in row["outliers"]],
