@@ -30,9 +30,6 @@ from qsm_pipeline.reports.palette import PALETTE, lookup
 
 NIIVUE_VERSION = "0.69.0"
 NIIVUE_SHA256 = "47b896b77ec4a5be3ef1949c33ad393b6f45629921f326c279000bcf51bdb4af"
-MAX_VOXELS, MAX_VOXELS_BESIDE = 4_000_000, 2_000_000
-"""A brain of more voxels than this is averaged over blocks: the map, and the layers beside it."""
-
 _MARGIN = 2
 _OUTSIDE = -32768
 
@@ -46,9 +43,11 @@ class _Layer:
     label : str
         For people.
     step : float
-        Rounding, in the unit; 0 for a thousandth of the largest value.
+        Rounding, in the unit; 0 for a 250th of the upper end of the window.
     scale : Scale
         Unit, window and colours, those of the figures.
+    most : int
+        In a box of more voxels than this, blocks of them are averaged.
     masked : bool
         Whether nothing is shown outside of the mask.
     """
@@ -56,6 +55,7 @@ class _Layer:
     label: str
     step: float
     scale: Scale
+    most: int = 1_000_000
     masked: bool = True
 
 
@@ -90,12 +90,12 @@ class _Crop:
 
 
 _LAYERS = {
-    "chi": _Layer("Susceptibility", 5e-4, PALETTE["chi"]),
+    "chi": _Layer("Susceptibility", 5e-4, PALETTE["chi"], most=4_000_000),
     "fieldmap_magnitude": _Layer("Magnitude", 0.0, PALETTE["magnitude"], masked=False),
-    "local_field": _Layer("Local field", 5e-4, PALETTE["local_field"]),
+    "local_field": _Layer("Local field", 1e-3, PALETTE["local_field"], most=2_000_000),
     "total_field": _Layer("Total field", 5e-3, PALETTE["total_field"]),
     "uncertainty": _Layer("Uncertainty", 5e-4, PALETTE["uncertainty"]),
-    "r2star": _Layer("R2*", 0.5, PALETTE["r2star"]),
+    "r2star": _Layer("R2*", 1.0, PALETTE["r2star"]),
 }
 _MASKS = {
     "brain": ("Outline of the brain mask", "#ff5c5c"),
@@ -131,30 +131,27 @@ def viewer_volumes(run: GreRun, out_dir: Path) -> dict[str, Any] | None:
     valid, brain = mask > 0, whole > 0
     if brain.shape != valid.shape:
         brain = valid
-    fine, beside = (_Crop.of(valid, brain, most) for most in (MAX_VOXELS, MAX_VOXELS_BESIDE))
-    layers = []
+    crops = {most: _Crop.of(valid, brain, most) for most in {x.most for x in _LAYERS.values()}}
+    layers, notes = [], []
     for name, layer in _LAYERS.items():
         path = out_dir / output_path(run.entities, name)
-        factor = layer.scale.factor
+        factor, crop = layer.scale.factor, crops[layer.most]
         if OUTPUTS[name].units == "Hz":
             factor = ppm_per_unit(path, {}, "hz", run.b0_tesla)
-        crop = fine if name == "chi" else beside
         try:
             layers.append(_shown(name, layer, *_read(path, crop, factor), crop))
         except BIDSInputError:  # not every run has every map
             continue
+        if crop.block > 1:
+            notes.append(f"{layer.label}: means of {crop.block}^3 voxels.")
     if not layers or layers[0]["name"] != "chi":
         return None
+    whole_grid = crops[_LAYERS["chi"].most]
     for name, inside in {"brain": _outline(brain), "untrusted": brain & ~valid}.items():
         label, _ = _MASKS[name]
-        packed = _packed(inside[fine.box].astype(np.int16), affine, fine, 1.0, block=1)
+        packed = _packed(inside[whole_grid.box].astype(np.int16), affine, whole_grid, 1.0, block=1)
         layers.append({"name": name, "label": label, "unit": "", "window": (0, 1),
                        "colormap": name, "data": packed})  # fmt: skip
-    notes = [
-        f"{what}: means of blocks of {crop.block} x {crop.block} x {crop.block} voxels."
-        for what, crop in (("The map", fine), ("All but the map", beside))
-        if crop.block > 1
-    ]
     return {"run": run.prefix, "note": " ".join(notes), "layers": layers}
 
 
@@ -192,13 +189,14 @@ def _shown(
     name: str, layer: _Layer, values: np.ndarray, affine: np.ndarray, crop: _Crop
 ) -> dict[str, Any]:
     """Return a layer as the page holds it."""
-    step = layer.step or max(float(values.max()), 1e-6) / 1000
+    window = layer.scale.limits(values)
+    step = layer.step or max(window[1], 1e-6) / 250
     rounded = np.clip(np.round(values / step), _OUTSIDE + 1, -_OUTSIDE - 1)
     if layer.masked:
         rounded = np.where(crop.inside, rounded, _OUTSIDE)
     return {
         "name": name, "label": layer.label, "unit": layer.scale.unit,
-        "window": layer.scale.limits(values), "colormap": layer.scale.cmap,
+        "window": window, "colormap": layer.scale.cmap,
         "data": _packed(rounded.astype(np.int16), affine, crop, step, crop.block),
     }  # fmt: skip
 
