@@ -112,7 +112,7 @@ class Progress:
         return _State(
             f"{self._ended} of {len(self._labels)} run(s) ended{failed}",
             tuple((self._place(*who), began) for who, began in self._time.running()),
-            self._time.seconds() if self._ended and self._waiting else 0.0,
+            self._time.seconds() if self._ended > self._failed and self._waiting else 0.0,
             time.monotonic(),
         )
 

@@ -154,12 +154,18 @@ def test_what_runs_is_told_with_its_place_and_time(monkeypatch):
     ]
     progress.note(_node("b_wf", "read"), "exception")
     clock.now += 5
-    assert progress.lines()[0].startswith("1 of 2 run(s) ended, 1 failed, about ")
+    assert progress.lines()[0] == "1 of 2 run(s) ended, 1 failed"  # which tells nothing of time
+    for name in SECONDS:
+        clock.now += 1
+        if name not in ("read", "mask"):
+            progress.note(_node("a_wf", name), "end")
+    assert progress.lines() == ["2 of 2 run(s) ended, 1 failed"]
     assert lines == [
         "progress: sub-a, reading (1 of 7)",
         "progress: sub-a, brain mask (2 of 7)",
         "progress: sub-a, phase unwrapping (3 of 7)",
         "progress: sub-b, reading (1 of 7)",
-        lines[-1],
+        *lines[-2:],
     ]
-    assert lines[-1].startswith("progress: 1 of 2 run(s), sub-b failed in read")
+    assert lines[-2].startswith("progress: 1 of 2 run(s), sub-b failed in read")
+    assert lines[-1] == "progress: 2 of 2 run(s), sub-a done"
