@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import json
 import os
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
@@ -43,7 +46,7 @@ class Page:
         self.requests: list[str] = []
         self._loaded = False
 
-    def open(self, path: Path, width: int, height: int) -> None:
+    def open(self, path: Path, width: int, height: int, media: Mapping[str, str]) -> None:
         """Load a local file and wait until it is there."""
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         attached = self._call("Target.attachToTarget", targetId=target, flatten=True)
@@ -54,6 +57,8 @@ class Page:
             "Emulation.setDeviceMetricsOverride",
             width=width, height=height, deviceScaleFactor=1, mobile=False,
         )  # fmt: skip
+        features = [{"name": name, "value": value} for name, value in media.items()]
+        self._call("Emulation.setEmulatedMedia", features=features)
         self._call("Page.navigate", url=path.absolute().as_uri())
         self._until(lambda: self._loaded, "the page to load")
 
@@ -77,6 +82,19 @@ class Page:
                 "Input.dispatchMouseEvent", type=kind, x=x, y=y, clickCount=1,
                 button="none" if kind == "mouseMoved" else "left",
             )  # fmt: skip
+
+    def key(self, name: str) -> None:
+        """Press and release a key, by the name that JavaScript gives it."""
+        text = name if len(name) == 1 else "\r" if name == "Enter" else ""
+        more: dict[str, Any] = {"text": text} if text else {}
+        codes = {"Escape": 27, "Enter": 13, "Tab": 9}
+        more |= {"windowsVirtualKeyCode": codes[name]} if name in codes else {}
+        for kind in ("keyDown", "keyUp"):
+            self._call("Input.dispatchKeyEvent", type=kind, key=name, code=name, **more)
+
+    def wheel(self, x: float, y: float, by: float) -> None:
+        """Turn the wheel at a place of the window, in pixels."""
+        self._call("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=by)
 
     def settle(self) -> None:
         """Wait until the page has been drawn twice more."""
@@ -106,6 +124,14 @@ class Page:
             options["clip"]["scale"] = 1
         data = self._call("Page.captureScreenshot", **options)["data"]
         path.write_bytes(base64.b64decode(data))
+
+    def pixel(self, x: float, y: float) -> tuple[int, ...]:
+        """Return the colour that the window shows at a place, as red, green and blue."""
+        left, top = self.evaluate("[scrollX, scrollY]")
+        clip = {"x": left + x, "y": top + y, "width": 1, "height": 1, "scale": 1}
+        data = self._call("Page.captureScreenshot", format="png", clip=clip)["data"]
+        with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+            return image.convert("RGB").getpixel((0, 0))
 
     def _until(self, condition: Any, what: str) -> None:
         end = time.monotonic() + TIMEOUT_S
@@ -157,7 +183,9 @@ class Page:
 
 
 @contextlib.contextmanager
-def open_page(path: Path, *, width: int = 1200, height: int = 900) -> Iterator[Page]:
+def open_page(
+    path: Path, *, width: int = 1200, height: int = 900, media: Mapping[str, str] | None = None
+) -> Iterator[Page]:
     """Open a local HTML file in headless Chromium and close it in the end.
 
     Parameters
@@ -166,6 +194,8 @@ def open_page(path: Path, *, width: int = 1200, height: int = 900) -> Iterator[P
         The file.
     width, height : int
         Of the window, in pixels.
+    media : mapping, optional
+        What the user prefers, such as ``prefers-color-scheme`` and its value.
 
     Yields
     ------
@@ -188,7 +218,7 @@ def open_page(path: Path, *, width: int = 1200, height: int = 900) -> Iterator[P
         try:
             with os.fdopen(to_browser, "wb") as out, os.fdopen(from_browser, "rb") as answers:
                 page = Page(out, answers)
-                page.open(path, width, height)
+                page.open(path, width, height, media or {})
                 yield page
                 with contextlib.suppress(RuntimeError, OSError):
                     page._session = ""

@@ -74,8 +74,10 @@ def scene(run: GreRun, out: Path) -> Scene:
     """Return everything that can be drawn, with the local field for what is not written."""
     paths = {q: str(out / output_path(run.entities, q)) for q in OUTPUTS}
     field = paths["local_field"]
-    others = ("weights", "predicted_field", "residual", "uncertainty", "r2star", "t2star")
-    raw = ("magnitude", "phase", "unwrapped", "quality")
+    others = (
+        "weights", "predicted_field", "residual", "uncertainty", "r2star", "t2star", "unsure",
+    )  # fmt: skip
+    raw = ("magnitude", "phase", "unwrapped", "quality", "s0", "swi", "minip", "tswi")
     return Scene(
         paths | dict.fromkeys(others, field) | dict.fromkeys(raw, run.phase[0])
         | {"combined": paths["fieldmap_magnitude"]}

@@ -44,7 +44,7 @@ ROOMS = {
         "what a command does: participants, group, Slurm, prediction",
         "engine workflows interfaces steps library reports training bids io cycleqsm "
         "cycleqsm.model numerics external",
-        "nipype nibabel numpy torch jinja2 onnx onnxruntime onnxscript qsm_ci",
+        "nipype nibabel numpy torch jinja2 rich onnx onnxruntime onnxscript qsm_ci",
     ),
     "engine": Room(
         "running nipype: plugins, failures, resources", "io", "nipype numpy torch"

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,7 @@ def check_folders(bids_dir: Path, **folders: Path) -> None:
                 f"{printable(str(folder))} has bytes in its path that are no UTF-8; rename it"
             ) from None
     if not (bids_dir / "dataset_description.json").is_file():
-        raise ConfigError(
-            f"{bids_dir} has no dataset_description.json, so it is no BIDS data set; give its root"
-        )
+        raise ConfigError(_no_data_set(bids_dir))
     for name, folder in folders.items():
         inside = folder == bids_dir or bids_dir in folder.parents
         if inside and bids_dir / "derivatives" not in (folder, *folder.parents):
@@ -64,6 +63,43 @@ def check_folders(bids_dir: Path, **folders: Path) -> None:
                 f"{parent} cannot be written to (no permission, or a read-only file system); "
                 f"choose another {name} folder"
             )
+
+
+def _no_data_set(folder: Path) -> str:
+    """Say what a folder is that is no BIDS data set, and what to give instead."""
+    lacks = f"{folder} has no dataset_description.json, so it is no BIDS data set"
+    for parent in folder.parents:
+        if (parent / "dataset_description.json").is_file():
+            label = next((p for p in folder.relative_to(parent).parts if p.startswith("sub-")), "")
+            only = f" with --participant-label {label.removeprefix('sub-')}" if label else ""
+            return f"{folder} is a part of the data set {parent}; give {parent}{only}"
+    names = [each.name for each in islice(folder.iterdir(), 200)]
+    if any(name.startswith("sub-") for name in names):
+        return (
+            f"{lacks}, but it holds participants; add the file, for example "
+            '{"Name": "my data", "BIDSVersion": "1.10.0"}'
+        )
+    if any(map(_is_dicom, islice(folder.rglob("*"), 50))):
+        return (
+            f"{folder} holds DICOM files, expected a BIDS data set; convert them with dcm2niix "
+            "and heudiconv, dcm2bids or bidscoin"
+        )
+    if any(name.endswith((".nii", ".nii.gz")) for name in names):
+        return (
+            f"{lacks}, but it holds images; name them as BIDS does, such as "
+            "sub-01/anat/sub-01_echo-1_part-phase_MEGRE.nii.gz"
+        )
+    return f"{lacks}; give its root"
+
+
+def _is_dicom(path: Path) -> bool:
+    if path.suffix.lower() in (".dcm", ".ima"):
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def check_methods(methods: Mapping[str, Any]) -> dict[str, Any]:

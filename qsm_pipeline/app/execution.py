@@ -13,6 +13,7 @@ from typing import Any
 from nipype.pipeline.engine import Workflow
 
 from qsm_pipeline import __version__
+from qsm_pipeline.app.display import Display, Echo
 from qsm_pipeline.app.ledger import Ledger
 from qsm_pipeline.app.progress import Progress
 from qsm_pipeline.app.summary import Summary
@@ -25,8 +26,6 @@ from qsm_pipeline.exceptions import OutputError
 from qsm_pipeline.io.locks import NameLocks
 from qsm_pipeline.workflows.names import node_name
 from qsm_pipeline.workflows.run import init_run_wf
-
-Echo = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Execution:
 
 def execute(
     how: Execution, runs: Sequence[GreRun], ledger: Ledger, summary: Summary,
-    locks: Sequence[NameLocks], echo: Echo,
+    locks: Sequence[NameLocks], display: Display,
 ) -> None:  # fmt: skip
     """Compute runs, and note in the ledger and the summary what became of them.
 
@@ -73,9 +72,10 @@ def execute(
         What is noted.
     locks : sequence of NameLocks
         Held by the nodes too.
-    echo : callable
-        Prints one line.
+    display : Display
+        Shows what runs.
     """
+    echo = display.echo
     quiet_nipype(logging.getLogger().level)
     logs = how.out_dir / "logs"
     make_private(how.work_dir / workflow_name())
@@ -89,10 +89,11 @@ def execute(
     _note_memory(workflow, how.resources.mem_gb, echo)
     if how.write_graph:
         _write_graph(workflow, runs[0], logs, echo)
+    progress = _watch(workflow, runs, ledger, keep_work=how.keep_work, display=display)
+    display.follow(progress.lines)
     outcome = run_workflow(
         workflow, logs, how.resources, stop_on_first_crash=how.stop_on_first_crash,
-        plugin=how.plugin, locks=locks,
-        watch=_watch(workflow, runs, ledger, keep_work=how.keep_work, echo=echo).note,
+        plugin=how.plugin, locks=locks, watch=progress.note,
     )  # fmt: skip
     summary.note_outcome(outcome, workflow.name)
 
@@ -148,8 +149,9 @@ def init_participants_wf(
 
 
 def _watch(
-    workflow: Workflow, runs: Sequence[GreRun], ledger: Ledger, *, keep_work: bool, echo: Echo
-) -> Progress:
+    workflow: Workflow, runs: Sequence[GreRun], ledger: Ledger, *, keep_work: bool,
+    display: Display,
+) -> Progress:  # fmt: skip
     """Write down which runs are finished, and remove their intermediate files."""
     by_name = {node_name(run): run for run in runs}
     folder = Path(workflow.base_dir) / workflow.name
@@ -158,13 +160,14 @@ def _watch(
         try:
             ledger.close_run(by_name[name], written, seconds)
         except (OSError, OutputError) as error:  # its files stay, so the next start resumes
-            echo(f"note on {by_name[name].prefix}: {error}; it will be looked through again")
+            prefix = by_name[name].prefix
+            display.echo(f"note on {prefix}: {error}; it will be looked through again")
         else:
             if not keep_work:
                 shutil.rmtree(folder / name, ignore_errors=True)
 
     labels = {name: run.prefix for name, run in by_name.items()}
-    return Progress(workflow, labels, echo, close)
+    return Progress(workflow, labels, display.echo, close, drawn=display.live)
 
 
 def _note_memory(workflow: Workflow, mem_gb: float, echo: Echo) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from qsm_pipeline import __version__
 from qsm_pipeline.app.checks import check_folders
+from qsm_pipeline.app.display import duration
 from qsm_pipeline.app.missing import MISSING_COLUMNS, missing_results
 from qsm_pipeline.app.participant import collect
 from qsm_pipeline.bids.cohort import (
@@ -116,7 +117,7 @@ def run_group(
         echo(f"{len(rows)} row(s) in {path}")
     page = out_dir / "group.html"
     title = str(read_json_object(bids_dir / "dataset_description.json").get("Name", bids_dir.name))
-    write_atomic(page, render_group(title, runs, quality, regions, missing).encode())
+    write_atomic(page, render_group(title, runs, quality, regions, missing, out_dir).encode())
     write_citations(out_dir)
     echo(f"report {page}")
     if withdrawn:
@@ -125,7 +126,7 @@ def run_group(
         echo(f"note: {len(withdrawn)} run(s) are no longer in the raw data set: {names}{more}")
     for row in missing:
         echo(f"missing {row['run'] or row['participant_id']}: {row['reason']}")
-    echo(f"finished in {time.monotonic() - start:.0f} s")
+    echo(f"finished in {duration(time.monotonic() - start)}")
     if missing:
         people = len({row["participant_id"] for row in missing})
         echo(f"exit status 1: something is missing of {people} participant(s), see above")

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from qsm_pipeline.app.checks import (
     validate_bids,
     with_absolute_paths,
 )
+from qsm_pipeline.app.display import Display
 from qsm_pipeline.app.ledger import Ledger
 from qsm_pipeline.app.settings import absolute, read_mapping, to_toml
 from qsm_pipeline.app.summary import Summary
@@ -31,6 +31,7 @@ from qsm_pipeline.engine.plugins import check_plugin, on_cluster
 from qsm_pipeline.engine.resources import Resources, check_device_name
 from qsm_pipeline.exceptions import OutputError, printable
 from qsm_pipeline.io.locks import NameLocks, lock_all
+from qsm_pipeline.steps.methods import STAGES
 from qsm_pipeline.steps.settings import METHOD_DEFAULTS
 from qsm_pipeline.workflows.memory import too_large
 
@@ -109,6 +110,7 @@ def run_participants(
     settings = {
         k: v for k, v in locals().items() if k not in ("bids_dir", "out_dir", "echo", "methods")
     }
+    start = time.monotonic()
     bids_dir, out_dir = Path(bids_dir).resolve(), Path(out_dir).resolve()
     work_dir = Path(work_dir or out_dir / "work").resolve()
     check_folders(bids_dir, output=out_dir, work=work_dir)
@@ -117,34 +119,42 @@ def run_participants(
     methods["inversion_params"] = with_absolute_paths(methods["inversion_params"] or {})
     check_device_name(device)
     computes = not (dry_run or reports_only)  # if not, the device need not be looked for
-    resources = Resources.resolve(nprocs, omp_nthreads, mem_gb, device if computes else "cpu")
     plugin = _plugin(nipype_plugin_file)
-    memory_gb = math.inf if on_cluster(plugin) else resources.mem_gb
-    found = collect(
-        bids_dir, participant_label, session_label, bids_filter_file, bids_database_dir,
-        mask_pattern, derivatives,
-    )  # fmt: skip
-    found = found.without(too_few_echoes(found.runs, methods))
-    found = found.without(leading_out(out_dir, found.runs))
-    check_regions(found.runs, methods)
-    if computes and not skip_bids_validation:  # last: it takes a second or more
-        validate_bids(bids_dir, echo)
-    if dry_run:
-        found = found.without(too_large(found.runs, memory_gb))
-    summary = Summary(found, echo)
-    summary.list_found(dry_run=dry_run)
-    if dry_run:
-        return False
-    if not found.runs:
-        return summary.close(out_dir)
-    from qsm_pipeline.app.pages import write_pages
+    with Display(echo, quiet=not computes) as display:
+        if computes:
+            display.echo(f"qsm-pipeline {__version__}: {bids_dir} to {out_dir}")
+            display.stage("looking at this machine")
+        resources = Resources.resolve(nprocs, omp_nthreads, mem_gb, device if computes else "cpu")
+        memory_gb = math.inf if on_cluster(plugin) else resources.mem_gb
+        display.stage("reading the data set")
+        found = collect(
+            bids_dir, participant_label, session_label, bids_filter_file, bids_database_dir,
+            mask_pattern, derivatives,
+        )  # fmt: skip
+        found = found.without(too_few_echoes(found.runs, methods))
+        found = found.without(leading_out(out_dir, found.runs))
+        check_regions(found.runs, methods)
+        if computes and not skip_bids_validation:  # last: it takes a second or more
+            display.stage("checking the data set with the BIDS validator")
+            validate_bids(bids_dir, display.echo)
+        if dry_run:
+            found = found.without(too_large(found.runs, memory_gb))
+        summary = Summary(found, display.echo)
+        summary.list_found(dry_run=dry_run)
+        if dry_run:
+            return False
+        if not found.runs:
+            return summary.close(out_dir, time.monotonic() - start)
+        if computes:
+            display.echo(_header(found, resources, methods))
+        display.stage("preparing")
+        from qsm_pipeline.app.pages import write_pages
 
-    start = time.monotonic()
-    if reports_only:
-        summary.note_missing_maps(out_dir)
-        write_pages(summary, out_dir, whole=not participant_label)
-    else:
-        _prepare_output(bids_dir, out_dir, work_dir, settings | methods | asdict(resources))
+        if reports_only:
+            summary.note_missing_maps(out_dir)
+            write_pages(summary, out_dir, whole=not participant_label)
+            return summary.close(out_dir, time.monotonic() - start)
+        _prepare_output(bids_dir, out_dir, work_dir, settings | methods, resources)
         with _reserve(summary, out_dir, work_dir) as locks:
             ledger = Ledger(out_dir, methods)
             runs = _unfinished(ledger, summary)
@@ -159,11 +169,21 @@ def run_participants(
                     out_dir, work_dir, resources, methods, plugin, keep_work=keep_work,
                     stop_on_first_crash=stop_on_first_crash, write_graph=write_graph,
                 )  # fmt: skip
-                execute(execution, runs, ledger, summary, locks, echo)
+                execute(execution, runs, ledger, summary, locks, display)
                 summary.note_warnings(out_dir)
+            display.stage("writing the pages")
             write_pages(summary, out_dir, whole=not participant_label)
-    echo(f"finished in {time.monotonic() - start:.0f} s")
-    return summary.close(out_dir)
+        return summary.close(out_dir, time.monotonic() - start)
+
+
+def _header(found: Collection, resources: Resources, methods: Mapping[str, Any]) -> str:
+    """Say in one line what is going to run, and on what."""
+    people = len({run.subject for run in found.runs})
+    chosen = [str(methods[stage.setting]) for stage in STAGES if stage.setting]
+    return (
+        f"{len(found.runs)} run(s) of {people} participant(s), on {resources}; "
+        f"methods: {', '.join(chosen)}"
+    )
 
 
 def _unfinished(ledger: Ledger, summary: Summary) -> list[GreRun]:
@@ -200,11 +220,13 @@ def collect(
 
 
 def _prepare_output(
-    bids_dir: Path, out_dir: Path, work_dir: Path, settings: Mapping[str, Any]
-) -> None:
+    bids_dir: Path, out_dir: Path, work_dir: Path, settings: Mapping[str, Any],
+    resources: Resources,
+) -> None:  # fmt: skip
     """Make the folders, describe the data set and write down how it is made.
 
-    One participant has a file of settings of its own, as the next may run at the same time.
+    One participant has a file of settings of its own, as the next may run at the same time. What
+    this machine has is a remark, so that the settings repeat the run on another one.
     """
     labels = [label.removeprefix("sub-") for label in settings["participant_label"]]
     name = f"config_sub-{labels[0]}.toml" if len(labels) == 1 else "config.toml"
@@ -212,7 +234,9 @@ def _prepare_output(
         write_dataset_files(out_dir, bids_dir)
         work_dir.mkdir(parents=True, exist_ok=True)
         where = printable(f"{bids_dir} to {out_dir}")
-        header = f"# qsm-pipeline {__version__}: {where}, for --config-file\n"
+        header = (
+            f"# qsm-pipeline {__version__}: {where}, for --config-file\n# ran on {resources}\n"
+        )
         plain = {key: absolute(value) for key, value in settings.items()}
         write_atomic(out_dir / "logs" / name, (header + to_toml(plain)).encode())
     except OSError as error:

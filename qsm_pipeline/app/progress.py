@@ -1,4 +1,4 @@
-"""Follow the runs while they are computed: how many are done, and how long the rest may take."""
+"""Follow the runs while they are computed: where each is, and how long the rest may take."""
 
 from __future__ import annotations
 
@@ -6,15 +6,38 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from nipype.pipeline.engine import Node, Workflow
 
+from qsm_pipeline.app.display import duration
+from qsm_pipeline.steps.nodes import NODES, WRITE, label_of
+
 OnDone = Callable[[str, list[str], float], None]
 
 
+@dataclass(frozen=True)
+class _State:
+    """How things stood when something last changed: the display reads it from its own thread."""
+
+    heading: str
+    running: tuple[tuple[str, float], ...]
+    left_s: float
+    at: float
+
+    def lines(self) -> list[str]:
+        now = time.monotonic()
+        left = max(0.0, self.left_s - (now - self.at))
+        heading = self.heading + (f", about {duration(left)} left" if left else "")
+        return [heading, *(f"  {what}, {duration(now - began)}" for what, began in self.running)]
+
+
 class Progress:
-    """Prints a line for each run that ends, and says when all its nodes have ended well.
+    """Tells of each run that ends, and when all its nodes have ended well.
+
+    What runs is told by `lines`, for a display that is drawn again and again, or by a line for
+    each stage that begins.
 
     Parameters
     ----------
@@ -27,14 +50,17 @@ class Progress:
     on_done : callable
         Gets the name of the run's workflow, the files that its nodes wrote into the derivatives
         (outputs called ``written``), and the seconds since its first node was started.
+    drawn : bool
+        Whether `lines` are drawn, so that no line is printed for each stage.
     """
 
     def __init__(
         self, workflow: Workflow, labels: dict[str, str], echo: Callable[[str], None],
-        on_done: OnDone,
+        on_done: OnDone, *, drawn: bool = False,
     ) -> None:  # fmt: skip
         self._labels = labels
         self._echo = echo
+        self._drawn = drawn
         self._on_done = on_done
         self._waiting: dict[str, set[str]] = {}
         for full_name in workflow.list_node_names():
@@ -42,8 +68,14 @@ class Progress:
             self._waiting.setdefault(run, set()).add(node)
         self._written: dict[str, list[str]] = {name: [] for name in self._waiting}
         self._began: dict[str, float] = {}
-        self._ended = 0
+        self._sizes = {name: len(nodes) for name, nodes in self._waiting.items()}
+        self._ended = self._failed = 0
         self._time = _TimeLeft(Counter(n for nodes in self._waiting.values() for n in nodes))
+        self._state = self._now()
+
+    def lines(self) -> list[str]:
+        """Return how many runs have ended, and where each of those is that run."""
+        return self._state.lines()
 
     def note(self, node: Node, status: str) -> None:
         """Take in the status that nipype gives a node: ``start``, ``end`` or ``exception``."""
@@ -53,7 +85,10 @@ class Progress:
             return
         if status == "start":
             self._time.start(run, name)
+            if not self._drawn and not NODES.get(name, WRITE).optional:
+                self._echo(f"progress: {self._place(run, name)}")
         elif status == "exception":
+            self._failed += 1
             self._time.drop(run, self._waiting.pop(run))
             self._print(run, f"failed in {node.name}")
         elif status == "end":
@@ -64,6 +99,22 @@ class Progress:
                 del self._waiting[run]
                 self._on_done(run, self._written.pop(run), time.monotonic() - self._began[run])
                 self._print(run, "done")
+        self._state = self._now()
+
+    def _place(self, run: str, name: str) -> str:
+        """Say in which of its stages a run is."""
+        size = self._sizes[run]
+        number = size - len(self._waiting[run]) + 1
+        return f"{self._labels[run]}, {label_of(name)} ({number} of {size})"
+
+    def _now(self) -> _State:
+        failed = f", {self._failed} failed" if self._failed else ""
+        return _State(
+            f"{self._ended} of {len(self._labels)} run(s) ended{failed}",
+            tuple((self._place(*who), began) for who, began in self._time.running()),
+            self._time.seconds() if self._ended > self._failed and self._waiting else 0.0,
+            time.monotonic(),
+        )
 
     def _print(self, run: str, what: str) -> None:
         self._ended += 1
@@ -88,6 +139,10 @@ class _TimeLeft:
         self._seconds: Counter[str] = Counter()
         self._number: Counter[str] = Counter()
         self._failed_s = 0.0
+
+    def running(self) -> list[tuple[tuple[str, str], float]]:
+        """Return run and node of what runs, each with its start."""
+        return list(self._running.items())
 
     def start(self, run: str, node: str) -> None:
         self._running[run, node] = time.monotonic()
@@ -120,16 +175,6 @@ class _TimeLeft:
             spent += now - began
             todo -= min(now - began, expected.get(node, mean))
         return todo * (now - self._start) / spent
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as people say it, such as ``1 h 20 min``."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if minutes < 90:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def _written(node: Node) -> list[str]:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qsm_pipeline.app.display import duration
 from qsm_pipeline.app.record import Problem, RunState
 from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.bids.run import Collection, GreRun, Skipped, doubts
 from qsm_pipeline.engine.failures import Failure
 from qsm_pipeline.exceptions import QSMPipelineError, printable, unforeseen
 from qsm_pipeline.reports.facts import read_sidecar, warnings_of
+from qsm_pipeline.reports.tables import read_metrics
 from qsm_pipeline.steps.nodes import NODES, WRITE
 from qsm_pipeline.workflows.names import node_name
 
@@ -36,7 +38,8 @@ class Summary:
         self._problems: dict[str, list[Problem]] = {}
         self._seconds: dict[str, dict[str, float]] = {}
         self._ran: set[str] = set()
-        self._unwritten = 0
+        self._unwritten: list[str] = []
+        self._pages: list[Path] = []
         self._before: set[str] = set()
 
     def list_found(self, *, dry_run: bool) -> None:
@@ -116,16 +119,19 @@ class Summary:
         """Print what has to be known before the maps that were made now are used."""
         for run in self.found.runs:
             if run.prefix in self._ran and run.prefix not in self._problems:
-                for warning in warnings_of(read_sidecar(out_dir, run)):
+                quality = [metric for metric in read_metrics(out_dir, run) if metric.warning]
+                for warning in (
+                    *warnings_of(read_sidecar(out_dir, run)),
+                    *(f"{metric.warning}: {metric.advice}" for metric in quality),
+                ):
                     self._echo(f"warning on {run.prefix}: {warning}")
 
     def note_page(self, page: Path, error: str = "") -> None:
         """Take in that the page of a participant was written, or why not."""
         if error:
-            self._unwritten += 1
-            self._echo(f"FAILED page {error}")
+            self._unwritten.append(error)
         else:
-            self._echo(f"report {page}")
+            self._pages.append(page)
 
     def states_of(self, subject: str) -> list[RunState]:
         """Return what became of each run of a participant."""
@@ -142,13 +148,32 @@ class Summary:
         """Return what was left out of a participant."""
         return [skipped for skipped in self.found.skipped if skipped.subject == subject]
 
-    def close(self, out_dir: Path) -> bool:
-        """Print the last line and return whether anything failed or was left out."""
+    def close(self, out_dir: Path, seconds: float) -> bool:
+        """Print what failed and where to look; return whether anything failed or was left out.
+
+        Parameters
+        ----------
+        out_dir : pathlib.Path
+            Derivatives data set.
+        seconds : float
+            Since the start of the command.
+        """
+        for what, problems in self._problems.items():
+            for problem in problems:
+                crash_file = f" ({problem.crash_file})" if problem.crash_file else ""
+                self._echo(f"FAILED {what} {problem}{crash_file}")
+        for error in self._unwritten:
+            self._echo(f"FAILED page {error}")
+        if self._pages:
+            more = f" and {len(self._pages) - 1} more beside it" if self._pages[1:] else ""
+            self._echo(f"report {self._pages[0]}{more}")
+        if self.found.runs:
+            self._echo(f"finished in {duration(seconds)}")
         failed = sum(run.prefix in self._problems for run in self.found.runs)
         counts = {
             f"of {len(self.found.runs)} run(s) failed": failed,
             "left out": len(self.found.skipped),
-            "page(s) not written": self._unwritten,
+            "page(s) not written": len(self._unwritten),
         }
         reasons = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
         parts = [f"exit status 1: {reasons}, see above"] if reasons else []
@@ -160,8 +185,6 @@ class Summary:
 
     def _fail(self, what: str, problem: Problem) -> None:
         self._problems.setdefault(what, []).append(problem)
-        crash_file = f" ({problem.crash_file})" if problem.crash_file else ""
-        self._echo(f"FAILED {what} {problem}{crash_file}")
 
 
 def _map_of(run: GreRun, out_dir: Path) -> Path:

@@ -37,24 +37,30 @@ _IGNORED = (
 )  # fmt: skip
 _README = """# QSM derivatives
 
-Susceptibility maps and what they were made from, written by qsm-pipeline {version}.
+Susceptibility maps and what they were made from, written by qsm-pipeline {version}. Open
+`sub-*.html` first; `group.html` has all participants together.
 
-- `anat/*_Chimap.nii.gz`: magnetic susceptibility in ppm.
-- `anat/*_desc-brain_mask.nii.gz`, `anat/*_desc-qsm_mask.nii.gz`: the brain, and where the
-  susceptibility is valid.
-- `fmap/*_desc-total_fieldmap.nii.gz`, `fmap/*_desc-local_fieldmap.nii.gz`: the field in Hz, before
-  and after removal of the background; `fmap/*_desc-weights_fieldmap.nii.gz`: its reliability.
-- `anat/*_R2starmap.nii.gz`, `anat/*_T2starmap.nii.gz`, `anat/*_S0map.nii.gz`: relaxation.
-- `anat/*_desc-qc_Chimap.json`: quality metrics, each with its definition and its limits.
-- `anat/*_desc-chi_dseg.tsv`: susceptibility of each region, where there was a segmentation.
-- `anat/*_desc-swi_T2starw.nii.gz`, `_desc-minip_`, `_desc-tswi_`: susceptibility-weighted images,
-  with `--derive`.
-- `group_*.tsv`: all participants in one table, from the level `group`.
+| file | unit | what it is |
+|---|---|---|
+{outputs}
+| `anat/*_desc-qc_Chimap.json` | | Quality metrics, each with its definition and its limits. |
+| `anat/*_desc-chi_dseg.tsv` | | Susceptibility of each region, where there was a segmentation. |
+| `group_*.tsv` | | All participants in one table, from the level `group`. |
+| `logs/` | | Settings that repeat the run, the methods text, the record of each run. |
 
-The JSON file beside each image holds its units, its sources, every parameter, the versions of the
-software, and whatever was inferred from the input. The method's assumptions are documented with
-the software.
+Not every run has every file. Susceptibility is positive for paramagnetic matter; fields are
+positive where the field is stronger. The JSON file beside each image holds its units, its sources,
+every parameter, the versions of the software, and whatever was inferred from the input.
 """
+
+
+def _readme() -> str:
+    rows = (
+        f"| `{each.datatype}/*_{f'desc-{each.desc}_' if each.desc else ''}{each.suffix}.nii.gz` "
+        f"| {each.units} | {each.description} |"
+        for each in OUTPUTS.values()
+    )
+    return _README.format(version=__version__, outputs="\n".join(rows))
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -118,7 +124,12 @@ def _plain(value: object) -> object:
     raise TypeError(f"A sidecar cannot hold a {type(value).__name__}: {value!r}")
 
 
-def write_image(path: Path, values: np.ndarray, like: nib.Nifti1Header) -> None:
+def write_image(
+    path: Path,
+    values: np.ndarray,
+    like: nib.Nifti1Header,
+    window: tuple[float, float] | None = None,
+) -> None:
     """Write a volume in the space of an input image.
 
     Parameters
@@ -130,6 +141,8 @@ def write_image(path: Path, values: np.ndarray, like: nib.Nifti1Header) -> None:
     like : nibabel.Nifti1Header
         Its sform, qform and units are kept to the bit, so the affine is too; a unit of length
         that it leaves open is written as mm.
+    window : tuple of float, optional
+        Values that a viewer shows as black and white; else it chooses.
 
     Raises
     ------
@@ -151,7 +164,7 @@ def write_image(path: Path, values: np.ndarray, like: nib.Nifti1Header) -> None:
     header.set_data_shape(stored.shape)
     header["pixdim"][4:] = 0
     header["scl_slope"], header["scl_inter"] = np.nan, np.nan
-    header["cal_min"] = header["cal_max"] = 0
+    header["cal_min"], header["cal_max"] = window or (0, 0)
     header["descrip"] = header["aux_file"] = header["intent_name"] = b""
     header["intent_code"] = 0
     if header.get_xyzt_units()[0] == "unknown":
@@ -205,7 +218,7 @@ def sidecar(
     data: dict[str, Any] = {
         "Description": spec.description,
         "Sources": raw + [f"bids::{path}" for path in sources],
-        "Parameters": dict(parameters or {}),
+        "Parameters": shortened(dict(parameters or {})),
         "Inferred": dict(run.inferred if inferred is None else inferred),
         "EchoTimes": list(run.echo_times_s),
         "FieldStrengthUsed": run.b0_tesla,
@@ -215,9 +228,28 @@ def sidecar(
         data |= {"Type": spec.mask_type, "SpatialReference": "orig"}
     else:
         data |= {"Units": spec.units, "SkullStripped": spec.skull_stripped}
+    if spec.sign:
+        data["SignConvention"] = spec.sign
     if reference:
         data["SusceptibilityReference"] = reference
     return data | dict(extra or {})
+
+
+def shortened(value: Any) -> Any:
+    """Return a value of a sidecar with its numbers rounded to six digits, which is enough.
+
+    Examples
+    --------
+    >>> shortened({"tilt": 12.000000000000002, "b0": [0.1234567891, 3]})
+    {'tilt': 12.0, 'b0': [0.123457, 3]}
+    """
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, Mapping):
+        return {key: shortened(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [shortened(each) for each in value]
+    return value
 
 
 def write_output(
@@ -240,7 +272,7 @@ def write_output(
         out_dir / output_path(run.entities, quantity, extra=extra_entities, extension=".json"),
         metadata,
     )
-    write_image(image, values, like)
+    write_image(image, values, like, OUTPUTS[quantity].window)
     return image
 
 
@@ -290,7 +322,7 @@ def write_dataset_files(
             ],
         },
     )
-    readme, ignored = _README.format(version=__version__), "\n".join(_IGNORED) + "\n"
+    readme, ignored = _readme(), "\n".join(_IGNORED) + "\n"
     for name, text in {"README.md": readme, ".bidsignore": ignored}.items():
         if _may_write(out_dir / name, text):
             write_atomic(out_dir / name, text.encode())

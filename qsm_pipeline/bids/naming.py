@@ -152,6 +152,10 @@ class Output:
         BIDS ``Type`` of a mask, empty for maps.
     skull_stripped : bool
         Whether everything outside the mask is zero.
+    window : tuple of float, optional
+        Values that a viewer shows as black and white when it opens the file.
+    sign : str
+        What a positive value means, empty where there are none but positive ones.
     """
 
     suffix: str
@@ -161,45 +165,57 @@ class Output:
     description: str = ""
     mask_type: str = ""
     skull_stripped: bool = True
+    window: tuple[float, float] | None = None
+    sign: str = ""
 
+
+_FIELD_SIGN = "positive is a stronger field, a higher frequency"
 
 OUTPUTS = {
-    "chi": Output("Chimap", units="ppm", description="Magnetic susceptibility."),
+    "chi": Output(
+        "Chimap", units="ppm", description="Magnetic susceptibility.", window=(-0.1, 0.1),
+        sign="positive is paramagnetic (iron), negative is diamagnetic (myelin, calcium)",
+    ),
     "uncertainty": Output(
         "Chimap", "uncertainty", units="ppm",
         description="Expected error of the susceptibility, one standard deviation, from two "
         "passes of the network, what the field does not confirm and how much the map varies; "
-        "calibrated on simulated brains.",
+        "calibrated on simulated brains.", window=(0.0, 0.05),
     ),
     "brain_mask": Output(
-        "mask", "brain", mask_type="Brain", description="Brain before any erosion."
+        "mask", "brain", mask_type="Brain", description="Brain before any erosion.",
+        window=(0.0, 1.0),
     ),
     "qsm_mask": Output(
         "mask", "qsm", mask_type="ROI",
-        description="Where the susceptibility map is valid.",
+        description="Where the susceptibility map is valid.", window=(0.0, 1.0),
     ),
     "total_field": Output(
         "fieldmap", "total", "fmap", "Hz", "Field offset from all sources.",
+        window=(-100.0, 100.0), sign=_FIELD_SIGN,
     ),
     "local_field": Output(
         "fieldmap", "local", "fmap", "Hz",
-        "Field offset from sources inside the mask alone.",
+        "Field offset from sources inside the mask alone.", window=(-6.0, 6.0),
+        sign=_FIELD_SIGN,
     ),
     "weights": Output(
         "fieldmap", "weights", "fmap", "arbitrary",
         "Reliability of the field offset from 0 to 1, in proportion to its inverse standard "
-        "deviation.",
+        "deviation.", window=(0.0, 1.0),
     ),
     "fieldmap_magnitude": Output(
         "magnitude", "", "fmap", "arbitrary",
         "Magnitude combined over the echoes.", skull_stripped=False,
     ),
-    "r2star": Output("R2starmap", units="1/s", description="Transverse relaxation rate R2*."),
+    "r2star": Output("R2starmap", units="1/s", description="Transverse relaxation rate R2*.",
+                     window=(0.0, 60.0)),
     "r2star_error": Output(
         "R2starmap", "uncertainty", units="1/s",
-        description="Standard deviation of the error of R2* from noise.",
+        description="Standard deviation of the error of R2* from noise.", window=(0.0, 10.0),
     ),
-    "t2star": Output("T2starmap", units="s", description="Transverse relaxation time T2*."),
+    "t2star": Output("T2starmap", units="s", description="Transverse relaxation time T2*.",
+                     window=(0.0, 0.1)),
     "s0": Output("S0map", units="arbitrary", description="Magnitude at echo time zero."),
     "swi": Output(
         "T2starw", "swi", units="arbitrary",

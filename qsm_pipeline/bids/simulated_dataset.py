@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 
-from qsm_pipeline.bids.derivatives import write_json
-from qsm_pipeline.bids.naming import build_name
+from qsm_pipeline import __version__
+from qsm_pipeline.bids.derivatives import write_image, write_json
+from qsm_pipeline.bids.naming import OUTPUTS, build_name, folder, output_path
 from qsm_pipeline.bids.vendor_encoding import ENCODERS
+from qsm_pipeline.numerics.core.units import hz_per_ppm
 from qsm_pipeline.numerics.simulate import Scan, simulate_scan
 from qsm_pipeline.numerics.simulate.signal import ScanParams
 
@@ -40,12 +43,14 @@ def write_simulated_dataset(
     shape: tuple[int, int, int] = (144, 176, 128),
     voxel_size_mm: tuple[float, float, float] = (1.3, 1.3, 1.3),
     tilt_deg: float = 0.0,
-    session: str = "",
+    session: str | Sequence[str] = "",
     vendor: str = "siemens",
     single_file: bool = False,
     params: ScanParams | None = None,
     n_lesions: int = 0,
     seed: int = 0,
+    truth: bool = False,
+    tell: Callable[[str], None] = lambda what: None,
 ) -> list[Scan]:
     """Write ``subjects`` simulated participants as one maker's scanner would store them.
 
@@ -57,8 +62,8 @@ def write_simulated_dataset(
         Number of participants, ``sub-01`` onwards, each with a head of its own.
     shape, voxel_size_mm, tilt_deg
         Matrix, voxel size in mm and tilt of the slices in degrees.
-    session : str
-        Session label, none if empty.
+    session : str or sequence of str
+        Session labels, none if empty. The head is the same in each, the noise is not.
     vendor : str
         Key of `qsm_pipeline.bids.vendor_encoding.ENCODERS`.
     single_file : bool
@@ -69,11 +74,16 @@ def write_simulated_dataset(
         Microbleeds and calcifications of each participant.
     seed : int
         Seed of the first participant.
+    truth : bool
+        Whether the maps that an ideal reconstruction would give are written too, as derivatives
+        in ``derivatives/truth``, named like those of qsm-pipeline.
+    tell : callable, optional
+        Gets what is being simulated.
 
     Returns
     -------
     list of Scan
-        The scans with their truth, which is not written.
+        The scans with their truth.
     """
     params = params or ScanParams()
     affine = tilted_affine(shape, voxel_size_mm, tilt_deg)
@@ -91,21 +101,62 @@ def write_simulated_dataset(
         "Multi-echo gradient-echo scans of a procedural head, simulated by qsm-pipeline. The data "
         "set holds no measurement of a person and may be used for any purpose.\n"
     )
+    sessions = [session] if isinstance(session, str) else list(session) or [""]
+    planned = [(number, label) for number in range(subjects) for label in sessions]
     scans = []
-    for number in range(subjects):
-        scan = simulate_scan(shape, affine, params, seed=seed + number, n_lesions=n_lesions)
+    for done, (number, label) in enumerate(planned):
+        entities = {"sub": f"{number + 1:02d}"} | ({"ses": label} if label else {})
+        tell(f"simulating {build_name(entities, '')} ({done + 1} of {len(planned)})")
+        scan = simulate_scan(
+            shape, affine, params, seed=seed + number, n_lesions=n_lesions,
+            repetition=sessions.index(label),
+        )  # fmt: skip
         scans.append(scan)
-        entities = {"sub": f"{number + 1:02d}"} | ({"ses": session} if session else {})
-        folder = (
-            bids_dir / f"sub-{entities['sub']}" / (f"ses-{session}" if session else "") / "anat"
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_echoes(folder, entities, scan, params, affine, vendor, single_file)
+        anat = bids_dir / folder(entities, "anat")
+        anat.mkdir(parents=True, exist_ok=True)
+        _write_echoes(anat, entities, scan, params, affine, vendor, single_file)
+        if truth:
+            _write_truth(bids_dir / "derivatives" / "truth", entities, scan, params, affine)
     return scans
 
 
+def _write_truth(
+    out_dir: Path,
+    entities: dict[str, str],
+    scan: Scan,
+    params: ScanParams,
+    affine: np.ndarray,
+) -> None:
+    write_json(
+        out_dir / "dataset_description.json",
+        {
+            "Name": "Truth of simulated gradient-echo scans",
+            "BIDSVersion": "1.10.0",
+            "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": "qsm-pipeline-simulate", "Version": __version__}],
+        },
+    )
+    to_hz = hz_per_ppm(params.b0_tesla)
+    maps = {
+        "chi": scan.chi_ppm,
+        "brain_mask": scan.brain,
+        "total_field": scan.total_field_ppm * scan.brain * to_hz,
+        "local_field": scan.local_field_ppm * scan.brain * to_hz,
+    }
+    like = nib.Nifti1Image(scan.brain.numpy().astype(np.uint8), affine)
+    like.header.set_xyzt_units("mm", "sec")
+    for name, values in maps.items():
+        spec = OUTPUTS[name]
+        about = {"Description": f"Simulated, without error: {spec.description}"}
+        about |= {"Units": spec.units} if spec.units else {"Type": spec.mask_type}
+        about |= {"SignConvention": spec.sign} if spec.sign else {}
+        path = out_dir / output_path(entities, name)
+        write_json(out_dir / output_path(entities, name, extension=".json"), about)
+        write_image(path, values.numpy(), like.header, spec.window)
+
+
 def _write_echoes(
-    folder: Path,
+    anat: Path,
     entities: dict[str, str],
     scan: Scan,
     params: ScanParams,
@@ -141,5 +192,5 @@ def _write_echoes(
             image.header.set_dim_info(slice=2)
             image.header.set_slope_inter(first.slope, first.intercept)
             names = {**entities, **echo, "part": part}
-            nib.save(image, folder / build_name(names, suffix))
-            write_json(folder / build_name(names, suffix, ".json"), {"EchoTime": time, **meta})
+            nib.save(image, anat / build_name(names, suffix))
+            write_json(anat / build_name(names, suffix, ".json"), {"EchoTime": time, **meta})

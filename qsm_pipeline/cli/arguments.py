@@ -31,7 +31,22 @@ class ManyValuesCommand(click.Command):
                 out += [word for value in values for word in (option, value)]
             else:
                 out += [option, *values]
-        return super().parse_args(context, out)
+        try:
+            return super().parse_args(context, out)
+        except click.MissingParameter as missing:
+            given = [part[0] for part in parts if _is_argument(part)]
+            raise click.UsageError(self._lacking(missing, given), context) from None
+
+    def _lacking(self, missing: click.MissingParameter, given: list[str]) -> str:
+        """Say which argument is not there, and how the whole command reads."""
+        arguments = [p for p in self.params if isinstance(p, click.Argument)]
+        levels = getattr(arguments[-1].type, "choices", ())
+        what = missing.param.make_metavar(missing.ctx) if missing.param and missing.ctx else "?"
+        if given and given[-1].lower() in levels and len(given) < len(arguments):
+            what = arguments[len(given) - 1].make_metavar(missing.ctx or click.Context(self))
+        names = " ".join(str(p.name).upper() for p in arguments[:-1])
+        shown = " or ".join(map(str, levels))
+        return f"{what} is missing: the command is qsm-pipeline {names} {shown}"
 
     def _give_back(self, parts: list[list[str]], many: set[str]) -> list[list[str]]:
         """Take from the options the words that are arguments."""

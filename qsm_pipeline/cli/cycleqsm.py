@@ -11,17 +11,29 @@ from typing import Any
 import click
 
 from qsm_pipeline import __version__
+from qsm_pipeline.app.display import Display
+from qsm_pipeline.cli.choices import Existing, NearChoice
+from qsm_pipeline.cli.help import CONTEXT
 from qsm_pipeline.exceptions import QSMPipelineError
 
 STOPPED = 143
 """Exit status of a training that was asked to stop and has left a checkpoint."""
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_FILE, _FOLDER = Existing(folder=False), Existing(folder=True)
 _OUT = click.Path(path_type=Path)
 
 
-@click.group(context_settings={"show_default": True})
+EXAMPLES = """\b
+Examples:
+  cycleqsm predict local_field.nii.gz --mask mask.nii.gz -o chi.nii.gz
+  cycleqsm prepare cycleqsm-brains --brains 60
+  cycleqsm train default --out training
+  cycleqsm finetune --fields derivatives --out adapted
+  cycleqsm evaluate truth.nii.gz a=chi.nii.gz b=tv.nii.gz --mask mask.nii.gz
+"""
+
+
+@click.group(context_settings=CONTEXT, epilog=EXAMPLES)
 @click.version_option(__version__, prog_name="cycleqsm")
 def main() -> None:
     """Train CycleQSM and use it outside the pipeline."""
@@ -79,17 +91,25 @@ def _training_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @main.command()
 @click.argument("data_dir", type=_OUT)
-@click.option("--brains", type=click.IntRange(2, 1000), default=60)
+@click.option(
+    "--brains",
+    type=click.IntRange(2, 1000),
+    default=60,
+    help="Even ones are for maps, odd ones for fields.",
+)
 @click.option(
     "--seed", type=click.IntRange(0), default=0, help="Each seed gives a different set of brains."
 )
 @_told
 def prepare(data_dir: Path, brains: int, seed: int) -> None:
     """Make the pool of random brains in DATA_DIR; those that exist are kept."""
-    from qsm_pipeline.training.pool import VALIDATION, make_brains, make_pool
+    with Display(click.echo) as display:
+        display.stage("starting")
+        from qsm_pipeline.training.pool import VALIDATION, make_brains, make_pool
 
-    make_brains(data_dir, brains, seed, click.echo)
-    make_pool(data_dir, VALIDATION, seed, click.echo)
+        make_brains(data_dir, brains, seed, display.stage)
+        make_pool(data_dir, VALIDATION, seed, display.stage)
+    click.echo(f"{brains} brains to train on and {len(VALIDATION)} to validate with in {data_dir}")
 
 
 @main.command()
@@ -99,7 +119,8 @@ def prepare(data_dir: Path, brains: int, seed: int) -> None:
 @_training_options
 @_told
 def train(preset: str, start: Path | None, **arguments: Any) -> None:
-    """Train a generator as PRESET says: default, paper, or a TOML file."""
+    """Train a generator as PRESET says: default, paper, finetune, or a TOML file."""
+    click.echo(f"cycleqsm {__version__}: training {preset} in {arguments['out']}")
     from qsm_pipeline.training.generators import open_generator
     from qsm_pipeline.training.loop import train as run
 
@@ -115,6 +136,7 @@ def train(preset: str, start: Path | None, **arguments: Any) -> None:
 @_told
 def finetune(preset: str, weights: Path | None, **arguments: Any) -> None:
     """Adapt a trained generator to a site's own fields, which need no labels."""
+    click.echo(f"cycleqsm {__version__}: adapting to the fields in {arguments['fields']}")
     from qsm_pipeline.training.finetune import finetune as run
 
     _finish(run(*_settings(preset, arguments), weights=weights, echo=click.echo))
@@ -168,7 +190,7 @@ def _finish(done: bool) -> None:
 @click.option("--device", default="auto", help="auto or a torch device.")
 @click.option(
     "--units",
-    type=click.Choice(("ppm", "Hz", "rad/s", "rad"), case_sensitive=False),
+    type=NearChoice(("ppm", "Hz", "rad/s", "rad")),
     help="Of the field.  [default: Units in the JSON file beside it]",
 )
 @click.option("--b0", type=click.FloatRange(0, min_open=True), help="Field strength in tesla.")
@@ -199,13 +221,16 @@ def predict(
     b0_dir: tuple[float, float, float] | None,
 ) -> None:
     """Invert the local field in FIELD to susceptibility in ppm, as the pipeline does."""
-    from qsm_pipeline.app.cycleqsm.predict import predict as run
+    with Display(click.echo) as display:
+        display.stage("starting")
+        from qsm_pipeline.app.cycleqsm.predict import predict as run
 
-    run(
-        field, mask, out, uncertainty=uncertainty, generator=generator, device=device,
-        echo=click.echo, units=units or "", b0_tesla=b0, echo_time_s=echo_time, b0_dir=b0_dir,
-        weights=weights, magnitude=magnitude, measured=not simulated,
-    )  # fmt: skip
+        run(
+            field, mask, out, uncertainty=uncertainty, generator=generator, device=device,
+            echo=display.echo, tell=display.stage, units=units or "", b0_tesla=b0,
+            echo_time_s=echo_time, b0_dir=b0_dir, weights=weights, magnitude=magnitude,
+            measured=not simulated,
+        )  # fmt: skip
 
 
 def _named(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:

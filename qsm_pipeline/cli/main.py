@@ -12,8 +12,11 @@ import click
 
 from qsm_pipeline import __version__
 from qsm_pipeline.cli.arguments import ManyValuesCommand
+from qsm_pipeline.cli.choices import Existing, NearChoice
 from qsm_pipeline.cli.config_file import load_config
+from qsm_pipeline.cli.help import CONTEXT, GroupedHelp, grouped
 from qsm_pipeline.cli.method_options import method_option
+from qsm_pipeline.cli.reference import ANSWERS
 from qsm_pipeline.cli.streams import prepare, tell, tell_error
 from qsm_pipeline.engine.resources import check_current_folder, limit_threads, make_caches_writable
 from qsm_pipeline.exceptions import QSMPipelineError
@@ -24,61 +27,92 @@ EXIT_USAGE = 2
 """The command, its settings or its folders cannot be used; nothing was run."""
 
 
-@click.command(cls=ManyValuesCommand, context_settings={"show_default": True})
-@click.argument("bids_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
+class QsmPipeline(GroupedHelp, ManyValuesCommand):
+    """The command; in the place of a data set, ``methods`` and ``explain`` are answered."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Answer, or parse the options."""
+        if args and args[0] in ANSWERS and len(args) < 3 and not args[-1].startswith("-"):
+            try:
+                click.echo(ANSWERS[args[0]](*args[1:]), nl=False)
+            except ValueError as error:
+                raise click.UsageError(str(error), context) from None
+            context.exit()
+        return super().parse_args(context, args)
+
+
+EXAMPLES = """\b
+Examples:
+  qsm-pipeline raw out participant --dry-run
+  qsm-pipeline raw out participant --participant-label 01 02
+  qsm-pipeline raw out participant --inversion wiener --derive
+  qsm-pipeline raw out participant --slurm-array out/slurm.sh
+  qsm-pipeline raw out group
+\b
+Words about what is seen:
+  qsm-pipeline methods             all methods, a line each
+  qsm-pipeline methods cycleqsm    one method with its parameters
+  qsm-pipeline explain rim_ratio   what a quality metric means
+"""
+_selection, _masks, _methods, _maps, _machine, _slurm, _run = map(
+    grouped,
+    ("Which data", "Masks of your own", "Methods", "Further maps and regions", "This machine",
+     "Slurm", "What is run"),
+)  # fmt: skip
+_FILE, _FOLDER = Existing(folder=False), Existing(folder=True)
+
+
+@click.command(cls=QsmPipeline, context_settings=CONTEXT, epilog=EXAMPLES)
+@click.argument("bids_dir", type=_FOLDER)
 @click.argument("out_dir", type=click.Path(file_okay=False, path_type=Path))
-@click.argument("level", type=click.Choice(["participant", "group"], case_sensitive=False))
-@click.option(
-    "--config-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    is_eager=True,
-    callback=load_config,
-    help="TOML file with a key for every option.",
-)
-@click.option(
+@click.argument("level", type=NearChoice(["participant", "group"]))
+@_selection(
     "--participant-label",
     "--participant_label",
     multiple=True,
     help="Participants, with or without sub-; several values or the option repeated.",
 )
-@click.option("--session-label", multiple=True, help="Sessions, with or without ses-.")
-@click.option(
+@_selection("--session-label", multiple=True, help="Sessions, with or without ses-.")
+@_selection(
     "--bids-filter-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=_FILE,
     help="JSON or TOML with entities to select, as in fMRIPrep, under gre, megre or t2starw.",
 )
-@click.option(
+@_selection(
     "--skip-bids-validation",
     "--skip_bids_validation",
     is_flag=True,
     help="Do not run bids-validator-deno before the start.",
 )
-@click.option(
+@_selection(
     "--bids-database-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keep the index of the data set here and use it again.",
+    help="Keep the index of the data set here and use it again: for thousands of participants.",
 )
-@click.option(
+@_masks(
     "-d",
     "--derivatives",
     multiple=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folders of derivatives to look for brain masks and segmentations in.",
+    type=_FOLDER,
+    help="Folders of derivatives, e.g. of fMRIPrep, to look for brain masks and segmentations in.",
 )
-@click.option(
-    "--mask-pattern", default="", help="Masks of your own, e.g. masks/{prefix}_mask.nii.gz."
+@_masks(
+    "--mask-pattern",
+    default="",
+    show_default=False,
+    help="Masks of your own, used unchanged, e.g. masks/{prefix}_mask.nii.gz.",
 )
 @method_option("mask")
 @method_option("mask_refinement")
-@click.option(
+@_methods(
     "--two-pass",
     is_flag=True,
-    help="Map the reliable voxels first, then fill the rest from the whole mask; needs a "
-    "background method that does not erode the mask.",
+    help="Map the reliable voxels first, then fill the rest from the whole mask: against streaks "
+    "from bleedings. Needs a background method that does not erode the mask.",
 )
-@click.option(
+@_methods(
     "--readout",
-    type=click.Choice(["auto", "monopolar", "bipolar"]),
+    type=NearChoice(["auto", "monopolar", "bipolar"]),
     default="auto",
     show_default=True,
     help="Whether even echoes were read in the other direction: as the sidecars say or the phase "
@@ -89,70 +123,65 @@ EXIT_USAGE = 2
 @method_option("background")
 @method_option("inversion")
 @method_option("reference")
-@click.option("--derive", is_flag=True, help="Write SWI, its minimum projection and true SWI too.")
-@click.option(
+@_methods(
+    "--config-file",
+    type=_FILE,
+    is_eager=True,
+    callback=load_config,
+    help="TOML file with a key for every option, and tables with parameters of the methods; "
+    "OUT_DIR/logs/config.toml repeats a run.",
+)
+@_maps("--derive", is_flag=True, help="Write SWI, its minimum projection and true SWI too.")
+@_maps(
     "--atlas",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=_FILE,
     help="Atlas label image in template space; used for participants without a segmentation.",
 )
-@click.option(
-    "--atlas-template",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The T1-weighted template of the atlas.",
-)
-@click.option(
+@_maps("--atlas-template", type=_FILE, help="The T1-weighted template of the atlas.")
+@_machine(
     "-w",
     "--work-dir",
     type=click.Path(file_okay=False, path_type=Path),
     help="Intermediate files; after a failure the next start resumes.  [default: OUT_DIR/work]",
 )
-@click.option(
+@_machine(
     "--keep-work",
     is_flag=True,
     help="Keep the intermediate files of what succeeded, so that with other methods only what "
     "depends on them is computed again.",
 )
-@click.option("--nprocs", type=click.IntRange(1), help="Cores to use.  [default: usable cores]")
-@click.option(
+@_machine("--nprocs", type=click.IntRange(1), help="Cores to use.  [default: usable cores]")
+@_machine(
     "--omp-nthreads",
     type=click.IntRange(1),
     help="Threads of one node.  [default: --nprocs, at most 4]",
 )
-@click.option(
+@_machine(
     "--mem-gb",
     type=click.FloatRange(0, min_open=True),
     help="Memory that nodes may claim together, in GiB.  [default: usable memory less 1]",
 )
-@click.option(
+@_machine(
     "--device", default="auto", help="auto (CUDA if there is a GPU), cpu, cuda or cuda:<number>."
 )
-@click.option(
-    "--nipype-plugin-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="TOML or JSON with plugin and plugin_args.",
-)
-@click.option(
+@_machine("--nipype-plugin-file", type=_FILE, help="TOML or JSON with plugin and plugin_args.")
+@_slurm(
     "--slurm-array",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Run nothing, but write this script: a Slurm job array with a task for each participant.",
 )
-@click.option(
-    "--slurm-options", default="", help="For sbatch, e.g. '--account=x --partition=long'."
+@_slurm(
+    "--slurm-options",
+    default="",
+    show_default=False,
+    help="For sbatch, e.g. '--account=x --partition=long'.",
 )
-@click.option(
-    "--slurm-container",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Apptainer image that the tasks run in.",
-)
-@click.option("--stop-on-first-crash", is_flag=True, help="Run nothing more after a failure.")
-@click.option("--write-graph", is_flag=True, help="Write the graph of one run to the log folder.")
-@click.option(
-    "--reports-only", is_flag=True, help="Make the pages again from what was written before."
-)
-@click.option(
-    "--dry-run", is_flag=True, help="List what would run for whom, and why the rest is skipped."
-)
-@click.option("-v", "--verbose", count=True, help="Log what is done; -vv more.")
+@_slurm("--slurm-container", type=_FILE, help="Apptainer image that the tasks run in.")
+@_run("--dry-run", is_flag=True, help="List what would run for whom, and why the rest is skipped.")
+@_run("--reports-only", is_flag=True, help="Make the pages again from what was written before.")
+@_run("--stop-on-first-crash", is_flag=True, help="Run nothing more after a failure.")
+@_run("--write-graph", is_flag=True, help="Write the graph of one run to the log folder.")
+@_run("-v", "--verbose", count=True, help="Log what is done; -vv more.")
 @click.version_option(__version__, prog_name="qsm-pipeline")
 @click.pass_context
 def main(context: click.Context, **arguments: Any) -> None:

@@ -6,28 +6,12 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-import click
-
-from qsm_pipeline.exceptions import did_you_mean
+from qsm_pipeline.cli.choices import NearChoice
+from qsm_pipeline.cli.help import grouped
 from qsm_pipeline.steps.methods import default, methods, stage
 
 _WIDTH = 44
 """Characters that click leaves for the help of an option."""
-
-
-class MethodChoice(click.Choice):
-    """Names of methods, in upper or lower case; a typo is answered with the nearest name."""
-
-    def __init__(self, names: list[str]) -> None:
-        super().__init__(names, case_sensitive=False)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the name as the registry spells it."""
-        try:
-            return super().convert(value, param, ctx)
-        except click.BadParameter as error:
-            near = did_you_mean(str(value), map(str, self.choices))
-            self.fail(f"{error.message.rstrip('.')}{near}.", param, ctx)
 
 
 def method_option(stage_name: str) -> Callable[[Any], Any]:
@@ -46,9 +30,9 @@ def method_option(stage_name: str) -> Callable[[Any], Any]:
             for name, each in known.items()
         ),
     ]
-    return click.option(
+    return grouped("Methods")(
         f"--{chosen.setting.replace('_', '-')}",
-        type=MethodChoice(list(known)),
+        type=NearChoice(list(known)),
         default=default(stage_name),
         show_default=False,  # its place would be behind the last choice
         help="\n".join(["\b", *lines]),

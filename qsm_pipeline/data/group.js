@@ -4,7 +4,13 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
   const WIDTH = 420, LEFT = 8, RIGHT = 412;
-  const COLOURS = ["#1f5fa8", "#c8641b", "#2d8a4e", "#8b3fa0", "#a8323e", "#6b6b1f", "#227f8c", "#7a5230"];
+  // Okabe and Ito's colours, and viridis for numbers: told apart without red and green.
+  const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#b8a900", "#777777"];
+  const RAMP = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [220, 205, 37]];
+  function ramp(share) {
+    const at = share * (RAMP.length - 1), n = Math.min(RAMP.length - 2, Math.floor(at));
+    return `rgb(${RAMP[n].map((v, k) => Math.round(v + (at - n) * (RAMP[n + 1][k] - v)))})`;
+  }
 
   function make(name, attributes, parent) {
     const element = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -55,7 +61,7 @@
     if (numeric(trait)) {
       const known = values.map(number);
       const place = scale(known.filter((v) => v !== null), 0, 1);
-      const colour = (v) => `hsl(${250 - 230 * place(v)} 65% 45%)`;
+      const colour = (v) => ramp(place(v));
       entry(colour(place.low), show(place.low));
       entry(colour(place.high), show(place.high));
       return (run) => (known[run] === null ? "#999" : colour(known[run]));
@@ -101,9 +107,13 @@
       make("text", { x: RIGHT, y: height - 2, "text-anchor": "end" }, svg).textContent = show(other.high);
     } else {
       make("line", { class: "median", x1: value(middle), x2: value(middle), y1: 4, y2: base }, svg);
-      for (const limit of near) make("line", { class: "limit", x1: value(limit), x2: value(limit), y1: 2, y2: base }, svg);
-      make("text", { x: LEFT, y: height - 2 }, svg).textContent = show(value.low);
-      make("text", { x: RIGHT, y: height - 2, "text-anchor": "end" }, svg).textContent = show(value.high);
+      for (const limit of near) {
+        const x = value(limit), end = x > (LEFT + RIGHT) / 2;
+        make("line", { class: "limit", x1: x, x2: x, y1: 2, y2: base }, svg);
+        make("text", { class: "limit-text", x: x + (end ? -4 : 4), y: 9, "text-anchor": end ? "end" : "start" }, svg).textContent = `limit ${show(limit)}`;
+      }
+      make("text", { class: "end", x: LEFT, y: height - 2 }, svg).textContent = show(value.low);
+      make("text", { class: "end", x: RIGHT, y: height - 2, "text-anchor": "end" }, svg).textContent = show(value.high);
     }
     const radius = usable.length > 300 ? 2.2 : 3.6;
     for (const p of [...usable.filter((q) => !q.flagged), ...usable.filter((q) => q.flagged)]) {
@@ -111,7 +121,10 @@
       const place = against
         ? { cx: other(against[p.run]), cy: value(p.value) }
         : { cx: value(p.value), cy: base / 2 + jitter[p.run] * (base / 2 - 6) };
-      const point = make("circle", { ...place, r: radius, class: p.flagged ? "point flagged" : "point", "data-run": p.run }, link);
+      const name = { class: p.flagged ? "point flagged" : "point", "data-run": p.run }, wide = radius * 1.6;
+      const point = p.flagged
+        ? make("path", { ...place, ...name, d: `M${place.cx} ${place.cy - wide}l${wide} ${wide} ${-wide} ${wide} ${-wide} ${-wide}z` }, link)
+        : make("circle", { ...place, ...name, r: radius }, link);
       const fill = colour(p.run);
       if (fill) point.style.fill = fill;
       point.dataset.text = `${data.runs[p.run].name}: ${plot.title} ${show(p.value)} ${plot.units}` + (p.flagged ? " (outlier)" : "");
@@ -164,6 +177,88 @@
     const run = wanted ? data.runs.findIndex((r) => r.name.toLowerCase().includes(wanted)) : -1;
     mark(run < 0 ? null : run);
   }
+
+  // The table of all runs: those with a map, and what is missing.
+  const STATES = { done: "in order", look: "look", missing: "no result" };
+  function rows() {
+    const found = data.runs.map((run, n) => {
+      const reasons = [...run.warnings, ...(run.outliers.length ? [`outlier in ${run.outliers.join(", ")}`] : [])];
+      return { ...run, state: reasons.length ? "look" : "done", reason: reasons.join("; "), values: data.quality.map((m) => m.values[n]) };
+    });
+    return [...found, ...data.missing.map((m) => ({ ...m, state: "missing", values: data.quality.map(() => null) }))];
+  }
+
+  function table() {
+    const all = rows(), head = document.querySelector("#runs-table thead"), body = document.querySelector("#runs-table tbody");
+    const columns = [
+      ["Run", (r) => r.name], ["State", (r) => r.state], ["Why", (r) => r.reason],
+      ...data.quality.map((m, n) => [`${m.title}${unit(m.units) ? ` (${unit(m.units)})` : ""}`, (r) => r.values[n], m]),
+    ];
+    const cell = (row, content) => { const td = document.createElement("td"); td.append(content); row.append(td); return td; };
+    for (const r of all) {
+      const tr = (r.row = document.createElement("tr")), picture = document.createElement("span");
+      if (r.picture) {
+        const img = document.createElement("img");
+        Object.assign(img, { loading: "lazy", alt: "", src: encodeURI(r.picture) });
+        img.addEventListener("error", () => picture.remove());
+        picture.className = "thumb";
+        picture.append(img);
+      }
+      cell(tr, picture);
+      const link = document.createElement(r.page ? "a" : "span");
+      if (r.page) link.href = encodeURI(r.page);
+      link.textContent = r.name;
+      cell(tr, link);
+      const state = document.createElement("span");
+      state.className = `state ${{ look: "warned", missing: "failed" }[r.state] ?? ""}`;
+      state.textContent = STATES[r.state];
+      cell(tr, state);
+      cell(tr, r.reason).className = "reason";
+      for (const v of r.values) cell(tr, v === null ? "" : show(v));
+    }
+    const top = document.createElement("tr"), first = document.createElement("th");
+    first.textContent = "Map";
+    first.scope = "col";
+    top.append(first);
+    for (const [title, key, metric] of columns) {
+      const th = document.createElement("th"), button = document.createElement("button");
+      th.scope = "col";
+      button.type = "button";
+      button.textContent = title;
+      if (metric) button.title = `${metric.name}: ${metric.text}`;
+      th.append(button);
+      top.append(th);
+      button.addEventListener("click", () => {
+        const up = th.getAttribute("aria-sort") !== "ascending";
+        for (const other of top.children) other.removeAttribute("aria-sort");
+        th.setAttribute("aria-sort", up ? "ascending" : "descending");
+        const order = (a, b) => {
+          const x = key(a), y = key(b);
+          if (x === y) return 0;
+          if (x === null || x === "") return 1;  // what is not known comes last either way
+          if (y === null || y === "") return -1;
+          return (typeof x === "number" ? x - y : String(x).localeCompare(String(y), "en", { numeric: true })) * (up ? 1 : -1);
+        };
+        body.replaceChildren(...all.sort(order).map((r) => r.row));
+      });
+    }
+    head.append(top);
+    body.append(...all.map((r) => r.row));
+    const filter = () => {
+      const state = byId("state").value, words = byId("filter").value.trim().toLowerCase();
+      let count = 0;
+      for (const r of all) {
+        const there = (!state || r.state === state) && `${r.name} ${r.reason}`.toLowerCase().includes(words);
+        r.row.hidden = !there;
+        count += there;
+      }
+      byId("shown").textContent = `${count} of ${all.length}`;
+    };
+    byId("state").addEventListener("change", filter);
+    byId("filter").addEventListener("input", filter);
+    filter();
+  }
+  table();
 
   const tip = byId("tip");
   document.addEventListener("pointerover", (event) => {

@@ -141,9 +141,9 @@ class ProcessPerNodePlugin(MultiProcPlugin):
 
 def quiet_nipype(level: int) -> None:
     """Let nipype log what it does, but not print each traceback: the crash files have them."""
-    for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
+    for name in ("nipype", "nipype.workflow", "nipype.interface", "nipype.utils"):
         logger = logging.getLogger(name)
-        logger.handlers.clear()  # it makes its own when it is imported
+        logger.handlers.clear()  # it makes its own, which would print everything a second time
         logger.setLevel(level if level < logging.WARNING else logging.CRITICAL)
 
 

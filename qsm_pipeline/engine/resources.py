@@ -47,6 +47,9 @@ class Resources:
     mem_gb: float
     device: str
 
+    def __str__(self) -> str:
+        return f"{self.device} with {self.nprocs} core(s) and {self.mem_gb:.1f} GiB"
+
     @classmethod
     def resolve(
         cls,

@@ -22,7 +22,7 @@ from qsm_pipeline.reports.figures import FIGURES, STAGES, Scene
 _VOLUMES = (
     "magnitude", "phase", "combined", "brain_mask", "reliable", "quality", "unwrapped",
     "total_field", "weights", "local_field", "chi", "qsm_mask", "predicted_field", "residual",
-    "uncertainty", "unsure", "r2star", "t2star",
+    "uncertainty", "unsure", "r2star", "t2star", "s0", "swi", "minip", "tswi",
 )  # fmt: skip
 
 
@@ -50,6 +50,10 @@ class DrawFiguresInputSpec(BaseInterfaceInputSpec):
     unsure = File(exists=True, desc="strong sources, where the field may be wrong")
     r2star = File(exists=True, desc="1/s")
     t2star = File(exists=True, desc="s")
+    s0 = File(exists=True, desc="signal at echo time zero")
+    swi = File(exists=True)
+    minip = File(exists=True)
+    tswi = File(exists=True)
 
 
 class DrawFiguresOutputSpec(TraitedSpec):

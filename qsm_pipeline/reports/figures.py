@@ -8,9 +8,10 @@ from functools import cached_property
 
 from qsm_pipeline.reports.histogram import draw_histogram
 from qsm_pipeline.reports.mosaic import Scale, draw_mosaic
+from qsm_pipeline.reports.palette import PALETTE
 from qsm_pipeline.reports.slices import View, Volume, load_volume
 
-_BRAIN, _RELIABLE = "#ff5c5c", "#ffd24d"
+_BRAIN, _RELIABLE, _TRUSTED = "#ff5c5c", "#ffd24d", "#4dd2ff"
 
 
 class Scene:
@@ -42,6 +43,11 @@ class Scene:
         name = "brain_mask" if "brain_mask" in self.paths else "combined"
         return View.of(self.mask(name))
 
+    @cached_property
+    def nuclei(self) -> View:
+        """Axial slices through the deep grey nuclei."""
+        return self.view.through_the_nuclei(self.mask("brain_mask"))
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -72,13 +78,15 @@ def _map(
     echo: int = 0,
     outlines: Sequence[tuple[str, str]] = (),
     within: str = "brain_mask",
+    nuclei: bool = False,
 ) -> Figure:
     """Return the figure of one volume in a mask, with the outlines of those that are there."""
 
     def draw(scene: Scene) -> bytes:
         masks = [(scene.mask(m), colour) for m, colour in outlines if m in scene.paths]
         inside = scene.mask(within) if within else None
-        return draw_mosaic(scene.volume(name, echo), scene.view, scale, masks, inside)
+        view = scene.nuclei if nuclei else scene.view
+        return draw_mosaic(scene.volume(name, echo), view, scale, masks, inside)
 
     return Figure(title, caption, (name, within) if within else (name,), draw)
 
@@ -87,71 +95,81 @@ def _histogram(scene: Scene) -> bytes:
     return draw_histogram(scene.volume("chi"), scene.mask("qsm_mask"))
 
 
-_PHASE = Scale("rad", (-3.1416, 3.1416))
-_SHARE = Scale("0 to 1", (0.0, 1.0), cmap="viridis")
-_LOCAL = Scale("ppm", (-0.05, 0.05))
-_CHI = Scale("ppm", (-0.1, 0.1))
-
 FIGURES: dict[str, Figure] = {
     "magnitude": _map(
         "Magnitude, first echo",
         "Look for motion, cut-off anatomy and missing slices.",
-        "magnitude", Scale("a.u."), within="",
+        "magnitude", PALETTE["magnitude"], within="",
     ),
     "phase": _map(
         "Wrapped phase, first echo",
         "In radians, as the scanner's numbers were understood. Bands should be smooth; noise in "
         "the brain, seams or open fringe lines mean that the phase was combined badly.",
-        "phase", _PHASE, within="",
+        "phase", PALETTE["phase"], within="",
     ),
     "lastphase": _map(
         "Wrapped phase, last echo", "More bands than at the first echo, and the same anatomy.",
-        "phase", _PHASE, echo=-1, within="",
+        "phase", PALETTE["phase"], echo=-1, within="",
     ),
     "mask": _map(
         "Brain mask on the magnitude of all echoes",
         "Red: brain mask. Yellow: its reliable part, with two passes. The outline should follow "
         "the cortex, without dura, eyes or holes.",
-        "combined", Scale("a.u."), outlines=(("brain_mask", _BRAIN), ("reliable", _RELIABLE)),
+        "combined", PALETTE["magnitude"],
+        outlines=(("brain_mask", _BRAIN), ("reliable", _RELIABLE)),
         within="",
     ),
     "quality": _map(
         "Phase quality",
         "How well neighbouring voxels agree in phase, from noise (0) to certain (1). Low values "
         "inside the outline are where the map should be read with care.",
-        "quality", _SHARE, outlines=(("brain_mask", _BRAIN),), within="",
+        "quality", PALETTE["share"], outlines=(("brain_mask", _BRAIN),), within="",
     ),
     "unwrapped": _map(
         "Unwrapped phase, first echo",
         "There should be no step of a whole turn (6.28 rad) left inside the brain.",
-        "unwrapped", Scale("rad", symmetric=True, cmap="RdBu_r"),
+        "unwrapped", PALETTE["unwrapped"],
     ),
     "lastunwrapped": _map(
         "Unwrapped phase, last echo",
         "Like the first echo, scaled with the echo time.",
-        "unwrapped", Scale("rad", symmetric=True, cmap="RdBu_r"), echo=-1,
+        "unwrapped", PALETTE["unwrapped"], echo=-1,
     ),
     "totalfield": _map(
         "Total field",
         "Field of all sources, the air of sinuses and ears above all.",
-        "total_field", Scale("ppm", symmetric=True, cmap="RdBu_r"),
+        "total_field", PALETTE["total_field"],
     ),
     "weights": _map(
         "Weight of the field",
         "How much each voxel counts in what follows: 1 is the most precise, 0 is not used.",
-        "weights", _SHARE,
+        "weights", PALETTE["share"],
     ),
     "localfield": _map(
         "Local field",
         "What is left after removal of the background. Shading at the rim of the brain or wide "
         "bands across it are background that was not removed.",
-        "local_field", _LOCAL,
+        "local_field", PALETTE["local_field"],
     ),
     "chi": _map(
         "Susceptibility",
         "Bright is paramagnetic (iron, veins), dark is diamagnetic (myelin, calcium). Nuclei and "
         "veins should be sharp, without streaks along the magic angle.",
-        "chi", _CHI,
+        "chi", PALETTE["chi"],
+    ),
+    "nuclei": _map(
+        "Susceptibility of the deep grey nuclei",
+        "Axial slices a few millimetres apart, from the caudate nuclei down through putamen, "
+        "pallidum, red nuclei and substantia nigra to the dentate nuclei of the cerebellum. Both "
+        "sides should be alike.",
+        "chi", PALETTE["chi"], nuclei=True,
+    ),
+    "trusted": _map(
+        "Where the map can be trusted",
+        "Red: brain. Blue: desc-qsm_mask, where the map is valid. What lies between them is not "
+        "trusted: use no value from there.",
+        "combined", PALETTE["magnitude"],
+        outlines=(("brain_mask", _BRAIN), ("qsm_mask", _TRUSTED)),
     ),
     "strongsources": _map(
         "Strong sources",
@@ -163,26 +181,44 @@ FIGURES: dict[str, Figure] = {
     "predicted": _map(
         "Field that the map predicts", "The dipole field of the map, to be compared with the "
         "local field.",
-        "predicted_field", _LOCAL,
+        "predicted_field", PALETTE["local_field"],
     ),
     "residual": _map(
         "Residual",
         "Local field less predicted field. It should look like noise: anatomy in it is what the "
         "inversion did not fit, smooth shading is background that was left.",
-        "residual", Scale("ppm", (-0.02, 0.02), cmap="RdBu_r"),
+        "residual", PALETTE["residual"],
     ),
     "uncertainty": _map(
         "Uncertainty of the susceptibility",
         "Where not to trust the map: its expected error, one standard deviation. It was "
         "calibrated on simulated brains and tells little of a single voxel.",
-        "uncertainty", Scale("ppm", (0.0, 0.01), cmap="magma"),
+        "uncertainty", PALETTE["uncertainty"],
     ),
     "r2star": _map(
         "R2*", "Iron and veins decay fast; the rim over the sinuses does so without iron.",
-        "r2star", Scale("1/s", (0.0, 60.0), cmap="inferno"),
+        "r2star", PALETTE["r2star"],
     ),
     "t2star": _map(
-        "T2*", "The inverse of R2*.", "t2star", Scale("s", (0.0, 0.1), cmap="inferno")
+        "T2*", "The inverse of R2*.", "t2star", PALETTE["t2star"]
+    ),
+    "s0": _map(
+        "Signal at echo time zero", "The magnitude without decay; the coils make it uneven.",
+        "s0", PALETTE["magnitude"],
+    ),
+    "swi": _map(
+        "Susceptibility-weighted image",
+        "Veins and iron are dark. So is calcium in one half of its surroundings.",
+        "swi", PALETTE["magnitude"],
+    ),
+    "minip": _map(
+        "Minimum projection", "The darkest value over a slab: veins are continuous lines.",
+        "minip", PALETTE["magnitude"],
+    ),
+    "tswi": _map(
+        "True susceptibility-weighted image",
+        "Weighted by the map itself: veins and iron are dark, calcium is not.",
+        "tswi", PALETTE["magnitude"],
     ),
     "histogram": Figure(
         "Histogram of the susceptibility",
@@ -197,8 +233,8 @@ STAGES: dict[str, tuple[str, ...]] = {
     "mask": ("mask", "quality"),
     "field": ("unwrapped", "lastunwrapped", "totalfield", "weights"),
     "maps": (
-        "localfield", "chi", "strongsources", "predicted", "residual", "uncertainty", "r2star",
-        "t2star", "histogram",
+        "localfield", "chi", "nuclei", "trusted", "strongsources", "predicted", "residual",
+        "uncertainty", "r2star", "t2star", "s0", "swi", "minip", "tswi", "histogram",
     ),
 }  # fmt: skip
 """Figures that can be drawn once a stage has ended, so that a run that fails has those before."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from qsm_pipeline.exceptions import did_you_mean
 from qsm_pipeline.reports.citations import bibliography
 from qsm_pipeline.steps.method import Method, Stage
-from qsm_pipeline.steps.methods import METHODS, STAGES, default
+from qsm_pipeline.steps.methods import METHODS, STAGES, default, find_methods
 from qsm_pipeline.steps.parameter_docs import described
 
 _HEADER = ("| parameter | default | unit | meaning |", "|---|---|---|---|")
@@ -29,20 +28,12 @@ def method_reference(name: str = "") -> str:
     ValueError
         If neither a method nor a stage has that name.
     """
-    wanted = name.lower().replace("_", "-")
+    found = find_methods(name) if name else METHODS
     sections = []
     for stage in STAGES:
-        here = [each for each in METHODS if each.stage == stage.name]
-        whole = wanted in ("", stage.name.replace("_", "-"))
-        shown = [each for each in here if whole or each.name == wanted]
+        shown = [each for each in found if each.stage == stage.name]
         if shown:
             sections.append(_stage(stage, shown))
-    if not sections:
-        known = dict.fromkeys([*(s.name for s in STAGES), *(m.name for m in METHODS)])
-        near = did_you_mean(name, known)
-        raise ValueError(
-            f"no method or stage is called {name!r}; there are {', '.join(known)}{near}"
-        )
     return "\n\n".join(sections) + "\n"
 
 

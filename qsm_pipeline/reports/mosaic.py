@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH_INCH, DPI = 13.0, 100
+WIDTH_INCH, DPI = 13.0, 150
 _BAR_INCH = 0.9
-_QUALITY = 82
+_QUALITY = 75
 _BACKGROUND = "black"
 
 
@@ -36,12 +36,15 @@ class Scale:
         Whether a window from the values is centred on zero.
     cmap : str
         Colour map of matplotlib.
+    factor : float
+        What values are multiplied with to be in the unit.
     """
 
     unit: str
     window: tuple[float, float] | None = None
     symmetric: bool = False
     cmap: str = "gray"
+    factor: float = 1.0
 
     def limits(self, values: np.ndarray) -> tuple[float, float]:
         """Return the window for some values."""
@@ -88,6 +91,8 @@ def draw_mosaic(
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
+    if scale.factor != 1:
+        volume = replace(volume, data=volume.data * np.float32(scale.factor))
     tiles = mosaic(volume, view)
     if within is not None:
         tiles.pixels[~(mosaic(within, view).pixels > 0.5)] = np.nan
@@ -127,18 +132,20 @@ def webp(figure: Figure) -> bytes:
 
 
 def _annotate(axes: Axes, tiles: Mosaic, volume: Volume, view: View) -> None:
-    """Write the sides at the first tile of each row, and where each slice lies in mm."""
+    """Write the sides on both sides of each tile, and where each slice lies in mm."""
     from matplotlib.patheffects import withStroke
 
     outlined = [withStroke(linewidth=2, foreground="black")]
-    style = {"color": "white", "fontsize": 10, "va": "center", "path_effects": outlined}
-    middle = np.array([np.mean(p) for p in view.positions])
-    for (cut, across, _), (top, bottom) in zip(PLANES, tiles.rows, strict=True):
+    style = {"color": "white", "fontsize": 8, "va": "center", "path_effects": outlined}
+    middle = (np.array(view.first) + view.last) / 2
+    planes = {cut: across for cut, across, _ in PLANES}
+    for (cut, positions), (top, bottom) in zip(view.rows, tiles.rows, strict=True):
+        across = planes[cut]
         left, right = ("L", "R") if across == 0 else ("P", "A")
         height = (top + bottom) / 2
-        axes.text(3, height, left, ha="left", **style)
-        axes.text(tiles.width - 3, height, right, ha="right", **style)
-        for number, position in enumerate(view.positions[cut]):
+        for number, position in enumerate(positions):
+            axes.text(number * tiles.width + 3, height, left, ha="left", **style)
+            axes.text((number + 1) * tiles.width - 3, height, right, ha="right", **style)
             voxel = middle.copy()
             voxel[cut] = position
             mm = (volume.affine[:3, :3] @ voxel + volume.affine[:3, 3])[cut]

@@ -17,7 +17,12 @@ from qsm_pipeline.reports.citations import as_html, cited, mapped_runs
 from qsm_pipeline.reports.methods_text import methods_sections
 from qsm_pipeline.reports.sections import run_section
 from qsm_pipeline.reports.templates import render
-from qsm_pipeline.reports.viewer import NIIVUE_VERSION, niivue_packed, viewer_volumes
+from qsm_pipeline.reports.viewer import (
+    NIIVUE_VERSION,
+    niivue_packed,
+    viewer_colours,
+    viewer_volumes,
+)
 
 
 def render_page(record: Mapping[str, Any], out_dir: Path) -> str:
@@ -47,6 +52,8 @@ def render_page(record: Mapping[str, Any], out_dir: Path) -> str:
         sections=[run_section(entry, out_dir) for entry in entries],
         left_out=record["left_out"],
         volumes=volumes,
+        colours=viewer_colours() if volumes else {},
+        grouped=(out_dir / "group.html").is_file(),
         niivue=niivue_packed() if volumes else "",
         niivue_version=NIIVUE_VERSION,
         niivue_licenses=_data("niivue/LICENSES.txt") if volumes else "",

@@ -23,8 +23,9 @@ _GROUPS = (
     ("Mask", ("mask", "quality")),
     ("Total field", ("unwrapped", "lastunwrapped", "totalfield", "weights")),
     ("Local field", ("localfield", "residual")),
-    ("Susceptibility", ("chi", "strongsources", "uncertainty", "histogram")),
-    ("Relaxation", ("r2star", "t2star")),
+    ("Susceptibility", ("nuclei", "chi", "trusted", "strongsources", "uncertainty", "histogram")),
+    ("Relaxation", ("r2star", "t2star", "s0")),
+    ("Susceptibility-weighted images", ("swi", "minip", "tswi")),
 )
 _FLICKERS = {"localfield": "predicted"}
 """Figures that are shown in turn with another one, so that differences catch the eye."""
@@ -39,8 +40,9 @@ class Picture:
 
     Parameters
     ----------
-    title, caption, data : str
-        As `qsm_pipeline.reports.figures.Figure` has them, and a ``data:`` address.
+    title, caption, data, file : str
+        As `qsm_pipeline.reports.figures.Figure` has them, a ``data:`` address, and the path of the
+        picture from the page.
     other : Picture, optional
         Shown in turn with it.
     """
@@ -48,6 +50,7 @@ class Picture:
     title: str
     caption: str
     data: str
+    file: str
     other: Picture | None = None
 
 
@@ -145,14 +148,16 @@ def _has_old_map(run: GreRun, entry: Mapping[str, Any], out_dir: Path) -> bool:
 
 
 def _picture(run: GreRun, name: str, out_dir: Path) -> Picture | None:
-    path = out_dir / figure_path(run.entities, name, run.suffix)
+    file = figure_path(run.entities, name, run.suffix)
+    path = out_dir / file
     try:
         data = base64.b64encode(read_limited(path, _MAX_FIGURE_BYTES)).decode()
     except BIDSInputError:
         return None
     figure = FIGURES[name]
     other = _picture(run, _FLICKERS[name], out_dir) if name in _FLICKERS else None
-    return Picture(figure.title, figure.caption, f"data:image/webp;base64,{data}", other)
+    address = f"data:image/webp;base64,{data}"
+    return Picture(figure.title, figure.caption, address, file.as_posix(), other)
 
 
 def _trouble(prefix: str, problem: Mapping[str, str], out_dir: Path) -> Trouble:

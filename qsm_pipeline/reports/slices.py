@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +10,10 @@ import nibabel as nib
 import numpy as np
 
 PER_ROW = 7
-"""Slices in each of the three planes."""
+"""Slices beside each other."""
+_AXIAL_ROWS = 3
+_FROM_VERTEX_MM, _LENGTH_MM = (58.0, 118.0), 175.0
+"""From above the caudate head to below the dentate nuclei, in a brain of that length (MNI)."""
 
 _MARGIN_MM = 5.0
 _MAX_TILE = 400
@@ -59,13 +62,13 @@ class View:
     ----------
     first, last : tuple of int, length 3
         The box, in voxels of the upright volume; ``last`` is the first one outside.
-    positions : tuple of tuple of int
-        Slices along each axis.
+    rows : tuple of (int, tuple of int)
+        Of each row: the axis that is cut, and its slices.
     """
 
     first: tuple[int, ...]
     last: tuple[int, ...]
-    positions: tuple[tuple[int, ...], ...]
+    rows: tuple[tuple[int, tuple[int, ...]], ...]
 
     @classmethod
     def of(cls, volume: Volume) -> View:
@@ -81,12 +84,34 @@ class View:
             last.append(min(inside.shape[axis], int(high) + 1 + margin))
             steps = low + (high - low) * np.linspace(0.1, 0.9, PER_ROW)
             positions.append(tuple(int(p) for p in np.round(steps)))
-        return cls(tuple(first), tuple(last), tuple(positions))
+        rows = tuple((cut, positions[cut]) for cut, *_ in PLANES)
+        return cls(tuple(first), tuple(last), rows)
+
+    def through_the_nuclei(self, volume: Volume) -> View:
+        """Show axial slices through basal ganglia, midbrain and dentate nuclei.
+
+        Their depth below the vertex is that of the MNI brain, scaled with the length of the mask.
+        Of a slab, whose vertex is not in the image, all slices are shown evenly.
+        """
+        inside = volume.data > 0
+        heights = np.flatnonzero(inside.any(axis=(0, 1)))
+        lengths = np.flatnonzero(inside.any(axis=(0, 2)))
+        if not len(heights):
+            return self
+        voxel = volume.voxel_size_mm
+        scale = (lengths[-1] - lengths[0] + 1) * voxel[1] / _LENGTH_MM
+        high, low = (heights[-1] - scale * mm / voxel[2] for mm in _FROM_VERTEX_MM)
+        if heights[-1] >= inside.shape[2] - 1 or high <= heights[0]:
+            high, low = heights[-1], heights[0]
+        low = max(low, heights[0])
+        steps = np.round(np.linspace(high, low, PER_ROW * _AXIAL_ROWS)).astype(int)
+        rows = steps.reshape(_AXIAL_ROWS, PER_ROW).tolist()
+        return replace(self, rows=tuple((2, tuple(row)) for row in rows))
 
 
 @dataclass(frozen=True)
 class Mosaic:
-    """Slices side by side: one row for each plane.
+    """Slices side by side in rows.
 
     Parameters
     ----------
@@ -110,12 +135,14 @@ def mosaic(volume: Volume, view: View) -> Mosaic:
     sizes = np.maximum(1, np.round(extent / pixel_mm).astype(int))
     width = int(max(sizes[0], sizes[1]))
     rows = []
-    for cut, across, up in PLANES:
+    planes = {cut: (across, up) for cut, across, up in PLANES}
+    for cut, positions in view.rows:
+        across, up = planes[cut]
         columns = _nearest(view, across, sizes[across])
         lines = _nearest(view, up, sizes[up])[::-1]
         side = (width - len(columns)) // 2
         row = np.full((len(lines), width * PER_ROW), np.nan, np.float32)
-        for number, position in enumerate(view.positions[cut]):
+        for number, position in enumerate(positions):
             plane = np.take(volume.data, position, axis=cut)  # the rest keeps its order
             start = number * width + side
             row[:, start : start + len(columns)] = plane[np.ix_(columns, lines)].T

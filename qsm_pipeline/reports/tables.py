@@ -11,6 +11,7 @@ from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.bids.tables import read_table
 from qsm_pipeline.exceptions import BIDSInputError
 from qsm_pipeline.reports.facts import read_sidecar
+from qsm_pipeline.steps.quality import Quality, quality
 
 
 @dataclass(frozen=True)
@@ -19,14 +20,17 @@ class Metric:
 
     Parameters
     ----------
-    name, value, units, limits, description, reference, warning : str
+    name, title, value, units, limits, meaning, advice, description, reference, warning : str
         As text; an empty warning means that all is well.
     """
 
     name: str
+    title: str
     value: str
     units: str
     limits: str
+    meaning: str
+    advice: str
     description: str
     reference: str
     warning: str
@@ -87,11 +91,23 @@ def _metric(name: str, entry: dict[str, Any]) -> Metric:
     )
     value = entry.get("Value")
     units = str(entry.get("Units", ""))
+    description = str(entry.get("Description", ""))
+    try:
+        known = quality(name)
+    except ValueError:  # of another version
+        known = Quality(name, name, units, description, "look at the figures of this step")
     return Metric(
-        name, "not computed" if value is None else f"{value:.4g}", "" if units == "1" else units,
-        limits, str(entry.get("Description", "")), str(entry.get("Reference", "")),
-        str(entry.get("Warning", "")),
-    )  # fmt: skip
+        name=name,
+        title=known.title,
+        value="not computed" if value is None else f"{value:.4g}",
+        units="" if units == "1" else units,
+        limits=limits,
+        meaning=known.meaning,
+        advice=known.action,
+        description=description,
+        reference=str(entry.get("Reference", "")),
+        warning=str(entry.get("Warning", "")),
+    )
 
 
 def _cell(text: str) -> str:

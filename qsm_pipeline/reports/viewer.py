@@ -2,7 +2,8 @@
 
 They are cut to the brain, turned so that their axes point to right, anterior and superior, rounded
 to steps that nobody sees, and stored as compressed NIfTI of 16-bit integers, of which the lowest
-means outside of the mask. Very fine scans are averaged over blocks of voxels.
+means outside of the mask. Of fine scans the layers beside the map are averaged over blocks of
+voxels, of very fine ones the map too, so that a page stays small enough to be sent.
 """
 
 from __future__ import annotations
@@ -24,28 +25,43 @@ from qsm_pipeline.bids.maps import ppm_per_unit
 from qsm_pipeline.bids.naming import OUTPUTS, output_path
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.exceptions import BIDSInputError
+from qsm_pipeline.reports.mosaic import Scale
+from qsm_pipeline.reports.palette import PALETTE, lookup
 
 NIIVUE_VERSION = "0.69.0"
 NIIVUE_SHA256 = "47b896b77ec4a5be3ef1949c33ad393b6f45629921f326c279000bcf51bdb4af"
-MAX_VOXELS = 4_000_000
-"""A brain of more voxels than this is averaged over blocks."""
-
 _MARGIN = 2
 _OUTSIDE = -32768
 
 
 @dataclass(frozen=True)
 class _Layer:
+    """A volume of the viewer.
+
+    Parameters
+    ----------
+    label : str
+        For people.
+    step : float
+        Rounding, in the unit; 0 for a 250th of the upper end of the window.
+    scale : Scale
+        Unit, window and colours, those of the figures.
+    most : int
+        In a box of more voxels than this, blocks of them are averaged.
+    masked : bool
+        Whether nothing is shown outside of the mask.
+    """
+
     label: str
-    unit: str
     step: float
-    window: tuple[float, float]
-    colormap: str
+    scale: Scale
+    most: int = 1_000_000
+    masked: bool = True
 
 
 @dataclass(frozen=True)
 class _Crop:
-    """The box around a mask, the size of blocks, and the mask on the small grid."""
+    """The box around the masks, the size of blocks, and where the map is valid on that grid."""
 
     shape: tuple[int, ...]
     box: tuple[slice, ...]
@@ -53,26 +69,39 @@ class _Crop:
     inside: np.ndarray
 
     @classmethod
-    def of(cls, mask: np.ndarray) -> _Crop:
-        """Return the box with a margin; the whole volume if the mask is empty."""
-        where = np.argwhere(mask)
+    def of(cls, mask: np.ndarray, whole: np.ndarray, most: int) -> _Crop:
+        """Return the box of two masks with a margin; the whole volume if they are empty.
+
+        Parameters
+        ----------
+        mask, whole : numpy.ndarray, bool
+            Where the map is valid, and the brain.
+        most : int
+            Voxels in the box; if there are more, blocks are averaged.
+        """
+        where = np.argwhere(mask | whole)
         first, last = np.zeros(3, int), np.array(mask.shape)
         if len(where):
             first = np.maximum(where.min(axis=0) - _MARGIN, 0)
             last = np.minimum(where.max(axis=0) + 1 + _MARGIN, mask.shape)
         box = tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
-        block = int(np.ceil((np.prod((last - first).astype(float)) / MAX_VOXELS) ** (1 / 3)))
+        block = int(np.ceil((np.prod((last - first).astype(float)) / most) ** (1 / 3)))
         return cls(mask.shape, box, block, _block_means(mask[box].astype(np.float32), block) > 0.5)
 
 
 _LAYERS = {
-    "chi": _Layer("Susceptibility", "ppm", 5e-4, (-0.1, 0.1), "gray"),
-    "local_field": _Layer("Local field", "ppm", 5e-4, (-0.05, 0.05), "blue2red"),
-    "total_field": _Layer("Total field", "ppm", 5e-3, (-1.0, 1.0), "blue2red"),
-    "uncertainty": _Layer("Uncertainty", "ppm", 5e-4, (0.0, 0.01), "magma"),
-    "r2star": _Layer("R2*", "1/s", 0.5, (0.0, 60.0), "inferno"),
-    "brain_mask": _Layer("Brain mask", "", 1.0, (0.0, 1.0), "red"),
+    "chi": _Layer("Susceptibility", 5e-4, PALETTE["chi"], most=4_000_000),
+    "fieldmap_magnitude": _Layer("Magnitude", 0.0, PALETTE["magnitude"], masked=False),
+    "local_field": _Layer("Local field", 1e-3, PALETTE["local_field"], most=2_000_000),
+    "total_field": _Layer("Total field", 5e-3, PALETTE["total_field"]),
+    "uncertainty": _Layer("Uncertainty", 5e-4, PALETTE["uncertainty"]),
+    "r2star": _Layer("R2*", 1.0, PALETTE["r2star"]),
 }
+_MASKS = {
+    "brain": ("Outline of the brain mask", "#ff5c5c"),
+    "untrusted": ("Not trusted: brain without a valid map", "#4dd2ff"),
+}
+"""Labels and colours of the overlays made from the masks."""
 
 
 def viewer_volumes(run: GreRun, out_dir: Path) -> dict[str, Any] | None:
@@ -92,31 +121,52 @@ def viewer_volumes(run: GreRun, out_dir: Path) -> dict[str, Any] | None:
         base64 of a compressed NIfTI file.
     """
     try:
-        mask, _ = _upright(out_dir / output_path(run.entities, "qsm_mask"))
+        mask, affine = _upright(out_dir / output_path(run.entities, "qsm_mask"))
     except BIDSInputError:
         return None
-    crop = _Crop.of(mask > 0)
-    layers = []
+    try:
+        whole, _ = _upright(out_dir / output_path(run.entities, "brain_mask"))
+    except BIDSInputError:
+        whole = mask
+    valid, brain = mask > 0, whole > 0
+    if brain.shape != valid.shape:
+        brain = valid
+    crops = {most: _Crop.of(valid, brain, most) for most in {x.most for x in _LAYERS.values()}}
+    layers, notes = [], []
     for name, layer in _LAYERS.items():
         path = out_dir / output_path(run.entities, name)
-        scale = 1.0
+        factor, crop = layer.scale.factor, crops[layer.most]
         if OUTPUTS[name].units == "Hz":
-            scale = ppm_per_unit(path, {}, "hz", run.b0_tesla)
+            factor = ppm_per_unit(path, {}, "hz", run.b0_tesla)
         try:
-            data = _packed(path, crop, layer, scale)
+            layers.append(_shown(name, layer, *_read(path, crop, factor), crop))
         except BIDSInputError:  # not every run has every map
             continue
-        layers.append(
-            {
-                "name": name, "label": layer.label, "unit": layer.unit,
-                "window": layer.window, "colormap": layer.colormap, "data": data,
-            }
-        )  # fmt: skip
+        if crop.block > 1:
+            notes.append(f"{layer.label}: means of {crop.block}^3 voxels.")
     if not layers or layers[0]["name"] != "chi":
         return None
-    block = crop.block
-    note = "" if block == 1 else f"Means of blocks of {block} x {block} x {block} voxels."
-    return {"run": run.prefix, "note": note, "layers": layers}
+    whole_grid = crops[_LAYERS["chi"].most]
+    for name, inside in {"brain": _outline(brain), "untrusted": brain & ~valid}.items():
+        label, _ = _MASKS[name]
+        packed = _packed(inside[whole_grid.box].astype(np.int16), affine, whole_grid, 1.0, block=1)
+        layers.append({"name": name, "label": label, "unit": "", "window": (0, 1),
+                       "colormap": name, "data": packed})  # fmt: skip
+    return {"run": run.prefix, "note": " ".join(notes), "layers": layers}
+
+
+def viewer_colours() -> dict[str, dict[str, list[int]]]:
+    """Return the colour maps of the layers for NiiVue; those for overlays end in ``-over``."""
+    colours = {}
+    for layer in _LAYERS.values():
+        cmap = layer.scale.cmap
+        colours[cmap] = lookup(cmap)
+        colours[f"{cmap}-over"] = lookup(cmap, overlay=True)
+    for name, (_, colour) in _MASKS.items():
+        red, green, blue = (int(colour[n : n + 2], 16) for n in (1, 3, 5))
+        ends = {"R": [red] * 2, "G": [green] * 2, "B": [blue] * 2, "A": [0, 255], "I": [0, 255]}
+        colours[name] = colours[f"{name}-over"] = ends
+    return colours
 
 
 @cache
@@ -135,20 +185,48 @@ def niivue_packed() -> str:
     return base64.b64encode(gzip.compress(text, 9, mtime=0)).decode()
 
 
-def _packed(path: Path, crop: _Crop, layer: _Layer, scale: float) -> str:
-    """Return a volume as base64 of a compressed NIfTI file whose numbers count steps."""
+def _shown(
+    name: str, layer: _Layer, values: np.ndarray, affine: np.ndarray, crop: _Crop
+) -> dict[str, Any]:
+    """Return a layer as the page holds it."""
+    window = layer.scale.limits(values)
+    step = layer.step or max(window[1], 1e-6) / 250
+    rounded = np.clip(np.round(values / step), _OUTSIDE + 1, -_OUTSIDE - 1)
+    if layer.masked:
+        rounded = np.where(crop.inside, rounded, _OUTSIDE)
+    return {
+        "name": name, "label": layer.label, "unit": layer.scale.unit,
+        "window": window, "colormap": layer.scale.cmap,
+        "data": _packed(rounded.astype(np.int16), affine, crop, step, crop.block),
+    }  # fmt: skip
+
+
+def _read(path: Path, crop: _Crop, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values of a map in a box, and the affine of the whole volume."""
     values, affine = _upright(path)
     if values.shape != crop.shape:
         raise BIDSInputError(f"{path} has shape {values.shape}, expected {crop.shape}")
+    return _block_means(values[crop.box] * np.float32(factor), crop.block), affine
+
+
+def _packed(stored: np.ndarray, affine: np.ndarray, crop: _Crop, step: float, block: int) -> str:
+    """Return numbers that count steps as base64 of a compressed NIfTI file."""
     start = nib.affines.from_matvec(np.eye(3), [s.start for s in crop.box])
-    values = _block_means(values[crop.box] * np.float32(scale), crop.block)
-    middle = nib.affines.from_matvec(np.eye(3) * crop.block, [(crop.block - 1) / 2] * 3)
-    rounded = np.clip(np.round(values / layer.step), _OUTSIDE + 1, -_OUTSIDE - 1)
-    stored = np.where(crop.inside | (not layer.unit), rounded, _OUTSIDE).astype(np.int16)
+    middle = nib.affines.from_matvec(np.eye(3) * block, [(block - 1) / 2] * 3)
     small = nib.Nifti1Image(stored, affine @ start @ middle)
-    small.header.set_slope_inter(layer.step, 0)
+    small.header.set_slope_inter(step, 0)
     small.header.set_xyzt_units("mm")
     return base64.b64encode(gzip.compress(small.to_bytes(), 6, mtime=0)).decode()
+
+
+def _outline(mask: np.ndarray) -> np.ndarray:
+    """Return the voxels of a mask that have a neighbour outside."""
+    padded = np.pad(mask, 1)
+    core = mask.copy()
+    for axis in range(3):
+        for step in (-1, 1):
+            core &= np.roll(padded, step, axis)[1:-1, 1:-1, 1:-1]
+    return mask & ~core
 
 
 def _upright(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -68,6 +68,9 @@ class Method:
         Number of echoes that it needs.
     needs_magnitude : bool
         It cannot be used without a magnitude.
+    no_limits : tuple of str
+        Limits of quality metrics that no map made with it could keep, as ``min_`` or ``max_`` and
+        the name of the metric.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Method:
     erodes: bool = False
     least_echoes: int = 1
     needs_magnitude: bool = False
+    no_limits: tuple[str, ...] = ()
 
     @property
     def function(self) -> Callable[..., Any]:

@@ -127,6 +127,7 @@ METHODS = (
         "laplacian", "unwrap", "numerics.unwrap.laplacian:laplacian",
         help="Each echo by a Poisson equation; smooth, but part of the background is lost.",
         sentence="Phase was unwrapped with the Laplacian [@schofield2003]",
+        no_limits=("max_unwrapping_incongruence_rad",),  # it never adds whole turns alone
     ),
     Method(
         "best-path", "unwrap", "numerics.unwrap.best_path:best_path",
@@ -336,6 +337,30 @@ def method(stage_name: str, name: str) -> Method:
     'tkd'
     """
     return _one(f"{stage_name} method", name, methods(stage_name))
+
+
+def find_methods(name: str) -> list[Method]:
+    """Return the methods that have a name, or all of the stage that has it.
+
+    Parameters
+    ----------
+    name : str
+        In upper or lower case, with hyphens or underscores.
+
+    Raises
+    ------
+    ValueError
+        If neither a method nor a stage is called so; with all names, and the nearest.
+    """
+    wanted = name.lower().replace("_", "-")
+    found = [m for m in METHODS if wanted in (m.name, m.stage.replace("_", "-"))]
+    if not found:
+        known = dict.fromkeys([*(s.name for s in STAGES), *(m.name for m in METHODS)])
+        near = did_you_mean(name, known)
+        raise ValueError(
+            f"no method or stage is called {name!r}; there are {', '.join(known)}{near}"
+        )
+    return found
 
 
 def default(stage_name: str) -> str:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -117,11 +118,19 @@ def train(
     """
     with processes(options.device) as device:
         state = _open_state(config, options, device, start)
+        if rank() == 0:
+            echo(
+                f"steps {state.step} to {config.optim.steps} on {device}; checkpoint, logs and "
+                f"the generator in {options.out}"
+            )
+            echo("reading the brains")
         batches = open_batches(config, sources, echo)
         cases = _cases(config, sources, echo) if rank() == 0 else {}
         logs = Logs(options.out, state.step) if rank() == 0 else None
         wait_for_others()
-        with _stop_signals() as asked:
+        if rank() == 0:
+            echo("training begins; Ctrl-C or SIGTERM stops it with a checkpoint")
+        with _stop_signals(echo) as asked:
             batch_stream = stream(batches, state.step, config.optim.steps, device, options.workers)
             done = _run(state, batch_stream, options, logs, Watch(cases), asked)
         state.save(_checkpoint(options.out))
@@ -130,8 +139,13 @@ def train(
                 generator = load_generator(_kept(options.out), device)
                 # the gains cannot fit white and coloured errors at once: see the model card
                 white = [case for case in cases.values() if case.kind == "white"]
+                echo("calibrating the expected error")
                 calibrate_errors(generator, white)
                 save_generator(generator, options.out / "generator.safetensors")
+                echo(
+                    f"the generator is {options.out / 'generator.safetensors'}: for "
+                    "cycleqsm predict --generator, or generator in [inversion_params]"
+                )
             logs.close()
     return done
 
@@ -162,7 +176,7 @@ def _run(
                     bar.set_postfix({key: f"{means[key]:.3f}" for key in ("map_cycle",)})
                 sums, count = {}, 0
             if logs is not None and _validates(state):
-                _validate(state, logs, watch, options.out)
+                _validate(state, logs, watch, options.out, bar)
             late = time.monotonic() - saved > options.checkpoint_s
             stop, save = _agreed((bool(asked), late), state.device)
             if stop:
@@ -180,11 +194,12 @@ def _validates(state: TrainState) -> bool:
     return not state.step % every or state.step in (*early, state.config.optim.steps)
 
 
-def _validate(state: TrainState, logs: Logs, watch: Watch, out: Path) -> None:
+def _validate(state: TrainState, logs: Logs, watch: Watch, out: Path, bar: tqdm) -> None:
     """Score the moving average, and keep it if it is the one to keep so far."""
     scores: dict[str, float] = {}
     found = {}
-    for name, case in watch.cases.items():
+    for number, (name, case) in enumerate(watch.cases.items(), 1):
+        bar.set_description(f"validating {number} of {len(watch.cases)}")
         chi, own = validate(_average(state), case)
         found[name] = own
         scores |= {f"{name} {key}": value for key, value in own.items()}
@@ -194,6 +209,7 @@ def _validate(state: TrainState, logs: Logs, watch: Watch, out: Path) -> None:
     if score < state.best_score or state.config.validation.keep == "last":
         save_generator(_average(state), _kept(out))
         state.best_score = score
+    bar.set_description("")
 
 
 def _average(state: TrainState) -> Generator:
@@ -270,11 +286,19 @@ def _agreed(wishes: tuple[bool, ...], device: torch.device) -> list[bool]:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT instead of dying of them."""
+def _stop_signals(echo: Callable[[str], None]) -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT instead of dying of them, and answer at once."""
     asked: list[int] = []
+
+    def note(number: int, _: Any) -> None:
+        asked.append(number)
+        echo(
+            f"asked to stop ({signal.Signals(number).name}): this step, or this validation, is "
+            "ended, then a checkpoint is left"
+        )
+
     signals = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(s, lambda number, frame: asked.append(number)) for s in signals]
+    before = [signal.signal(s, note) for s in signals]
     try:
         yield asked
     finally:

@@ -69,8 +69,8 @@ def make_pool(
     if not missing:
         return
     templates = load_templates()
-    for number in missing:
-        progress(f"making brain {number} of {folder}")
+    for done, number in enumerate(missing, 1):
+        progress(f"making brain {number} in {folder} ({done} of {len(missing)})")
         brain = random_brain(templates, torch.Generator().manual_seed(10_000 * seed + number))
         save_brain(folder, number, seed, brain)
 

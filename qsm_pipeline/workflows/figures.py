@@ -21,11 +21,14 @@ _SOURCES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("fit", "weights", ""),
     ),
     "maps": (
-        ("mask", "mask", "brain_mask"), ("background", "local_field", ""),
+        ("read", "combined", ""), ("mask", "mask", "brain_mask"),
+        ("background", "local_field", ""),
         ("invert", "valid", "qsm_mask"), ("fit", "unsure", ""),
         ("invert", "uncertainty", ""), ("reference", "chi", ""),
         ("predict", "predicted_field", ""), ("predict", "residual", ""),
         ("relaxation", "r2star", ""), ("relaxation", "t2star", ""),
+        ("relaxation", "s0", ""), ("derive", "swi", ""), ("derive", "minip", ""),
+        ("derive", "tswi", ""),
     ),
 }  # fmt: skip
 """Of each stage: a node, its output, and the name of the input where that is another one."""

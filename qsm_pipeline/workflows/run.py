@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from qsm_pipeline.interfaces.susceptibility import (
 )
 from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
 from qsm_pipeline.steps import nodes
+from qsm_pipeline.steps.methods import method
 from qsm_pipeline.steps.nodes import NodeKind
 from qsm_pipeline.workflows.extras import (
     add_quality,
@@ -199,12 +201,12 @@ def init_run_wf(
                 ("r2star_error", "r2star_error"), ("provenance", "relaxation_provenance"),
             ]),
         ])  # fmt: skip
-    add_figures(workflow, node, out_dir=str(out_dir), run=run.to_dict())
-    add_quality(
-        workflow, node, run=run, out_dir=out_dir, limits=quality_limits or {}, common=common
-    )
+    limits = dict.fromkeys(method("unwrap", unwrap).no_limits, math.inf)
+    limits |= quality_limits or {}
+    add_quality(workflow, node, run=run, out_dir=out_dir, limits=limits, common=common)
     if derive:
         add_weighted_images(workflow, node, run=run, common=common)
+    add_figures(workflow, node, out_dir=str(out_dir), run=run.to_dict())  # of all that is there
     add_regions(
         workflow, node, run=run, out_dir=out_dir, atlas=atlas, atlas_template=atlas_template,
         common=common,

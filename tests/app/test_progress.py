@@ -8,7 +8,8 @@ import pytest
 from nipype.interfaces.utility import Function
 from nipype.pipeline.engine import Node, Workflow
 
-from qsm_pipeline.app.progress import Progress, duration
+from qsm_pipeline.app.display import duration
+from qsm_pipeline.app.progress import Progress
 
 SECONDS = {"read": 4, "mask": 40, "unwrap": 15, "fit": 5, "invert": 120, "write": 6, "draw": 2}
 """Of each node of a run, in their order."""
@@ -46,7 +47,7 @@ def _simulate(monkeypatch, number, workers, *, slower=(), fails=()):
     workflow = _workflow(runs)
     progress = Progress(
         workflow, {run: run for run in runs}, lambda line: lines.append((clock.now, line)),
-        lambda *_: None,
+        lambda *_: None, drawn=True,
     )  # fmt: skip
     left = {run: list(SECONDS) for run in runs}
     ready, events = list(runs), []
@@ -112,7 +113,8 @@ def test_nodes_from_the_cache_count_as_done_and_take_no_time(monkeypatch):
     clock, lines = _Clock(), []
     monkeypatch.setattr("qsm_pipeline.app.progress.time", clock)
     workflow = _workflow(["a_wf", "b_wf"])
-    progress = Progress(workflow, {"a_wf": "a", "b_wf": "b"}, lines.append, lambda *_: None)
+    progress = Progress(workflow, {"a_wf": "a", "b_wf": "b"}, lines.append, lambda *_: None,
+                        drawn=True)  # fmt: skip
     for run in ("a_wf", "b_wf"):
         for name in SECONDS:
             node = _node(run, name)
@@ -130,3 +132,40 @@ def test_durations_as_people_say_them():
     assert [duration(s) for s in (0.4, 89, 91, 5000, 5400, 90000)] == [
         "0 s", "89 s", "2 min", "83 min", "1 h 30 min", "25 h 0 min",
     ]  # fmt: skip
+
+
+def test_what_runs_is_told_with_its_place_and_time(monkeypatch):
+    clock, lines = _Clock(), []
+    monkeypatch.setattr("qsm_pipeline.app.progress.time", clock)
+    labels = {"a_wf": "sub-a", "b_wf": "sub-b"}
+    progress = Progress(_workflow(labels), labels, lines.append, lambda *_: None)
+    assert progress.lines() == ["0 of 2 run(s) ended"]
+    for name in ("read", "mask"):
+        progress.note(_node("a_wf", name), "start")
+        clock.now += SECONDS[name]
+        progress.note(_node("a_wf", name), "end")
+    progress.note(_node("a_wf", "unwrap"), "start")
+    clock.now += 7
+    progress.note(_node("b_wf", "read"), "start")
+    assert progress.lines() == [
+        "0 of 2 run(s) ended",
+        "  sub-a, phase unwrapping (3 of 7), 7 s",
+        "  sub-b, reading (1 of 7), 0 s",
+    ]
+    progress.note(_node("b_wf", "read"), "exception")
+    clock.now += 5
+    assert progress.lines()[0] == "1 of 2 run(s) ended, 1 failed"  # which tells nothing of time
+    for name in SECONDS:
+        clock.now += 1
+        if name not in ("read", "mask"):
+            progress.note(_node("a_wf", name), "end")
+    assert progress.lines() == ["2 of 2 run(s) ended, 1 failed"]
+    assert lines == [
+        "progress: sub-a, reading (1 of 7)",
+        "progress: sub-a, brain mask (2 of 7)",
+        "progress: sub-a, phase unwrapping (3 of 7)",
+        "progress: sub-b, reading (1 of 7)",
+        *lines[-2:],
+    ]
+    assert lines[-2].startswith("progress: 1 of 2 run(s), sub-b failed in read")
+    assert lines[-1] == "progress: 2 of 2 run(s), sub-a done"

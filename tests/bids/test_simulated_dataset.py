@@ -1,7 +1,10 @@
 """Simulated data sets are read back as the scans that they hold, whatever the maker."""
 
+import json
 import math
 
+import commands
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -59,3 +62,29 @@ def test_a_bipolar_readout_says_so(tmp_path):
 
 def test_command_offers_every_encoder():
     assert tuple(ENCODERS) == simulate.VENDORS
+
+
+def test_the_command_writes_sessions_that_differ_in_noise_and_their_truth(tmp_path):
+    raw = tmp_path / "raw"
+    shape = ("--shape", 32, 40, 30, "--voxel-size", 5, 5, 6)
+    sessions = ("--session", "pre", "--session", "post")
+    result = commands.call(raw, *shape, *sessions, "--snr", 60, program=simulate.main)
+    assert result.exit_code == 0, result.output
+    assert result.lines[1:3] == [
+        "progress: simulating sub-01_ses-pre (1 of 2)",
+        "progress: simulating sub-01_ses-post (2 of 2)",
+    ]
+    truth = raw / "derivatives" / "truth"
+    chi = [
+        nib.load(truth / f"sub-01/ses-{s}/anat/sub-01_ses-{s}_Chimap.nii.gz")
+        for s in ("pre", "post")
+    ]
+    np.testing.assert_array_equal(chi[0].get_fdata(), chi[1].get_fdata())
+    assert (chi[0].header["cal_min"], chi[0].header["cal_max"]) == pytest.approx((-0.1, 0.1))
+    about = json.loads((truth / "sub-01/ses-pre/anat/sub-01_ses-pre_Chimap.json").read_text())
+    assert about["SignConvention"].startswith("positive is paramagnetic")
+    assert len(list(truth.glob("sub-01/ses-pre/fmap/*_fieldmap.nii.gz"))) == 2
+    found = collect_runs(index(raw))
+    assert [run.prefix for run in found.runs] == ["sub-01_ses-post", "sub-01_ses-pre"]
+    first, second = (load_run(run).magnitude[0] for run in found.runs)
+    assert 0 < np.abs(first - second).mean() < 0.1 * first.mean()

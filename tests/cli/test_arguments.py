@@ -61,14 +61,14 @@ def test_labels_and_folders_in_any_order(call, line):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("raw out --participant-label 01 02", "Missing argument '{participant|group}'"),
+        ("raw out --participant-label 01 02", "{participant|group} is missing"),
         ("raw out participant --participant-label", "requires an argument"),
         ("raw out cohort", "'cohort' is not one of 'participant', 'group'"),
         ("raw out participant --participant-labels 01", "No such option"),
         ("raw out participant --nprocs 0", "0 is not in the range x>=1"),
         ("raw out participant --nprocs two", "'two' is not a valid integer"),
         ("raw out participant --mem-gb 0", "0.0 is not in the range x>0"),
-        ("nowhere out participant", "'nowhere' does not exist"),
+        ("nowhere out participant", "nowhere does not exist"),
         ("raw out participant extra", "unexpected extra argument (extra)"),
     ],
 )

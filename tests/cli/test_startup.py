@@ -19,6 +19,9 @@ DATA = ("{raw}", "{out}", "participant")
 COMMANDS = {
     "version": (["--version"], 0, "version"),
     "help": (["--help"], 0, "tikhonov"),
+    "methods": (["methods"], 0, "tikhonov"),
+    "a metric": (["explain", "rim_ratio"], 0, "Expected: at most 2."),
+    "no folder": (["{raw}x", "{out}", "participant"], 2, "does not exist; did you mean 'raw'?"),
     "dry run": ([*DATA, "--dry-run"], 0, "would run sub-01: 3 echo(es), 3 T"),
     "reports only": ([*DATA, "--reports-only"], 1, "has no susceptibility map"),
     "an option": ([*DATA, "--invrsion", "tkd"], 2, "--inversion"),

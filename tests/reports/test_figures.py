@@ -4,11 +4,13 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 from PIL import Image
 from report_tree import make_run, scene, write_maps
 
 from qsm_pipeline.reports.figures import FIGURES, STAGES, Scene
 from qsm_pipeline.reports.mosaic import Scale
+from qsm_pipeline.reports.palette import PALETTE, lookup
 from qsm_pipeline.workflows.run import init_run_wf
 
 
@@ -24,8 +26,8 @@ def shown(tmp_path_factory):
 def test_is_a_picture_that_shows_something(shown, name):
     image = Image.open(io.BytesIO(FIGURES[name].draw(shown)))
     assert image.format == "WEBP"
-    assert image.width == 1300
-    assert 200 < image.height < 1200
+    assert image.width == 1950
+    assert 300 < image.height < 1800
     assert np.asarray(image.convert("L")).std() > 10
 
 
@@ -38,7 +40,7 @@ def test_the_workflow_gives_each_stage_what_its_figures_need(tmp_path, two_pass)
     run = make_run(tmp_path)
     workflow = init_run_wf(
         run=type(run)(**{**run.to_dict(), "echo_times_s": (0.004, 0.008)}), out_dir=tmp_path,
-        two_pass=two_pass,
+        two_pass=two_pass, derive=True,
     )  # fmt: skip
     for stage, names in STAGES.items():
         node = workflow.get_node(f"draw_{stage}")
@@ -50,7 +52,27 @@ def test_the_workflow_gives_each_stage_what_its_figures_need(tmp_path, two_pass)
 def test_outside_of_the_mask_nothing_is_shown(tmp_path, shown):
     full = dict(shown.paths, chi=shown.paths["phase"])  # not zero outside of the mask
     first = np.asarray(Image.open(io.BytesIO(FIGURES["chi"].draw(Scene(full)))).convert("L"))
-    assert (first[2:8, 300:500] < 8).all()  # the corner of a tile
+    assert (first[3:12, 450:750] < 8).all()  # the corner of a tile
+
+
+def test_a_scale_can_change_the_unit(shown):
+    """T2* is stored in s and shown in ms."""
+    assert PALETTE["t2star"].factor * 0.05 == pytest.approx(50)
+    image = np.asarray(Image.open(io.BytesIO(FIGURES["t2star"].draw(shown))).convert("L"))
+    assert image[:, :1600].std() > 20
+
+
+def test_near_zero_an_overlay_is_transparent_and_colours_are_those_of_the_figures():
+    for name in ("local_field", "uncertainty"):
+        scale = PALETTE[name]
+        table = lookup(scale.cmap, overlay=True)
+        zero = len(table["I"]) // 2 if scale.window[0] < 0 else 0
+        assert table["A"][zero] < 8
+        assert table["A"][-1] == 255
+        assert set(lookup(scale.cmap)["A"]) == {255}
+        assert [lookup(scale.cmap)[c][0] for c in "RGB"] == [0, 0, 0]  # outside of the mask
+        expected = [int(v) for v in colormaps[scale.cmap](255, bytes=True)[:3]]
+        assert [table[c][-1] for c in "RGB"] == expected
 
 
 def test_windows():

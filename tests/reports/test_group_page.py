@@ -7,9 +7,13 @@ import re
 import pytest
 from browser import open_page
 from click.testing import CliRunner
+from PIL import Image
 from simulated_cohort import METRICS, NUCLEI, make_cohort, write_record, write_run
 
+from qsm_pipeline.bids.cohort import FinishedRun
+from qsm_pipeline.bids.tables import Column
 from qsm_pipeline.cli.main import main
+from qsm_pipeline.reports.group.page import render_group
 
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
 
@@ -79,7 +83,7 @@ def test_a_point_lies_where_its_value_is(page):
             ".find(p => p.querySelector('h4').firstChild.textContent === 'snr_echo_2')"
         )
         low, high = browser.evaluate(
-            f"[...{plot}.querySelectorAll('text')].map(t => Number(t.textContent))"
+            f"[...{plot}.querySelectorAll('text.end')].map(t => Number(t.textContent))"
         )
         x = browser.evaluate(
             f"Number({plot}.querySelector('[data-run=\"4\"]').getAttribute('cx'))"
@@ -143,3 +147,84 @@ def test_the_pointer_shows_the_run_and_a_click_opens_its_page(page):
         )
         browser.click(x + width / 2, y + height / 2)
         browser.wait_for("document.title === 'page of 3'")
+
+
+_ROWS = "[...document.querySelectorAll('#runs-table tbody tr:not([hidden])')]"
+_NAMES = f"{_ROWS}.map(r => r.cells[1].innerText)"
+_HEADS = "[...document.querySelectorAll('#runs-table th')].map(h => h.innerText.split(' ')[0])"
+
+
+def _change(browser, control, value, event="change"):
+    browser.evaluate(
+        f"(s => {{ s.value = {value!r}; s.dispatchEvent(new Event({event!r})) }})"
+        f"(document.getElementById({control!r}))"
+    )
+
+
+@pytest.mark.browser
+def test_the_table_is_sorted_and_filtered(page):
+    with open_page(page) as browser:
+        names = browser.evaluate(_NAMES)
+        assert len(names) == 13  # twelve runs, one without a result
+        _change(browser, "state", "look")
+        assert browser.evaluate(_NAMES) == ["sub-0003"]
+        _change(browser, "state", "missing")
+        assert browser.evaluate(_NAMES) == ["sub-0077"]
+        _change(browser, "state", "")
+        _change(browser, "filter", "RIM_ratio", "input")
+        assert browser.evaluate(_NAMES) == ["sub-0003"]
+        assert browser.evaluate("document.getElementById('shown').textContent") == "1 of 13"
+        _change(browser, "filter", "", "input")
+        place = browser.evaluate(_HEADS).index("Rim")
+        head = f"document.querySelectorAll('#runs-table th')[{place}]"
+        browser.evaluate(f"{head}.querySelector('button').focus()")
+        values = f"{_ROWS}.map(r => r.cells[{place}].innerText)"
+        for order, sign in (("ascending", 1), ("descending", -1)):
+            browser.key("Enter")
+            browser.wait_for(f"{head}.getAttribute('aria-sort') === '{order}'")
+            *numbers, last = browser.evaluate(values)
+            assert last == ""  # what is not known comes last
+            numbers = [sign * float(value) for value in numbers]
+            assert numbers == sorted(numbers)
+        assert browser.messages == []
+
+
+@pytest.mark.browser
+def test_two_thousand_runs_are_sorted_and_filtered_at_once(tmp_path):
+    """Thumbnails are loaded where they are seen."""
+    runs = [
+        FinishedRun({"sub": f"{n:04d}"}, {"rim_ratio": {"Value": n % 97}}, (), ())
+        for n in range(2000)
+    ]
+    figures = tmp_path / "sub-0000" / "figures"
+    figures.mkdir(parents=True)
+    Image.new("L", (1950, 600), 128).save(figures / "sub-0000_desc-nuclei_MEGRE.webp")
+    columns = {"rim_ratio": Column("Rim.", "1")}
+    rows = [
+        {"rim_ratio": float(n % 97), "outliers": [], "warnings": [], "run": run.prefix}
+        for n, run in enumerate(runs)
+    ]
+    statistics = dict.fromkeys(("mean_ppm", "median_ppm", "sd_ppm", "volume_ml"), Column("x", "1"))
+    missing = [{"participant_id": "sub-x", "run": None, "reason": "no folder"}]
+    (tmp_path / "sub-x.html").write_text("why")
+    page = tmp_path / "group.html"
+    page.write_text(
+        render_group("Large", runs, (columns, rows), (statistics, []), missing, tmp_path)
+    )
+    with open_page(page) as browser:
+        assert browser.evaluate("document.querySelectorAll('#runs-table tbody tr').length") == 2001
+        took_ms = browser.evaluate(
+            "(() => { const b = [...document.querySelectorAll('#runs-table th button')].at(-1), "
+            "start = performance.now(); b.click(); document.body.offsetHeight; "
+            "return performance.now() - start })()"
+        )
+        alone_ms = browser.evaluate(
+            "(() => { const start = performance.now(); let x = 0; "
+            "for (let i = 0; i < 3e7; i++) x += Math.sqrt(i); "
+            "return performance.now() - start })()"
+        )
+        assert took_ms < 100 * alone_ms
+        assert browser.evaluate("document.querySelectorAll('.thumb img').length") == 1
+        link = browser.evaluate("document.querySelector('#missing + div a').href")
+        assert link.endswith("sub-x.html")
+        assert browser.messages == []

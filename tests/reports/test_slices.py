@@ -34,7 +34,8 @@ def _marked(tmp_path, mm):
 def test_left_is_left_and_up_is_up(tmp_path, mm, plane, left, top):
     volume = _marked(tmp_path, mm)
     voxel = np.argwhere(volume.data == 1)[0]
-    view = View((0, 0, 0), volume.data.shape, tuple((int(v),) * PER_ROW for v in voxel))
+    rows = tuple((cut, (int(voxel[cut]),) * PER_ROW) for cut in (2, 1, 0))
+    view = View((0, 0, 0), volume.data.shape, rows)
     tiles = mosaic(volume, view)
     first, last = tiles.rows[plane]
     tile = np.nan_to_num(tiles.pixels[first:last, : tiles.width])
@@ -58,7 +59,8 @@ def test_a_view_covers_the_mask_and_little_else():
     view = View.of(Volume(data, np.diag([1.0, 1.0, 2.0, 1.0])))
     assert view.first == (15, 5, 3)
     assert view.last == (45, 40, 32)
-    for positions, (low, high) in zip(view.positions, ((20, 40), (10, 35), (5, 30)), strict=True):
+    assert [cut for cut, _ in view.rows] == [2, 1, 0]
+    for (_, positions), (low, high) in zip(view.rows, ((5, 30), (10, 35), (20, 40)), strict=True):
         assert len(set(positions)) == PER_ROW
         assert low <= min(positions) < max(positions) < high
 
@@ -71,3 +73,36 @@ def test_an_echo_of_a_4d_file_and_values_that_are_no_numbers(tmp_path):
     expected = values[..., 1].copy()
     expected[0, 0, 0] = 0
     np.testing.assert_array_equal(last.data, expected)
+
+
+def _ellipsoid(shape, voxel_mm, centre_mm, radii_mm):
+    places = np.meshgrid(
+        *[(np.arange(n) + 0.5) * v for n, v in zip(shape, voxel_mm, strict=True)], indexing="ij"
+    )
+    distance = sum(((p - c) / r) ** 2 for p, c, r in zip(places, centre_mm, radii_mm, strict=True))
+    return Volume((distance < 1).astype(np.float32), np.diag([*voxel_mm, 1.0]))
+
+
+def test_the_nuclei_are_looked_for_at_their_depth_below_the_vertex():
+    """In a brain as long as the MNI template their slices are where they are in the atlas."""
+    voxel = (2.0, 2.0, 1.5)
+    volume = _ellipsoid((90, 110, 120), voxel, (90, 110, 90), (68, 87.5, 72))
+    view = View.of(volume).through_the_nuclei(volume)
+    slices = [position for _, row in view.rows for position in row]
+    depth_mm = [162 - (position + 0.5) * voxel[2] for position in slices]  # the vertex is at 162
+    assert {cut for cut, _ in view.rows} == {2}
+    assert len(slices) == 3 * PER_ROW
+    assert depth_mm == sorted(depth_mm)
+    steps = np.diff(depth_mm)
+    assert (steps > 1).all()
+    assert (steps < 4).all()
+    for mni_z in (0, -10, -35):  # pallidum, substantia nigra, dentate; the vertex is at 78
+        assert min(abs(d - (78 - mni_z)) for d in depth_mm) < 2
+
+
+def test_of_a_slab_all_slices_are_shown():
+    volume = _ellipsoid((90, 110, 30), (2.0, 2.0, 2.0), (90, 110, 30), (68, 87, 72))
+    slices = [p for _, row in View.of(volume).through_the_nuclei(volume).rows for p in row]
+    assert (slices[0], slices[-1]) == (29, 0)
+    empty = Volume(np.zeros((9, 9, 9), np.float32), np.eye(4))
+    assert View.of(empty).through_the_nuclei(empty) == View.of(empty)

@@ -2,11 +2,13 @@
 
 import base64
 import gzip
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
 from report_tree import make_run, write_maps
+from scipy.ndimage import binary_erosion
 
 from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.reports import viewer
@@ -38,14 +40,15 @@ def test_values_stand_where_they_were(tree):
     note, layers = _layers(run, out)
     affine = nib.load(out / output_path(run.entities, "chi")).affine
     assert note == ""
-    assert set(layers) == {"chi", "local_field", "total_field", "brain_mask"}
+    names = {"chi", "fieldmap_magnitude", "local_field", "total_field", "brain", "untrusted"}
+    assert set(layers) == names
     assert all(layer.get_data_dtype() == np.int16 for layer in layers.values())
     assert nib.aff2axcodes(layers["chi"].affine) == ("R", "A", "S")
     for voxel in np.argwhere(maps["qsm_mask"])[::37]:
         index = tuple(voxel)
         assert _at(layers["chi"], affine, voxel) == pytest.approx(maps["chi"][index], abs=2.6e-4)
         ppm = maps["local_field"][index] / (42.577478 * 3)
-        assert _at(layers["local_field"], affine, voxel) == pytest.approx(ppm, abs=2.6e-4)
+        assert _at(layers["local_field"], affine, voxel) == pytest.approx(ppm, abs=5.1e-4)
 
 
 def test_outside_of_the_mask_there_is_no_value(tree):
@@ -53,14 +56,61 @@ def test_outside_of_the_mask_there_is_no_value(tree):
     _, layers = _layers(run, out)
     lowest = layers["chi"].dataobj.get_unscaled() == -32768
     assert (~lowest).sum() == maps["qsm_mask"].sum()
-    assert layers["brain_mask"].get_fdata().sum() == maps["brain_mask"].sum()
+    magnitude = layers["fieldmap_magnitude"].dataobj.get_unscaled()
+    assert (magnitude != -32768).all()  # the head around the brain is seen too
+
+
+def test_masks_are_an_outline_and_what_is_not_trusted(tree):
+    run, out, maps = tree
+    path = out / output_path(run.entities, "qsm_mask")
+    image = nib.load(path)
+    valid = np.asarray(image.dataobj).copy()
+    middle = tuple(n // 2 for n in valid.shape)
+    valid[middle] = 0
+    nib.save(nib.Nifti1Image(valid, image.affine), path)
+    _, layers = _layers(run, out)
+    untrusted = layers["untrusted"].get_fdata()
+    assert untrusted.sum() == 1
+    assert _at(layers["untrusted"], image.affine, middle) == 1
+    brain, outline = maps["brain_mask"] > 0, layers["brain"].get_fdata()
+    core = binary_erosion(brain)
+    assert outline.sum() == brain.sum() - core.sum()
+    assert _at(layers["brain"], image.affine, middle) == 0
+
+
+def _allow(monkeypatch, name, most):
+    layers = dict(viewer._LAYERS)
+    layers[name] = replace(layers[name], most=most)
+    monkeypatch.setattr(viewer, "_LAYERS", layers)
+
+
+def test_of_fine_scans_the_layers_beside_the_map_are_averaged(tree, monkeypatch):
+    run, out, maps = tree
+    _allow(monkeypatch, "local_field", maps["chi"].size // 8)
+    note, layers = _layers(run, out)
+    assert note == "Local field: means of 2^3 voxels."
+    whole = layers["chi"].shape
+    assert layers["local_field"].shape == tuple(n // 2 for n in whole)
+    np.testing.assert_allclose(
+        layers["local_field"].affine @ [0, 0, 0, 1], layers["chi"].affine @ [0.5, 0.5, 0.5, 1],
+        atol=1e-4,
+    )  # fmt: skip
+    assert layers["brain"].shape == whole
+
+
+def test_every_layer_has_its_colours(tree):
+    run, out, _ = tree
+    colours = viewer.viewer_colours()
+    for layer in viewer.viewer_volumes(run, out)["layers"]:
+        for name in (layer["colormap"], f"{layer['colormap']}-over"):
+            assert {len(colours[name][key]) for key in "RGBAI"} == {len(colours[name]["I"])}
 
 
 def test_large_volumes_are_averaged(tree, monkeypatch):
     run, out, maps = tree
-    monkeypatch.setattr(viewer, "MAX_VOXELS", maps["chi"].size // 8)
+    _allow(monkeypatch, "chi", maps["chi"].size // 8)
     note, layers = _layers(run, out)
-    assert note == "Means of blocks of 2 x 2 x 2 voxels."
+    assert note == "Susceptibility: means of 2^3 voxels."
     image, whole = layers["chi"], nib.load(out / output_path(run.entities, "chi"))
     upright = nib.as_closest_canonical(whole)
     middle = np.array(image.shape) // 2

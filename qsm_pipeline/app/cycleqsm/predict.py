@@ -12,6 +12,7 @@ from nibabel import Nifti1Header
 from qsm_pipeline import library
 from qsm_pipeline.bids.derivatives import software_versions, write_image, write_json
 from qsm_pipeline.bids.load import open_image
+from qsm_pipeline.bids.naming import OUTPUTS
 from qsm_pipeline.cycleqsm.shipped_generator import SHIPPED
 from qsm_pipeline.exceptions import ConfigError
 from qsm_pipeline.steps.susceptibility import invert_dipole
@@ -27,6 +28,7 @@ def predict(
     generator: Path | None = None,
     device: str = "auto",
     echo: Callable[[str], None] = lambda line: None,
+    tell: Callable[[str], None] = lambda what: None,
     **reading: Any,
 ) -> None:
     """Write the susceptibility map of a local field, and its JSON sidecar.
@@ -47,6 +49,8 @@ def predict(
         ``auto`` or a torch device.
     echo : callable, optional
         Told what was written.
+    tell : callable, optional
+        Told what is being done.
     **reading
         Of `qsm_pipeline.library.read_field`: units, field strength, weights, magnitude.
 
@@ -62,10 +66,12 @@ def predict(
     for path in (out, *([uncertainty] if uncertainty else [])):
         if not path.name.endswith(".nii.gz"):
             raise ConfigError(f"{path}: expected a name that ends in .nii.gz")
+    tell("reading the field")
     read = library.read_field(field, mask=mask, **reading)
     place = find_device(device)
     local, edges = read.on_device(place)
     params = {"generator": str(generator) if generator else "", "uncertainty": bool(uncertainty)}
+    tell(f"inverting the field on {place}")
     try:
         with torch.inference_mode():
             made = invert_dipole(local, edges, method="cycleqsm", params=params)
@@ -76,6 +82,7 @@ def predict(
     metadata: dict[str, Any] = {
         "Description": "Magnetic susceptibility.",
         "Units": "ppm",
+        "SignConvention": OUTPUTS["chi"].sign,
         "SkullStripped": True,
         "SusceptibilityReference": "none",
         "Sources": [Path(path).absolute().as_uri() for path in sources if path],
@@ -85,19 +92,22 @@ def predict(
         "B0Direction": list(local.grid.b0_dir),
         "Software": software_versions(),
     }
-    _write(out, made.chi_ppm, header, metadata, echo)
+    _write(out, "chi", made.chi_ppm, header, metadata, echo)
     if uncertainty is not None and made.uncertainty_ppm is not None:
         about = "Expected error of the susceptibility, one standard deviation."
-        _write(uncertainty, made.uncertainty_ppm, header, metadata | {"Description": about}, echo)
+        described = metadata | {"Description": about}
+        del described["SignConvention"]
+        _write(uncertainty, "uncertainty", made.uncertainty_ppm, header, described, echo)
 
 
 def _write(
     path: Path,
+    quantity: str,
     values: torch.Tensor,
     header: Nifti1Header,
     metadata: dict[str, Any],
     echo: Callable[[str], None],
 ) -> None:
-    write_image(path, values.cpu().numpy(), header)
+    write_image(path, values.cpu().numpy(), header, OUTPUTS[quantity].window)
     write_json(path.with_name(path.name.removesuffix(".nii.gz") + ".json"), metadata)
     echo(f"{metadata['Description'].rstrip('.')} in {path}")

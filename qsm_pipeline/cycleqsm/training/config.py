@@ -14,6 +14,7 @@ import torch
 from qsm_pipeline.cycleqsm.data.samples import SampleConfig
 from qsm_pipeline.cycleqsm.model.generator import GeneratorConfig
 from qsm_pipeline.cycleqsm.training.losses import ADVERSARIAL
+from qsm_pipeline.exceptions import did_you_mean
 
 PRESETS = ("default", "paper", "finetune")
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}
@@ -212,8 +213,14 @@ class TrainConfig:
             If it cannot be read or holds what no training knows.
         """
         source = Path(preset)
-        if str(preset) in PRESETS:
-            source = Path(str(files("qsm_pipeline.cycleqsm") / "presets" / f"{preset}.toml"))
+        if str(preset).lower() in PRESETS:
+            name = f"{str(preset).lower()}.toml"
+            source = Path(str(files("qsm_pipeline.cycleqsm") / "presets" / name))
+        elif not source.exists():
+            near = did_you_mean(str(preset), PRESETS)
+            raise ValueError(
+                f"{preset} is neither a preset ({', '.join(PRESETS)}) nor a TOML file{near}"
+            )
         try:
             return cls.from_dict(tomllib.loads(source.read_text()))
         except (OSError, TypeError, ValueError) as error:

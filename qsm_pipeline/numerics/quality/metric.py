@@ -48,9 +48,13 @@ class Metric:
         return ""
 
     def within(self, limits: Mapping[str, float]) -> Metric:
-        """Return the metric with its limits, the keys ``min_<name>`` and ``max_<name>``."""
+        """Return the metric with its limits, the keys ``min_<name>`` and ``max_<name>``.
+
+        A limit that is not finite is none.
+        """
         value = self.value if self.value is not None and math.isfinite(self.value) else None
+        low, high = (limits.get(f"{end}_{self.name}", math.nan) for end in ("min", "max"))
         return Metric(
             self.name, value, self.units, self.description, self.reference,
-            limits.get(f"min_{self.name}"), limits.get(f"max_{self.name}"),
+            low if math.isfinite(low) else None, high if math.isfinite(high) else None,
         )  # fmt: skip

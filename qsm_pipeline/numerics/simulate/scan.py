@@ -60,6 +60,7 @@ def simulate_scan(
     params: ScanParams | None = None,
     *,
     seed: int = 0,
+    repetition: int = 0,
     n_lesions: int = 0,
     device: torch.device | str = "cpu",
 ) -> Scan:
@@ -76,6 +77,8 @@ def simulate_scan(
         Sequence.
     seed : int
         Of the head, the receive phase and the noise.
+    repetition : int
+        Which scan of the same head: each has noise of its own.
     n_lesions : int
         Number of microbleeds and calcifications.
     device
@@ -115,7 +118,7 @@ def simulate_scan(
     total, local = total[placement.inside], local[placement.inside]
     position, head = position[(slice(None), *placement.inside)], whole.crop(placement.inside)
     signal = complex_signal(total, head, position, params, parts, seed)
-    noise = torch.Generator().manual_seed(seed + 104729)
+    noise = torch.Generator().manual_seed(seed + 104729 + 7919 * repetition)
     for echo in signal:
         draw = torch.randn(2, *shape, generator=noise).to(device) / params.snr
         echo += torch.complex(draw[0], draw[1])

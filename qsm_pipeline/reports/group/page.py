@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -12,6 +13,7 @@ from markupsafe import Markup
 from qsm_pipeline.bids.cohort import FinishedRun
 from qsm_pipeline.bids.tables import Column
 from qsm_pipeline.reports.templates import render
+from qsm_pipeline.steps.quality import quality as quality_words
 
 Table = tuple[Mapping[str, Column], Sequence[Mapping[str, Any]]]
 
@@ -24,6 +26,7 @@ def render_group(
     quality: Table,
     regions: Table,
     missing: Sequence[Mapping[str, str | None]],
+    out_dir: Path,
 ) -> str:
     """Return the page.
 
@@ -37,17 +40,34 @@ def render_group(
         From `qsm_pipeline.app.cohort_tables`.
     missing : sequence of mapping
         From `qsm_pipeline.app.missing`.
+    out_dir : pathlib.Path
+        Where the page will lie, beside the pages and figures that it refers to.
 
     Returns
     -------
     str
         HTML that needs no other file; its points are links to the pages of the participants,
-        which are expected beside it.
+        which are expected beside it, as are the pictures in its table.
     """
     columns, rows = quality
     data = {
         "runs": [
-            {"name": run.prefix, "page": f"{run.participant}.html#{run.prefix}"} for run in runs
+            {
+                "name": run.prefix,
+                "page": f"{run.participant}.html#{run.prefix}",
+                "picture": _picture(run, out_dir),
+                "warnings": row["warnings"],
+                "outliers": row["outliers"],
+            }
+            for run, row in zip(runs, rows, strict=True)
+        ],
+        "missing": [
+            {
+                "name": row["run"] or row["participant_id"],
+                "reason": row["reason"],
+                "page": _page(row, out_dir),
+            }
+            for row in missing
         ],
         "traits": _traits(columns, rows),
         "quality": _quality_rows(runs, columns, rows),
@@ -69,10 +89,33 @@ def render_group(
     ]  # fmt: skip
     return render(
         "group.html.jinja", title=title, data=_script_safe(data), outliers=outliers,
-        missing=missing, participants=len({run.participant for run in runs}), n_runs=len(runs),
+        missing=[{**row, "page": _page(row, out_dir)} for row in missing],
+        participants=len({run.participant for run in runs}), n_runs=len(runs),
         absent=len({row["participant_id"] for row in missing}), style=_asset("report.css"),
         script=_asset("group.js"), regions=bool(data["regions"]),
     )  # fmt: skip
+
+
+def _page(row: Mapping[str, str | None], out_dir: Path) -> str:
+    """Return the page that says why somebody has no result, empty if there is none."""
+    page = f"{row['participant_id']}.html"
+    return page if (out_dir / page).is_file() else ""
+
+
+def _picture(run: FinishedRun, out_dir: Path) -> str:
+    """Return the path of a figure of the map from the page, empty if there is none."""
+    folder = out_dir / run.participant / "figures"
+    for figure in ("nuclei", "chi"):
+        for path in sorted(folder.glob(f"{run.prefix}_desc-{figure}_*.webp")):
+            return path.relative_to(out_dir).as_posix()
+    return ""
+
+
+def _title(name: str) -> str:
+    try:
+        return quality_words(name).title
+    except ValueError:  # of another version
+        return name
 
 
 def _traits(columns: Mapping[str, Column], rows: Sequence[Mapping[str, Any]]) -> dict[str, list]:
@@ -91,7 +134,8 @@ def _quality_rows(
     for name in names:
         one = next(run.metrics[name] for run in runs if name in run.metrics)
         out.append({
-            "name": name, "units": columns[name].units, "text": columns[name].description,
+            "name": name, "title": _title(name), "units": columns[name].units,
+            "text": columns[name].description,
             "reference": one.get("Reference", ""), "minimum": one.get("Minimum"),
             "maximum": one.get("Maximum"), "values": [_short(row.get(name)) for row in rows],
             "flagged": [n for n, row in enumerate(rows) if name in row["outliers"]],

@@ -1,5 +1,7 @@
 """Limits: which are known, and what a metric says beyond them."""
 
+import math
+
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from qsm_pipeline.numerics.maps.reference import subtract_reference
 from qsm_pipeline.numerics.quality.assess import Assessed, assess
 from qsm_pipeline.numerics.quality.limits import DEFAULT_LIMITS, check_limits
 from qsm_pipeline.numerics.quality.metric import Metric
+from qsm_pipeline.steps.methods import METHODS
 
 
 @pytest.mark.parametrize(
@@ -26,6 +29,16 @@ from qsm_pipeline.numerics.quality.metric import Metric
 def test_a_metric_warns_outside_its_limits_only(value, warning):
     metric = Metric("snr", value, "dB", "").within({"min_snr": 10, "max_snr": 20, "max_x": 1})
     assert metric.warning == warning
+
+
+def test_a_limit_that_is_not_finite_is_none():
+    metric = Metric("unwrapping_incongruence_rad", 3.0, "rad", "x")
+    without = metric.within({"max_unwrapping_incongruence_rad": math.inf})
+    assert (without.maximum, without.warning) == (None, "")
+    assert metric.within({"max_unwrapping_incongruence_rad": 0.01}).warning
+    for method in METHODS:
+        for key in method.no_limits:
+            assert key in DEFAULT_LIMITS
 
 
 def test_what_is_not_finite_is_not_known():
