@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -77,9 +76,6 @@ class GeneratorConfig:
     damping : tuple of float
         How much less networks say for the colour of the error in each of `BANDS_PER_MM`, before
         any training; see :class:`~qsm_pipeline.cycleqsm.model.unet.SpaceToDepthUNet`.
-    network_high_pass_mm : float
-        Networks add nothing longer: what they add loses its mean over a Gaussian of this standard
-        deviation, since the blocks that they learn from hold no long waves; 0 for no such limit.
     strong_ppm : float
         Sources beyond are found by total variation; the networks, which learnt from tissue, map
         the rest.
@@ -118,7 +114,6 @@ class GeneratorConfig:
     knees_per_mm: tuple[float, float] = (0.04, 0.6)
     powers: tuple[float, float] = (1.5, 4.5)
     damping: tuple[float, ...] = (0.0, 0.0, 2.0, 2.0, 2.0)
-    network_high_pass_mm: float = 0.0
     strong_ppm: float = 0.3
     strong_iterations: int = 10
     strong_error: float = 0.15
@@ -418,15 +413,5 @@ class Generator(nn.Module):
                 correction = p.correction(data_step, residual)
                 channels = [x, correction, p.field, residual, noise]
                 x = x + correction
-            added = evaluate(network, torch.cat(channels, 1), p.condition).float() * p.mask
-            x = (x + added - self._long_waves(added, p)) * p.mask
+            x = (x + evaluate(network, torch.cat(channels, 1), p.condition).float()) * p.mask
         return x * p.scale_ppm
-
-    def _long_waves(self, added: Tensor, p: Prepared) -> Tensor | float:
-        """Return the local mean in the mask of what a network adds."""
-        width = self.config.network_high_pass_mm
-        if not width:
-            return 0.0
-        response = torch.exp(-2 * (math.pi * width * p.dipole.frequency).square())
-        inside = p.dipole.filtered(p.mask, response).clamp(min=1e-3)
-        return p.dipole.filtered(added, response) / inside
