@@ -164,9 +164,12 @@ def report(name: str, steps: int | str, found: list[dict[str, float]]) -> None:
 
 def _start(generator: Generator, case: Case) -> Tensor:
     batch = FieldBatch(
-        case.field_ppm[None, None], case.mask[None, None], case.mask[None, None].float(),
-        (case.grid,), None if case.magnitude is None else case.magnitude[None, None],
-    )  # fmt: skip
+        case.field_ppm[None, None],
+        case.mask[None, None],
+        case.mask[None, None].float(),
+        (case.grid,),
+        None if case.magnitude is None else case.magnitude[None, None],
+    )
     prepared = generator.prepare(batch)
     return (prepared.start * prepared.scale_ppm)[0, 0]
 

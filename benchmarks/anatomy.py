@@ -154,9 +154,12 @@ def _interpolate(volume: Tensor, position_mm: Tensor, mode: str = "bilinear") ->
     """Interpolate a map of the phantom, which goes on beyond its borders as it ends there."""
     unit = _unit_position(volume, position_mm)
     return grid_sample(
-        volume[None, None], unit.flip(0).movedim(0, -1)[None], align_corners=True, mode=mode,
+        volume[None, None],
+        unit.flip(0).movedim(0, -1)[None],
+        align_corners=True,
+        mode=mode,
         padding_mode="border",
-    )[0, 0]  # fmt: skip
+    )[0, 0]
 
 
 def _brain_edges(position_mm: Tensor) -> tuple[Tensor, Tensor]:

@@ -106,11 +106,17 @@ def main(scans: tuple, masks: tuple, inversions: tuple, background: str) -> None
                     out = root / f"out-{mask}-{inversion}"
                     pattern = f"{root}/{{prefix}}_mask.nii.gz" if mask == "true" else ""
                     run_participants(
-                        bids_dir=root / "raw", out_dir=out, echo=_aside,
-                        skip_bids_validation=True, work_dir=root / f"work-{mask}", keep_work=True,
-                        mask_pattern=pattern, inversion=inversion, background=background,
+                        bids_dir=root / "raw",
+                        out_dir=out,
+                        echo=_aside,
+                        skip_bids_validation=True,
+                        work_dir=root / f"work-{mask}",
+                        keep_work=True,
+                        mask_pattern=pattern,
+                        inversion=inversion,
+                        background=background,
                         nprocs=1,
-                    )  # fmt: skip
+                    )
                     row = report(scan, protocol, out)
                     if not head:
                         print("| scan | mask | inversion | " + " | ".join(row) + " |")

@@ -26,10 +26,22 @@ from qsm_pipeline.bids.simulated_dataset import write_simulated_dataset
 from qsm_pipeline.numerics.simulate.signal import ScanParams
 
 QUICK = (
-    "--skip-bids-validation", "--mask-method", "robust", "--mask-refinement", "none",
-    "--unwrap", "laplacian", "--background", "vsharp", "--inversion", "tkd",
-    "--omp-nthreads", "1", "--device", "cpu",
-)  # fmt: skip
+    "--skip-bids-validation",
+    "--mask-method",
+    "robust",
+    "--mask-refinement",
+    "none",
+    "--unwrap",
+    "laplacian",
+    "--background",
+    "vsharp",
+    "--inversion",
+    "tkd",
+    "--omp-nthreads",
+    "1",
+    "--device",
+    "cpu",
+)
 MIB = 2**20
 
 
@@ -37,9 +49,11 @@ def make_cohort(folder: Path, participants: int) -> Path:
     """Write a data set whose participants share the files of one."""
     raw = folder / "raw"
     write_simulated_dataset(
-        raw, shape=(32, 38, 30), voxel_size_mm=(6.0, 6.0, 6.0),
+        raw,
+        shape=(32, 38, 30),
+        voxel_size_mm=(6.0, 6.0, 6.0),
         params=ScanParams(echo_times_s=(0.004, 0.009, 0.014)),
-    )  # fmt: skip
+    )
     for number in range(2, participants + 1):
         label = f"{number:04d}"
         copy = raw / f"sub-{label}" / "anat"
@@ -91,9 +105,18 @@ def measure(participants: int, nprocs: int) -> dict[str, float]:
         start = time.monotonic()
         main, together, disk = [], [], []
         command = [
-            sys.executable, "-m", "qsm_pipeline", raw, out, "participant", "-w", work, *QUICK,
-            "--nprocs", nprocs,
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "qsm_pipeline",
+            raw,
+            out,
+            "participant",
+            "-w",
+            work,
+            *QUICK,
+            "--nprocs",
+            nprocs,
+        ]
         with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL) as process:
             while process.poll() is None:
                 memory = [proportional_mib(each) for each in processes(process.pid)]
@@ -204,9 +227,8 @@ def main() -> None:
     print(
         "| participants | wall s | CPU s | main process, half way MiB | at its end "
         "| all processes together, most MiB | work directory, most MiB | left at the end "
-        "| output MiB |\n"
-        + "|---" * 9 + "|"
-    )  # fmt: skip
+        "| output MiB |\n" + "|---" * 9 + "|"
+    )
     for participants in given.participants:
         figures = measure(participants, given.nprocs)
         shown = " | ".join(f"{value:.1f}" for value in figures.values())

@@ -49,9 +49,11 @@ def timed(step: str, function: Callable[[], Any]) -> Any:
 def graph_of(runs: Any, folder: Path) -> Any:
     """Build the graph as nipype executes it."""
     workflow = init_participants_wf(
-        runs=runs, out_dir=folder / "out", work_dir=folder / "work",
+        runs=runs,
+        out_dir=folder / "out",
+        work_dir=folder / "work",
         resources=Resources(nprocs=2, omp_nthreads=1, mem_gb=4, device="cpu"),
-    )  # fmt: skip
+    )
     flat = workflow._create_flat_graph()
     return generate_expanded_graph(deepcopy(flat))
 

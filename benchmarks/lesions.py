@@ -44,11 +44,16 @@ def report(
         covered = "-"
         if made.uncertainty_ppm is not None:
             covered = f"{100 * float((error <= made.uncertainty_ppm)[zone].float().mean()):.0f}"
-        rows.append([
-            name, f"{float(scan.chi_ppm[core].mean()):.2f}", f"{float(chi[core].mean()):.2f}",
-            f"{100 * float(chi[zone].sum() / scan.chi_ppm[zone].sum()):.0f}",
-            f"{100 * float(made.valid[core].float().mean()):.0f}", covered,
-        ])  # fmt: skip
+        rows.append(
+            [
+                name,
+                f"{float(scan.chi_ppm[core].mean()):.2f}",
+                f"{float(chi[core].mean()):.2f}",
+                f"{100 * float(chi[zone].sum() / scan.chi_ppm[zone].sum()):.0f}",
+                f"{100 * float(made.valid[core].float().mean()):.0f}",
+                covered,
+            ]
+        )
 
     def nrmse(x: torch.Tensor) -> float:
         a, b = x[rest] - x[rest].mean(), scan.chi_ppm[rest] - scan.chi_ppm[rest].mean()
@@ -72,9 +77,11 @@ def main(voxel_mm: float, tesla: float, echoes: str, inversions: tuple, backgrou
     shape = tuple(round(mm / voxel_mm / 2) * 2 for mm in FIELD_OF_VIEW_MM)
     affine = tilted_affine(shape, (voxel_mm,) * 3, 0.0)
     params = ScanParams(
-        echo_times_s=times, b0_tesla=tesla, snr=float("inf"),
+        echo_times_s=times,
+        b0_tesla=tesla,
+        snr=float("inf"),
         repetition_time_s=max(0.05, times[-1] + 0.01),
-    )  # fmt: skip
+    )
     clean = simulate_scan(shape, affine, params, seed=1)
     sources = {
         name: StrongSource(centre, radius * voxel_mm, *rest)

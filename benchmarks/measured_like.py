@@ -59,9 +59,20 @@ CASES = (*WHITE, *COLOURED, "structured", "harmonic", "stripes", "holes", "lesio
 TUNING = (0.25, 0.5, 1.0, 2.0, 4.0)
 FILTERS = ("tikhonov-tuned", "tv-tuned", "linear-bound")
 COLUMNS = (
-    "method", "object", "case", "NRMSE %", "XSIM", "HFEN %", "nuclei", "veins", "lesions",
-    "factor", "1 err %", "2 err %", "CPU s",
-)  # fmt: skip
+    "method",
+    "object",
+    "case",
+    "NRMSE %",
+    "XSIM",
+    "HFEN %",
+    "nuclei",
+    "veins",
+    "lesions",
+    "factor",
+    "1 err %",
+    "2 err %",
+    "CPU s",
+)
 
 
 @dataclass(frozen=True)

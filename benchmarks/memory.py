@@ -68,14 +68,32 @@ def main() -> None:
         raw, out, work = (Path(folder) / name for name in ("raw", "out", "work"))
         voxel_mm = [str(mm / n) for mm, n in zip(HEAD_MM, args.shape, strict=True)]
         subprocess.run(
-            [sys.executable, "-m", "qsm_pipeline.cli.simulate", raw, "--shape",
-             *map(str, args.shape), "--voxel-size", *voxel_mm],
+            [
+                sys.executable,
+                "-m",
+                "qsm_pipeline.cli.simulate",
+                raw,
+                "--shape",
+                *map(str, args.shape),
+                "--voxel-size",
+                *voxel_mm,
+            ],
             check=True,
-        )  # fmt: skip
+        )
         process = subprocess.Popen(
-            [sys.executable, "-m", "qsm_pipeline", raw, out, "participant", "-w", work,
-             "--skip-bids-validation", *args.options]
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "qsm_pipeline",
+                raw,
+                out,
+                "participant",
+                "-w",
+                work,
+                "--skip-bids-validation",
+                *args.options,
+            ]
+        )
         peaks = watch(process, work)
     print("\n| newest node | peak GiB of all processes |\n|---|---|")
     for node, peak in peaks.items():

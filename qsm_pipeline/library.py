@@ -105,9 +105,14 @@ class Scan:
     @property
     def _scan(self) -> steps_scan.Scan:
         return steps_scan.Scan(
-            _tensor(self.phase_rad), _tensor(self.magnitude), tuple(self.echo_times_s),
-            self.b0_tesla, self.affine, self.readout, self.echo_numbers,
-        )  # fmt: skip
+            _tensor(self.phase_rad),
+            _tensor(self.magnitude),
+            tuple(self.echo_times_s),
+            self.b0_tesla,
+            self.affine,
+            self.readout,
+            self.echo_numbers,
+        )
 
 
 @dataclass(frozen=True)
@@ -197,10 +202,14 @@ class LocalField:
             phase_of_ppm = rad_per_s_per_ppm(self.b0_tesla) * self.echo_time_s
         known = wanted & values.isfinite() & (values != 0)
         local = StepLocalField(
-            torch.where(known, values, 0.0), known, grid, brain=wanted,
+            torch.where(known, values, 0.0),
+            known,
+            grid,
+            brain=wanted,
             weights=None if self.weights is None else _tensor(self.weights),
-            mean_rad_per_ppm=phase_of_ppm, measured=self.measured,
-        )  # fmt: skip
+            mean_rad_per_ppm=phase_of_ppm,
+            measured=self.measured,
+        )
         object.__setattr__(self, "_local", local)
 
     def on_device(self, device: torch.device) -> tuple[StepLocalField, Tensor | None]:
@@ -286,9 +295,15 @@ def read_run(bids_dir: str | Path, participant: str, session: str | None = None)
     if magnitude is None:
         magnitude = np.repeat(loaded.valid_mask[None].astype(np.float32), len(loaded.phase_rad), 0)
     return Scan(
-        loaded.phase_rad, magnitude, loaded.echo_times_s, loaded.b0_tesla, loaded.affine,
-        run.readout, loaded.mask, tuple(run.echo_numbers),
-    )  # fmt: skip
+        loaded.phase_rad,
+        magnitude,
+        loaded.echo_times_s,
+        loaded.b0_tesla,
+        loaded.affine,
+        run.readout,
+        loaded.mask,
+        tuple(run.echo_numbers),
+    )
 
 
 def read_field(
@@ -339,9 +354,15 @@ def read_field(
 
     return LocalField(
         volume.values * field_in_ppm(Path(path), units, b0_tesla, echo_time_s),
-        read_mask(Path(mask), volume), volume.image.affine, values(weights), values(magnitude),
-        b0_dir, measured, b0_tesla, echo_time_s,
-    )  # fmt: skip
+        read_mask(Path(mask), volume),
+        volume.image.affine,
+        values(weights),
+        values(magnitude),
+        b0_dir,
+        measured,
+        b0_tesla,
+        echo_time_s,
+    )
 
 
 @torch.inference_mode()
@@ -375,9 +396,14 @@ def fit_field(
     numpy = isinstance(scan.phase_rad, np.ndarray)
     assert total.weights is not None
     return Field(
-        _like(total.total_field_ppm, numpy), _like(total.weights, numpy),
-        _like(brain.brain, numpy), inner.grid, brain.provenance | total.provenance, total, scan,
-    )  # fmt: skip
+        _like(total.total_field_ppm, numpy),
+        _like(total.weights, numpy),
+        _like(brain.brain, numpy),
+        inner.grid,
+        brain.provenance | total.provenance,
+        total,
+        scan,
+    )
 
 
 @torch.inference_mode()
@@ -403,9 +429,14 @@ def remove_background(field: Field, *, method: str = "lbv-pdf", **params: Any) -
     local = remove_background_step(field._total, brain, method=method, params=params)
     scan = field._scan
     return LocalField(
-        _like(local.local_field_ppm, numpy), field.mask, scan.affine, field.weights,
-        scan.magnitude[0], provenance=field.provenance | local.provenance, _local=local,
-    )  # fmt: skip
+        _like(local.local_field_ppm, numpy),
+        field.mask,
+        scan.affine,
+        field.weights,
+        scan.magnitude[0],
+        provenance=field.provenance | local.provenance,
+        _local=local,
+    )
 
 
 @torch.inference_mode()
@@ -438,6 +469,9 @@ def invert(
     chi = torch.where(made.mask, made.chi_ppm - made.chi_ppm[made.mask].mean(), 0.0)
     error = made.uncertainty_ppm if uncertainty else None
     return Map(
-        _like(chi, numpy), _like(made.mask, numpy), None if error is None else _like(error, numpy),
-        local.affine, local.provenance | made.provenance,
-    )  # fmt: skip
+        _like(chi, numpy),
+        _like(made.mask, numpy),
+        None if error is None else _like(error, numpy),
+        local.affine,
+        local.provenance | made.provenance,
+    )

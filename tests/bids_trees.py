@@ -66,9 +66,16 @@ def make_dataset(root):
 
 
 def add_megre(
-    root, sub="01", ses=None, between="", echo_times_s=(0.004, 0.008, 0.012),
-    parts=("mag", "phase"), shape=SHAPE, affine=AFFINE, sidecar=SIDECAR,
-):  # fmt: skip
+    root,
+    sub="01",
+    ses=None,
+    between="",
+    echo_times_s=(0.004, 0.008, 0.012),
+    parts=("mag", "phase"),
+    shape=SHAPE,
+    affine=AFFINE,
+    sidecar=SIDECAR,
+):
     """Add a multi-echo run; return ``{(part, echo): path}``.
 
     ``between`` holds further entities such as ``acq-a_run-1``.

@@ -19,10 +19,18 @@ from PIL import Image
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
-    "--headless", "--no-sandbox", "--remote-debugging-pipe", "--no-first-run", "--disable-quic",
-    "--disable-sync", "--disable-background-networking", "--disable-component-update",
-    "--hide-scrollbars", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-)  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--remote-debugging-pipe",
+    "--no-first-run",
+    "--disable-quic",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--hide-scrollbars",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+)
 """The last two are for WebGL2 without a GPU."""
 TIMEOUT_S = 120
 
@@ -55,8 +63,11 @@ class Page:
             self._call(f"{domain}.enable")
         self._call(
             "Emulation.setDeviceMetricsOverride",
-            width=width, height=height, deviceScaleFactor=1, mobile=False,
-        )  # fmt: skip
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
         features = [{"name": name, "value": value} for name, value in media.items()]
         self._call("Emulation.setEmulatedMedia", features=features)
         self._call("Page.navigate", url=path.absolute().as_uri())
@@ -79,9 +90,13 @@ class Page:
         """Press and release the left mouse button at a place of the window, in pixels."""
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             self._call(
-                "Input.dispatchMouseEvent", type=kind, x=x, y=y, clickCount=1,
+                "Input.dispatchMouseEvent",
+                type=kind,
+                x=x,
+                y=y,
+                clickCount=1,
                 button="none" if kind == "mouseMoved" else "left",
-            )  # fmt: skip
+            )
 
     def key(self, name: str) -> None:
         """Press and release a key, by the name that JavaScript gives it."""
@@ -211,8 +226,9 @@ def open_page(
         command = ["bash", "-c", start, "bash"]
         process = subprocess.Popen(
             [*command, CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
-            pass_fds=(read_commands, write_answers), stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            pass_fds=(read_commands, write_answers),
+            stderr=subprocess.DEVNULL,
+        )
         os.close(read_commands)
         os.close(write_answers)
         try:

@@ -20,9 +20,20 @@ from qsm_pipeline.numerics.simulate.signal import ScanParams
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = (
-    "--skip-bids-validation", "--mask-method", "robust", "--unwrap", "laplacian",
-    "--background", "vsharp", "--inversion", "tkd", "--nprocs", "2", "--omp-nthreads", "1",
-)  # fmt: skip
+    "--skip-bids-validation",
+    "--mask-method",
+    "robust",
+    "--unwrap",
+    "laplacian",
+    "--background",
+    "vsharp",
+    "--inversion",
+    "tkd",
+    "--nprocs",
+    "2",
+    "--omp-nthreads",
+    "1",
+)
 SOUND = "sound"
 """Label of a participant without a fault."""
 
@@ -42,9 +53,11 @@ class Result:
 
 def _simulate(folder: Path) -> None:
     write_simulated_dataset(
-        folder / "raw", shape=(42, 50, 38), voxel_size_mm=(4.5, 4.5, 4.5),
+        folder / "raw",
+        shape=(42, 50, 38),
+        voxel_size_mm=(4.5, 4.5, 4.5),
         params=ScanParams(echo_times_s=(0.004, 0.009, 0.014)),
-    )  # fmt: skip
+    )
 
 
 def make_dataset(folder: Path, labels: tuple[str, ...]) -> Path:
@@ -95,9 +108,16 @@ def execute(arguments: list[str], **options: Any) -> Result:
     quarter.
     """
     process = subprocess.run(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-        timeout=600, cwd="/", env=environment(), **options,
-    )  # fmt: skip
+        arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=600,
+        cwd="/",
+        env=environment(),
+        **options,
+    )
     return Result(process.returncode, process.stdout)
 
 

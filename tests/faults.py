@@ -95,46 +95,66 @@ def _grow(folder: Path) -> None:
 
 PARTICIPANTS = {
     "noMagnitude": Fault(
-        "missing echo", "the magnitude of echo 2 removed", _remove("*echo-2_part-mag*"),
+        "missing echo",
+        "the magnitude of echo 2 removed",
+        _remove("*echo-2_part-mag*"),
         "Echo 2 has a phase image but no magnitude image; add it",
     ),
     "noSidecar": Fault(
-        "missing sidecar", "the JSON of echo 1, phase, removed",
-        _remove("*echo-1_part-phase*.json"), "EchoTime is missing from its sidecar",
+        "missing sidecar",
+        "the JSON of echo 1, phase, removed",
+        _remove("*echo-1_part-phase*.json"),
+        "EchoTime is missing from its sidecar",
     ),
     "noField": Fault(
-        "field strength missing", "`MagneticFieldStrength` removed",
-        _set("MagneticFieldStrength", None), "MagneticFieldStrength is missing",
+        "field strength missing",
+        "`MagneticFieldStrength` removed",
+        _set("MagneticFieldStrength", None),
+        "MagneticFieldStrength is missing",
     ),
     "zeroField": Fault(
-        "field strength of zero", "`MagneticFieldStrength: 0`", _set("MagneticFieldStrength", 0),
+        "field strength of zero",
+        "`MagneticFieldStrength: 0`",
+        _set("MagneticFieldStrength", 0),
         "MagneticFieldStrength is 0, expected tesla",
     ),
     "gauss": Fault(
-        "field strength in gauss", "`MagneticFieldStrength: 30000`",
-        _set("MagneticFieldStrength", 30000), "looks like gauss, so write 3 instead",
+        "field strength in gauss",
+        "`MagneticFieldStrength: 30000`",
+        _set("MagneticFieldStrength", 30000),
+        "looks like gauss, so write 3 instead",
     ),
     "millitesla": Fault(
-        "field strength in mT", "`MagneticFieldStrength: 300`",
-        _set("MagneticFieldStrength", 300), "looks like millitesla, so write 0.3 instead",
+        "field strength in mT",
+        "`MagneticFieldStrength: 300`",
+        _set("MagneticFieldStrength", 300),
+        "looks like millitesla, so write 0.3 instead",
     ),
     "text": Fault(
-        "field strength as a text", '`MagneticFieldStrength: "3 T"`',
-        _set("MagneticFieldStrength", "3 T"), "MagneticFieldStrength is '3 T', expected one",
+        "field strength as a text",
+        '`MagneticFieldStrength: "3 T"`',
+        _set("MagneticFieldStrength", "3 T"),
+        "MagneticFieldStrength is '3 T', expected one",
     ),
     "milliseconds": Fault(
-        "echo times in ms", "`EchoTime` multiplied by 1000",
-        _set("EchoTime", lambda seconds: 1000 * seconds), "milliseconds, so write 0.004 instead",
+        "echo times in ms",
+        "`EchoTime` multiplied by 1000",
+        _set("EchoTime", lambda seconds: 1000 * seconds),
+        "milliseconds, so write 0.004 instead",
     ),
     "truncated": Fault(
-        "truncated NIfTI", "a phase image cut off after 2000 bytes", _truncate,
+        "truncated NIfTI",
+        "a phase image cut off after 2000 bytes",
+        _truncate,
         "is damaged or was cut off",
     ),
     "huge": Fault(
-        "more voxels than memory", "sparse images of 4000 x 4000 x 4000 voxels", _grow,
+        "more voxels than memory",
+        "sparse images of 4000 x 4000 x 4000 voxels",
+        _grow,
         "has 4000 x 4000 x 4000 voxels, which with 3 echo(es) need at least 2861.0 GiB of memory",
     ),
-}  # fmt: skip
+}
 GAP = "gap"
 """A participant whose second echo is not there at all: usable, and said."""
 
@@ -205,10 +225,15 @@ def run_stopped(folder: Path, number: int) -> Result:
     """Send a signal to the command and all its processes, as a terminal does for Ctrl-C."""
     raw, out = make_dataset(folder, ("stopped", SOUND)), folder / "out"
     with subprocess.Popen(
-        command(raw, out), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        cwd="/", env=environment(), start_new_session=True,
+        command(raw, out),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd="/",
+        env=environment(),
+        start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's & ignores it
-    ) as process:  # fmt: skip
+    ) as process:
         while process.poll() is None:
             if _process_in(out, "sub_stopped_wf"):
                 os.killpg(process.pid, number)

@@ -23,12 +23,15 @@ SIDECAR = {
     "PhaseOffsetRemoval": "none",
     "SusceptibilityReference": "brain",
     "Parameters": {
-        "Unwrapping": "romeo", "UnwrappingParameters": {"template_echo": 1},
-        "BackgroundRemoval": "vsharp", "BackgroundParameters": {"max_radius_mm": 11.25},
-        "Inversion": "tkd", "InversionParameters": {"threshold": 0.175},
+        "Unwrapping": "romeo",
+        "UnwrappingParameters": {"template_echo": 1},
+        "BackgroundRemoval": "vsharp",
+        "BackgroundParameters": {"max_radius_mm": 11.25},
+        "Inversion": "tkd",
+        "InversionParameters": {"threshold": 0.175},
     },
     "Software": {"qsm-pipeline": "9.8.7", "torch": "2.0"},
-}  # fmt: skip
+}
 
 
 def oblique_affine() -> np.ndarray:
@@ -47,9 +50,14 @@ def make_run(folder: Path) -> GreRun:
     values = np.random.default_rng(1).normal(size=SHAPE).astype(np.float32)
     nib.save(nib.Nifti1Image(values, oblique_affine()), path)
     return GreRun(
-        bids_dir=str(folder), suffix="MEGRE", entities={"sub": "01"}, echo_times_s=(0.004,),
-        b0_tesla=3.0, phase=(str(path),), magnitude=(str(path),),
-    )  # fmt: skip
+        bids_dir=str(folder),
+        suffix="MEGRE",
+        entities={"sub": "01"},
+        echo_times_s=(0.004,),
+        b0_tesla=3.0,
+        phase=(str(path),),
+        magnitude=(str(path),),
+    )
 
 
 def write_maps(run: GreRun, out: Path) -> dict[str, np.ndarray]:
@@ -75,13 +83,21 @@ def scene(run: GreRun, out: Path) -> Scene:
     paths = {q: str(out / output_path(run.entities, q)) for q in OUTPUTS}
     field = paths["local_field"]
     others = (
-        "weights", "predicted_field", "residual", "uncertainty", "r2star", "t2star", "unsure",
-    )  # fmt: skip
+        "weights",
+        "predicted_field",
+        "residual",
+        "uncertainty",
+        "r2star",
+        "t2star",
+        "unsure",
+    )
     raw = ("magnitude", "phase", "unwrapped", "quality", "s0", "swi", "minip", "tswi")
     return Scene(
-        paths | dict.fromkeys(others, field) | dict.fromkeys(raw, run.phase[0])
+        paths
+        | dict.fromkeys(others, field)
+        | dict.fromkeys(raw, run.phase[0])
         | {"combined": paths["fieldmap_magnitude"]}
-    )  # fmt: skip
+    )
 
 
 def write_figures(run: GreRun, out: Path, names: tuple[str, ...] = tuple(FIGURES)) -> None:
@@ -96,9 +112,14 @@ def write_figures(run: GreRun, out: Path, names: tuple[str, ...] = tuple(FIGURES
 def make_record(run: GreRun, *problems: dict[str, str], **more: Any) -> dict[str, Any]:
     """Return the record of a participant with one run."""
     entry = {
-        "run": replace(run).to_dict(), "problems": list(problems),
+        "run": replace(run).to_dict(),
+        "problems": list(problems),
         "node_seconds": {"read": 1.25, "invert": 61.0},
-    }  # fmt: skip
+    }
     return {
-        "subject": "01", "version": "9.8.7", "runs": {run.prefix: entry}, "left_out": [], **more,
-    }  # fmt: skip
+        "subject": "01",
+        "version": "9.8.7",
+        "runs": {run.prefix: entry},
+        "left_out": [],
+        **more,
+    }

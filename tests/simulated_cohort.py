@@ -43,21 +43,32 @@ def write_run(out, entities, numbers, *, metrics=None, shift_ppm=0.0, regions=Tr
         value = metrics[name] if metrics and name in metrics else value
         over = maximum is not None and value is not None and value > maximum
         found[name] = {
-            "Value": value, "Units": units, "Description": f"About {name}.", "Reference": "",
-            "Minimum": minimum, "Maximum": maximum,
+            "Value": value,
+            "Units": units,
+            "Description": f"About {name}.",
+            "Reference": "",
+            "Minimum": minimum,
+            "Maximum": maximum,
             "Warning": f"{name} is {value:.3g}, expected at most {maximum:g}" if over else "",
-        }  # fmt: skip
+        }
     write_json(out / output_path(entities, "qc", extension=".json"), {"Metrics": found})
     if not regions:
         return
     rows = []
     for index, name in NUCLEI.items():
         mean = _TRUE_PPM.get(name.split("-")[1], 0.0) + 0.004 * _spread(numbers) + shift_ppm
-        rows.append({
-            "index": index, "name": name, "hemisphere": hemisphere(name), "n_voxels": 900,
-            "volume_ml": 1.5 + 0.1 * _spread(numbers), "mean_ppm": mean, "median_ppm": mean,
-            "sd_ppm": 0.02 + 0.001 * _spread(numbers),
-        })  # fmt: skip
+        rows.append(
+            {
+                "index": index,
+                "name": name,
+                "hemisphere": hemisphere(name),
+                "n_voxels": 900,
+                "volume_ml": 1.5 + 0.1 * _spread(numbers),
+                "mean_ppm": mean,
+                "median_ppm": mean,
+                "sd_ppm": 0.02 + 0.001 * _spread(numbers),
+            }
+        )
     table = output_path(entities, "regions", extra={"seg": "aseg"}, extension=".tsv")
     write_table(out / table, REGION_COLUMNS, rows)
 

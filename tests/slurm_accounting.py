@@ -40,10 +40,16 @@ def database(folder: Path, port: int) -> Iterator[None]:
     data = folder / "database"
     data.mkdir()
     serve = [
-        shutil.which("mariadbd", path="/usr/sbin:/usr/bin"), "--no-defaults", "--user=root",
-        "--skip-grant-tables", "--bind-address=127.0.0.1", f"--datadir={data}", f"--port={port}",
-        f"--socket={folder}/database.socket", "--innodb-buffer-pool-size=16M",
-    ]  # fmt: skip
+        shutil.which("mariadbd", path="/usr/sbin:/usr/bin"),
+        "--no-defaults",
+        "--user=root",
+        "--skip-grant-tables",
+        "--bind-address=127.0.0.1",
+        f"--datadir={data}",
+        f"--port={port}",
+        f"--socket={folder}/database.socket",
+        "--innodb-buffer-pool-size=16M",
+    ]
     with subprocess.Popen(serve, stderr=subprocess.DEVNULL) as process:
         try:
             while not (folder / "database.socket").exists() and process.poll() is None:
@@ -65,8 +71,11 @@ def start_accounting(
     for _ in range(100):
         done = subprocess.run(
             ["sacctmgr", "--immediate", "add", "cluster", "test"],
-            capture_output=True, text=True, check=False, env=environment,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
         if not done.returncode or "already exists" in done.stdout:
             return
         time.sleep(0.5)

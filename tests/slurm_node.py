@@ -62,9 +62,12 @@ def why_not(*, accounting: bool = False) -> str:
 
 _FRESH = {"slurmctld": ["-c"]}
 _MUNGE_FILES = {
-    "key-file": "munge.key", "socket": "munge.socket", "pid-file": "munged.pid",
-    "log-file": "munged.log", "seed-file": "munged.seed",
-}  # fmt: skip
+    "key-file": "munge.key",
+    "socket": "munge.socket",
+    "pid-file": "munged.pid",
+    "log-file": "munged.log",
+    "seed-file": "munged.seed",
+}
 
 
 @contextlib.contextmanager
@@ -80,11 +83,15 @@ def one_node_slurm(
     folder.chmod(0o755)
     host, ports = socket.gethostname().partition(".")[0], _free_ports(4)
     text = _CONFIGURATION.format(
-        folder=folder, host=host, ports=ports, cores=os.cpu_count(), largest_array=largest_array,
+        folder=folder,
+        host=host,
+        ports=ports,
+        cores=os.cpu_count(),
+        largest_array=largest_array,
         accounting=slurm_accounting.SLURM_CONFIGURATION.format(folder=folder, port=ports[2])
         if accounting
         else "AccountingStorageType=accounting_storage/none\n",
-    )  # fmt: skip
+    )
     (folder / "slurm.conf").write_text(text)
     (folder / "cgroup.conf").write_text("ConstrainCores=no\nConstrainRAMSpace=no\n")
     environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}

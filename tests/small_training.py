@@ -14,12 +14,18 @@ SETTINGS = {
     "generator": {"widths": [4, 8], "stages": 1, "tv_iterations": 2},
     "sample": {"size": 24},
     "optim": {
-        "steps": 6, "warmup_steps": 2, "learning_rate": 2e-3, "history": 3, "maps": 1,
-        "fields": 1, "precision": "fp32", "ema": 0.9,
+        "steps": 6,
+        "warmup_steps": 2,
+        "learning_rate": 2e-3,
+        "history": 3,
+        "maps": 1,
+        "fields": 1,
+        "precision": "fp32",
+        "ema": 0.9,
     },
     "loss": {"adversarial": 0.1},
     "validation": {"every": 1000, "voxel_mm": 2.0},
-}  # fmt: skip
+}
 """Of a training that takes about a second."""
 
 

@@ -38,7 +38,8 @@ _CORE = "numerics.core numerics.params"
 ROOMS = {
     "cli": Room(
         "click commands: options, help, exit codes",
-        "app engine training steps bids cycleqsm.training numerics.simulate", "click",
+        "app engine training steps bids cycleqsm.training numerics.simulate",
+        "click",
     ),
     "app": Room(
         "what a command does: participants, group, Slurm, prediction",
@@ -46,23 +47,25 @@ ROOMS = {
         "cycleqsm.model numerics external",
         "nipype nibabel numpy torch jinja2 rich onnx onnxruntime onnxscript qsm_ci",
     ),
-    "engine": Room(
-        "running nipype: plugins, failures, resources", "io", "nipype numpy torch"
-    ),
+    "engine": Room("running nipype: plugins, failures, resources", "io", "nipype numpy torch"),
     "workflows": Room(
         "graphs: `init_*_wf` with keyword-only arguments",
-        "interfaces engine steps bids reports numerics.core", "nipype",
+        "interfaces engine steps bids reports numerics.core",
+        "nipype",
     ),
     "interfaces": Room(
         "nipype nodes: load, one step, save",
-        "steps bids reports io external numerics", "nipype nibabel numpy torch",
+        "steps bids reports io external numerics",
+        "nipype nibabel numpy torch",
     ),
     "library": Room(
-        "what `import qsm_pipeline as qsm` offers", "steps bids numerics.core",
+        "what `import qsm_pipeline as qsm` offers",
+        "steps bids numerics.core",
         "nibabel numpy torch",
     ),
     "reports": Room(
-        "volumes to figures, files to pages, settings to methods text", "bids steps",
+        "volumes to figures, files to pages, settings to methods text",
+        "bids steps",
         "jinja2 markupsafe matplotlib nibabel numpy",
     ),
     "training": Room(
@@ -72,19 +75,23 @@ ROOMS = {
     ),
     "steps": Room(
         "the chain as pure functions on tensors; `methods.py` is the one registry",
-        "cycleqsm numerics external", "numpy torch",
+        "cycleqsm numerics external",
+        "numpy torch",
     ),
     "bids": Room(
-        "finds, reads, names and writes files and sidecars", "io numerics.core numerics.simulate",
+        "finds, reads, names and writes files and sidecars",
+        "io numerics.core numerics.simulate",
         "bids nibabel numpy sqlalchemy",
     ),
     "cycleqsm": Room(
         "the generator as a method of inversion; its file",
-        f"cycleqsm.model numerics.field_error numerics.inversion {_CORE}", "safetensors torch",
+        f"cycleqsm.model numerics.field_error numerics.inversion {_CORE}",
+        "safetensors torch",
     ),
     "cycleqsm.training": Room(
         "losses, one training step and its state",
-        f"cycleqsm.data cycleqsm.model {_CORE}", "torch",
+        f"cycleqsm.data cycleqsm.model {_CORE}",
+        "torch",
     ),
     "cycleqsm.data": Room(
         "random brains and training samples",
@@ -93,7 +100,8 @@ ROOMS = {
     ),
     "cycleqsm.model": Room(
         "generator and discriminator",
-        f"numerics.field_error numerics.inversion {_CORE}", "torch",
+        f"numerics.field_error numerics.inversion {_CORE}",
+        "torch",
     ),
     "external": Room(
         "adapters to deepbet and SimpleITK", "", "SimpleITK deepbet nibabel numpy scipy"
@@ -123,10 +131,11 @@ ROOMS = {
     "numerics.unwrap": Room("phase unwrapping", _CORE, "numpy scipy skimage torch"),
     "numerics.params": Room("parameters of all methods, without torch"),
     "numerics.core": Room(
-        "grids, Fourier transforms, the dipole, solvers, contracts", "numerics.params",
+        "grids, Fourier transforms, the dipole, solvers, contracts",
+        "numerics.params",
         "numba numpy scipy torch",
     ),
-}  # fmt: skip
+}
 """From the top down: a room imports from rooms below it alone, ``engine`` and ``io`` aside."""
 
 EVERYWHERE = ("exceptions", "")

@@ -29,9 +29,14 @@ SMALL = "--shape 72 88 64 --voxel-size 2.6 2.6 2.6"
 
 def _run(*command, **environment):
     done = subprocess.run(
-        [str(word) for word in command], cwd=commands.ROOT, text=True, check=False,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | environment,
-    )  # fmt: skip
+        [str(word) for word in command],
+        cwd=commands.ROOT,
+        text=True,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=os.environ | environment,
+    )
     assert done.returncode == 0, done.stdout[-5000:]
     return done.stdout
 
@@ -53,8 +58,17 @@ def _record(name, facts):
 
 def test_docker_image(base, tmp_path):
     tool = ("bash", HOST, "buildah", FOLDER)
-    _run(*tool, "containers/build.sh", "buildah", "qsm-pipeline:test", "--network", "host",
-         "--layers=false", BASE="localhost/debian:12", WHEELS=WHEELS)  # fmt: skip
+    _run(
+        *tool,
+        "containers/build.sh",
+        "buildah",
+        "qsm-pipeline:test",
+        "--network",
+        "host",
+        "--layers=false",
+        BASE="localhost/debian:12",
+        WHEELS=WHEELS,
+    )
     image = json.loads(_run(*tool, "buildah", "inspect", "--type", "image", "qsm-pipeline:test"))
     settings = image["OCIv1"]["config"]
     assert settings["User"] == "1000:1000"
@@ -92,8 +106,17 @@ def apptainer(base):
     tool = ("bash", HOST, "user", FOLDER)
     settings = ("env", "BASE=/w/debian.tar", f"WHEELS={wheels}")
     quick = "-Xcompression-level 1 -processors 2"
-    _run(*tool, *settings, "source/containers/build.sh", "apptainer", "/w/image.sif", "--force",
-         "--fakeroot", "--mksquashfs-args", quick)  # fmt: skip
+    _run(
+        *tool,
+        *settings,
+        "source/containers/build.sh",
+        "apptainer",
+        "/w/image.sif",
+        "--force",
+        "--fakeroot",
+        "--mksquashfs-args",
+        quick,
+    )
     return tool
 
 

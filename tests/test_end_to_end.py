@@ -33,8 +33,11 @@ def _write_segmentation(folder, scan, affine):
     image = folder / f"{NAME}_seg-nuclei_dseg.nii.gz"
     image.parent.mkdir(parents=True)
     nib.save(nib.Nifti1Image(labels, affine), image)
-    names = [f"{n + side}\t{name}-{'right' if side else 'left'}"
-             for name, n in NUCLEI.items() for side in (0, 100)]  # fmt: skip
+    names = [
+        f"{n + side}\t{name}-{'right' if side else 'left'}"
+        for name, n in NUCLEI.items()
+        for side in (0, 100)
+    ]
     (folder / f"{NAME}_seg-nuclei_dseg.tsv").write_text("\n".join(["index\tname", *names]))
     write_json(folder / "dataset_description.json", {"Name": "x", "BIDSVersion": "1.10.0"})
     return labels
@@ -46,9 +49,13 @@ def mapped(tmp_path_factory):
     root = tmp_path_factory.mktemp("mapped")
     raw, out = root / "raw", root / "out"
     scan, _ = write_simulated_dataset(
-        raw, subjects=2, shape=(76, 92, 56), voxel_size_mm=(2.4, 2.4, 2.8), tilt_deg=15,
+        raw,
+        subjects=2,
+        shape=(76, 92, 56),
+        voxel_size_mm=(2.4, 2.4, 2.8),
+        tilt_deg=15,
         session="a",
-    )  # fmt: skip
+    )
     broken = next((raw / "sub-02").rglob("*echo-3_part-phase*.nii.gz"))
     broken.write_bytes(broken.read_bytes()[:2000])
     affine = nib.load(next((raw / "sub-01").rglob("*phase*.nii.gz"))).affine
@@ -87,8 +94,10 @@ def test_the_validator_finds_neither_error_nor_warning(mapped):
         pytest.skip("bids-validator-deno is not installed beside this Python")
     check = subprocess.run(
         [str(VALIDATOR), str(mapped[2]), "--format", "json"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     issues = json.loads(check.stdout)["issues"]["issues"]
     assert check.returncode == 0
     assert [i for i in issues if i["severity"] in ("error", "warning")] == []

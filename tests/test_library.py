@@ -73,18 +73,27 @@ def test_a_field_of_the_pipeline_gives_its_map_again(tmp_path, units):
     paths = {name: _save(tmp_path / f"{name}.nii.gz", array) for name, array in files.items()}
     said = []
     predict(
-        paths["field"], paths["mask"], tmp_path / "chi.nii.gz", device="cpu", echo=said.append,
-        uncertainty=tmp_path / "error.nii.gz", units=units, b0_tesla=3.0, echo_time_s=0.02,
-        weights=paths["weights"], magnitude=paths["magnitude"],
-    )  # fmt: skip
+        paths["field"],
+        paths["mask"],
+        tmp_path / "chi.nii.gz",
+        device="cpu",
+        echo=said.append,
+        uncertainty=tmp_path / "error.nii.gz",
+        units=units,
+        b0_tesla=3.0,
+        echo_time_s=0.02,
+        weights=paths["weights"],
+        magnitude=paths["magnitude"],
+    )
     inside = expected.susceptibility.mask.numpy()
     chi = nib.load(tmp_path / "chi.nii.gz").get_fdata()[inside]
     truth = expected.susceptibility.chi_ppm.numpy()[inside]
     error = (chi - chi.mean()) - (truth - truth.mean())
     assert np.sqrt(np.mean(error**2)) < 0.01 * truth.std()
     assert [line.split(" in ")[1] for line in said] == [
-        str(tmp_path / "chi.nii.gz"), str(tmp_path / "error.nii.gz")
-    ]  # fmt: skip
+        str(tmp_path / "chi.nii.gz"),
+        str(tmp_path / "error.nii.gz"),
+    ]
 
 
 def _per_ppm(units):

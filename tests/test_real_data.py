@@ -108,9 +108,12 @@ def test_romeo_agrees_with_another_unwrapping_on_the_real_scan(crop):
 @pytest.mark.slow
 def test_prisma_head_from_a_phase_difference(tmp_path, shared_data):
     raw = _single_echo(
-        tmp_path / "raw", shared_data / "prisma_fieldmap", "8_gre_field_mapping_e2",
-        "9_gre_field_mapping_e2_ph", Units="arbitrary",
-    )  # fmt: skip
+        tmp_path / "raw",
+        shared_data / "prisma_fieldmap",
+        "8_gre_field_mapping_e2",
+        "9_gre_field_mapping_e2_ph",
+        Units="arbitrary",
+    )
     result = _run(raw, tmp_path / "out")
     assert result.exit_code == 0, result.output
     chi, sidecar = _map(tmp_path / "out")
@@ -123,9 +126,12 @@ def test_prisma_head_from_a_phase_difference(tmp_path, shared_data):
 @pytest.mark.slow
 def test_a_homogeneous_ball_has_a_flat_map(tmp_path, shared_data):
     raw = _single_echo(
-        tmp_path / "raw", shared_data / "vendor_fieldmaps", "Si_2_gre_field_magph_e2",
-        "Si_3_gre_field_magph_e2_ph", Units="arbitrary",
-    )  # fmt: skip
+        tmp_path / "raw",
+        shared_data / "vendor_fieldmaps",
+        "Si_2_gre_field_magph_e2",
+        "Si_3_gre_field_magph_e2_ph",
+        Units="arbitrary",
+    )
     result = _run(raw, tmp_path / "out", "--mask-method", "robust")
     assert result.exit_code == 0, result.output
     chi, _ = _map(tmp_path / "out")
@@ -137,9 +143,11 @@ def test_a_homogeneous_ball_has_a_flat_map(tmp_path, shared_data):
 
 def test_ge_field_map_is_refused(tmp_path, shared_data):
     raw = _single_echo(
-        tmp_path / "raw", shared_data / "vendor_fieldmaps", "GE_6_CV_Neuro_HH_Adv",
+        tmp_path / "raw",
+        shared_data / "vendor_fieldmaps",
+        "GE_6_CV_Neuro_HH_Adv",
         "GE_6_CV_Neuro_HH_Adv_fieldmaphz",
-    )  # fmt: skip
+    )
     result = _run(raw, tmp_path / "out")
     assert result.exit_code == 1
     assert "this is a field map made by the scanner and not phase" in result.output

@@ -94,9 +94,14 @@ class _Watch(threading.Thread):
 
 def _start(raw, out, *more):
     return subprocess.Popen(
-        commands.command(raw, out, "--keep-work", *more), cwd="/", env=commands.environment(),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
+        commands.command(raw, out, "--keep-work", *more),
+        cwd="/",
+        env=commands.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def _kill_at(raw, out, moment_s, group):
@@ -167,9 +172,11 @@ def _check_kill(undisturbed, out, kill):
     assert not list(out.glob("sub-*/**/.*.tmp"))
     return {
         "running": " ".join(sorted(running)),
-        "nodes_ended": len(ended), "nodes_again": sum(after[n] != ended[n] for n in ended),
-        "files_there": there, "files_identical": len(expected),
-    }  # fmt: skip
+        "nodes_ended": len(ended),
+        "nodes_again": sum(after[n] != ended[n] for n in ended),
+        "files_there": there,
+        "files_identical": len(expected),
+    }
 
 
 def test_killed_at_a_few_moments(undisturbed, tmp_path):

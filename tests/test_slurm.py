@@ -28,9 +28,12 @@ def slurm():
 
 def _bash(environment, script, *arguments):
     done = subprocess.run(
-        ["bash", str(script), *arguments], capture_output=True, text=True, check=False,
+        ["bash", str(script), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
         env=commands.environment() | environment,
-    )  # fmt: skip
+    )
     return commands.Result(done.returncode, done.stdout + done.stderr)
 
 
@@ -64,8 +67,11 @@ def test_audit_names_the_bad_and_the_killed(cohort):
     out, _, _, audited = cohort
     rows = _audit(out)
     assert {name: row["state"] for name, row in rows.items()} == {
-        "sub-bad": "failed", "sub-good": "done", "sub-late": "done", "sub-large": "killed",
-    }  # fmt: skip
+        "sub-bad": "failed",
+        "sub-good": "done",
+        "sub-late": "done",
+        "sub-large": "killed",
+    }
     assert "is damaged or was cut off" in rows["sub-bad"]["reason"]
     assert "memory" in rows["sub-large"]["reason"]
     assert audited.exit_code == 1

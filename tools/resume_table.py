@@ -9,10 +9,14 @@ import sys
 from xml.etree import ElementTree
 
 COLUMNS = {
-    "moment_s": "killed after s", "killed": "what", "running": "nodes that ran",
-    "nodes_ended": "nodes ended before", "nodes_again": "of them run again",
-    "files_there": "files written before", "files_identical": "identical at the end",
-}  # fmt: skip
+    "moment_s": "killed after s",
+    "killed": "what",
+    "running": "nodes that ran",
+    "nodes_ended": "nodes ended before",
+    "nodes_again": "of them run again",
+    "files_there": "files written before",
+    "files_identical": "identical at the end",
+}
 
 
 def rows(files):

@@ -206,8 +206,11 @@ def validate_bids(bids_dir: Path, echo: Callable[[str], None]) -> None:
         return
     result = subprocess.run(
         [validator, str(bids_dir), "--ignoreWarnings"],
-        capture_output=True, text=True, check=False, env=os.environ | {"PATH": path},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PATH": path},
+    )
     if result.returncode:
         echo(result.stdout.strip()[-2000:])
         raise ConfigError(

@@ -32,9 +32,11 @@ REGION_STATISTICS = ("mean_ppm", "median_ppm", "sd_ppm", "volume_ml")
 
 
 def quality_table(
-    runs: Sequence[FinishedRun], participants: Participants, sessions: Sessions,
+    runs: Sequence[FinishedRun],
+    participants: Participants,
+    sessions: Sessions,
     withdrawn: Collection[str],
-) -> tuple[dict[str, Column], list[Row]]:  # fmt: skip
+) -> tuple[dict[str, Column], list[Row]]:
     """Return columns and rows of the table with one row for each run.
 
     Parameters

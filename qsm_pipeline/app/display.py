@@ -48,16 +48,22 @@ class Display:
             from rich.live import Live
 
             self._live = Live(
-                get_renderable=self._drawn, console=Console(highlight=False), transient=True,
-                refresh_per_second=4, redirect_stdout=False, redirect_stderr=False,
-            )  # fmt: skip
+                get_renderable=self._drawn,
+                console=Console(highlight=False),
+                transient=True,
+                refresh_per_second=4,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
             self._live.start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Take the display away; what was printed stays."""
         if self._live is not None:
             self._live.stop()

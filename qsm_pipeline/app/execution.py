@@ -57,9 +57,13 @@ class Execution:
 
 
 def execute(
-    how: Execution, runs: Sequence[GreRun], ledger: Ledger, summary: Summary,
-    locks: Sequence[NameLocks], display: Display,
-) -> None:  # fmt: skip
+    how: Execution,
+    runs: Sequence[GreRun],
+    ledger: Ledger,
+    summary: Summary,
+    locks: Sequence[NameLocks],
+    display: Display,
+) -> None:
     """Compute runs, and note in the ledger and the summary what became of them.
 
     Parameters
@@ -80,9 +84,13 @@ def execute(
     logs = how.out_dir / "logs"
     make_private(how.work_dir / workflow_name())
     workflow = init_participants_wf(
-        runs=runs, out_dir=how.out_dir, work_dir=how.work_dir, resources=how.resources,
-        fail=summary.note_failure, **how.methods,
-    )  # fmt: skip
+        runs=runs,
+        out_dir=how.out_dir,
+        work_dir=how.work_dir,
+        resources=how.resources,
+        fail=summary.note_failure,
+        **how.methods,
+    )
     runs = [run for run in runs if workflow.get_node(node_name(run)) is not None]
     if not runs:
         return
@@ -92,9 +100,14 @@ def execute(
     progress = _watch(workflow, runs, ledger, keep_work=how.keep_work, display=display)
     display.follow(progress.lines)
     outcome = run_workflow(
-        workflow, logs, how.resources, stop_on_first_crash=how.stop_on_first_crash,
-        plugin=how.plugin, locks=locks, watch=progress.note,
-    )  # fmt: skip
+        workflow,
+        logs,
+        how.resources,
+        stop_on_first_crash=how.stop_on_first_crash,
+        plugin=how.plugin,
+        locks=locks,
+        watch=progress.note,
+    )
     summary.note_outcome(outcome, workflow.name)
 
 
@@ -108,9 +121,14 @@ def workflow_name() -> str:
 
 
 def init_participants_wf(
-    *, runs: Sequence[GreRun], out_dir: Path, work_dir: Path, resources: Resources,
-    fail: Callable[[GreRun, Exception], None] | None = None, **methods: Any,
-) -> Workflow:  # fmt: skip
+    *,
+    runs: Sequence[GreRun],
+    out_dir: Path,
+    work_dir: Path,
+    resources: Resources,
+    fail: Callable[[GreRun, Exception], None] | None = None,
+    **methods: Any,
+) -> Workflow:
     """Build the workflow of several runs, which do not depend on each other.
 
     Parameters
@@ -136,9 +154,12 @@ def init_participants_wf(
         try:
             refuse_links(work_dir / workflow.name / node_name(run))
             built = init_run_wf(
-                run=run, out_dir=out_dir, device=resources.device,
-                omp_nthreads=resources.omp_nthreads, **methods,
-            )  # fmt: skip
+                run=run,
+                out_dir=out_dir,
+                device=resources.device,
+                omp_nthreads=resources.omp_nthreads,
+                **methods,
+            )
         except Exception as error:
             if fail is None:
                 raise
@@ -149,9 +170,13 @@ def init_participants_wf(
 
 
 def _watch(
-    workflow: Workflow, runs: Sequence[GreRun], ledger: Ledger, *, keep_work: bool,
+    workflow: Workflow,
+    runs: Sequence[GreRun],
+    ledger: Ledger,
+    *,
+    keep_work: bool,
     display: Display,
-) -> Progress:  # fmt: skip
+) -> Progress:
     """Write down which runs are finished, and remove their intermediate files."""
     by_name = {node_name(run): run for run in runs}
     folder = Path(workflow.base_dir) / workflow.name

@@ -79,9 +79,14 @@ def run_group(
         raise ConfigError(f"{out_dir} does not exist; start the participant level first")
     labels = known_labels(participant_label, "sub", participants(bids_dir), bids_dir)
     found = collect(
-        bids_dir, labels if participant_label else (), session_label, bids_filter_file,
-        bids_database_dir, "", (),
-    )  # fmt: skip
+        bids_dir,
+        labels if participant_label else (),
+        session_label,
+        bids_filter_file,
+        bids_database_dir,
+        "",
+        (),
+    )
     raw = raw_prefixes(index(bids_dir, labels).images)
     runs = finished_runs(out_dir, labels)
     if session_label:
@@ -110,8 +115,10 @@ def run_group(
     )
     about = {"GeneratedBy": [{"Name": "qsm-pipeline", "Version": __version__}]}
     for name, (columns, rows) in {
-        "quality": quality, "regions": regions, "missing": (MISSING_COLUMNS, missing),
-    }.items():  # fmt: skip
+        "quality": quality,
+        "regions": regions,
+        "missing": (MISSING_COLUMNS, missing),
+    }.items():
         path = out_dir / f"group_{name}.tsv"
         write_table(path, columns, rows, about)
         echo(f"{len(rows)} row(s) in {path}")

@@ -139,8 +139,10 @@ def _outputs(run: GreRun, out_dir: Path) -> list[Path]:
     ]
     for table in region_tables(out_dir, run.entities):
         seg = {"seg": parse_name(table.name).entities["seg"]}
-        for quantity, extensions in {"labels": (".nii.gz", ".json"),
-                                     "regions": (".tsv", ".json")}.items():  # fmt: skip
+        for quantity, extensions in {
+            "labels": (".nii.gz", ".json"),
+            "regions": (".tsv", ".json"),
+        }.items():
             paths += [
                 out_dir / output_path(run.entities, quantity, extra=seg, extension=extension)
                 for extension in extensions

@@ -128,9 +128,14 @@ def run_participants(
         memory_gb = math.inf if on_cluster(plugin) else resources.mem_gb
         display.stage("reading the data set")
         found = collect(
-            bids_dir, participant_label, session_label, bids_filter_file, bids_database_dir,
-            mask_pattern, derivatives,
-        )  # fmt: skip
+            bids_dir,
+            participant_label,
+            session_label,
+            bids_filter_file,
+            bids_database_dir,
+            mask_pattern,
+            derivatives,
+        )
         found = found.without(too_few_echoes(found.runs, methods))
         found = found.without(leading_out(out_dir, found.runs))
         check_regions(found.runs, methods)
@@ -166,9 +171,15 @@ def run_participants(
                 from qsm_pipeline.app.execution import Execution, execute
 
                 execution = Execution(
-                    out_dir, work_dir, resources, methods, plugin, keep_work=keep_work,
-                    stop_on_first_crash=stop_on_first_crash, write_graph=write_graph,
-                )  # fmt: skip
+                    out_dir,
+                    work_dir,
+                    resources,
+                    methods,
+                    plugin,
+                    keep_work=keep_work,
+                    stop_on_first_crash=stop_on_first_crash,
+                    write_graph=write_graph,
+                )
                 execute(execution, runs, ledger, summary, locks, display)
                 summary.note_warnings(out_dir)
             display.stage("writing the pages")
@@ -220,9 +231,12 @@ def collect(
 
 
 def _prepare_output(
-    bids_dir: Path, out_dir: Path, work_dir: Path, settings: Mapping[str, Any],
+    bids_dir: Path,
+    out_dir: Path,
+    work_dir: Path,
+    settings: Mapping[str, Any],
     resources: Resources,
-) -> None:  # fmt: skip
+) -> None:
     """Make the folders, describe the data set and write down how it is made.
 
     One participant has a file of settings of its own, as the next may run at the same time. What

@@ -55,9 +55,14 @@ class Progress:
     """
 
     def __init__(
-        self, workflow: Workflow, labels: dict[str, str], echo: Callable[[str], None],
-        on_done: OnDone, *, drawn: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        workflow: Workflow,
+        labels: dict[str, str],
+        echo: Callable[[str], None],
+        on_done: OnDone,
+        *,
+        drawn: bool = False,
+    ) -> None:
         self._labels = labels
         self._echo = echo
         self._drawn = drawn

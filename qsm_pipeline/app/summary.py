@@ -137,12 +137,14 @@ class Summary:
         """Return what became of each run of a participant."""
         return [
             RunState(
-                run, self._problems.get(run.prefix, []), self._seconds.get(run.prefix, {}),
+                run,
+                self._problems.get(run.prefix, []),
+                self._seconds.get(run.prefix, {}),
                 run.prefix in self._ran,
             )
             for run in self.found.runs
             if run.subject == subject
-        ]  # fmt: skip
+        ]
 
     def left_out_of(self, subject: str) -> list[Skipped]:
         """Return what was left out of a participant."""

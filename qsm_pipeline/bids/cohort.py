@@ -129,11 +129,15 @@ def _read(out_dir: Path, entities: dict[str, str]) -> FinishedRun:
         for key in ("Software", "Parameters")
     )
     return FinishedRun(
-        entities, metrics, tuple(rows), tuple(problems), told,
+        entities,
+        metrics,
+        tuple(rows),
+        tuple(problems),
+        told,
         version=str(software.get("qsm-pipeline", "")),
         methods=", ".join(str(used[key]) for key in _METHODS if key in used),
         model=str(used.get("Generator", "")).partition(",")[0],
-    )  # fmt: skip
+    )
 
 
 def raw_prefixes(images: Iterable[Path]) -> set[str]:

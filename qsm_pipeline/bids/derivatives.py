@@ -33,8 +33,15 @@ BIDS_VERSION = "1.10.0"
 _MAX_OWN_BYTES = 2**16
 _SOFTWARE = ("numpy", "scipy", "torch", "nibabel", "numba", "scikit-image", "nipype", "pybids")
 _IGNORED = (
-    "*.html", "logs", "work", "figures", "*.svg", "*.toml", "*_desc-qc_Chimap.json", "group_*",
-)  # fmt: skip
+    "*.html",
+    "logs",
+    "work",
+    "figures",
+    "*.svg",
+    "*.toml",
+    "*_desc-qc_Chimap.json",
+    "group_*",
+)
 _README = """# QSM derivatives
 
 Susceptibility maps and what they were made from, written by qsm-pipeline {version}. Open

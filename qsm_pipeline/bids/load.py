@@ -134,9 +134,16 @@ def load_run(run: GreRun) -> LoadedRun:
         magnitude[:, ~valid] = 0
     mask = _read_mask(run.mask, first) if run.mask else None
     return LoadedRun(
-        phase, magnitude, first.affine, first.header.copy(), run.echo_times_s, run.b0_tesla,
-        valid, mask, notes,
-    )  # fmt: skip
+        phase,
+        magnitude,
+        first.affine,
+        first.header.copy(),
+        run.echo_times_s,
+        run.b0_tesla,
+        valid,
+        mask,
+        notes,
+    )
 
 
 @dataclass(frozen=True)

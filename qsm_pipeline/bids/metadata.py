@@ -14,12 +14,27 @@ from qsm_pipeline.numerics.core.units import GAMMA_BAR_HZ_PER_T
 MIN_ECHO_TIME_S, MAX_ECHO_TIME_S = 1e-5, 0.2
 B0_RANGE_TESLA = (0.05, 20.0)
 KEPT_KEYS = (
-    "EchoTime", "EchoTime1", "EchoTime2", "MagneticFieldStrength", "ImagingFrequency", "Units",
-    "Manufacturer", "ManufacturersModelName", "SoftwareVersions", "ImageType", "ImageTypeText",
-    "SeriesDescription", "MRAcquisitionType", "PhilipsScaleSlope", "PhilipsRescaleSlope",
-    "PhilipsRescaleIntercept", "RepetitionTime", "FlipAngle", "PixelBandwidth",
+    "EchoTime",
+    "EchoTime1",
+    "EchoTime2",
+    "MagneticFieldStrength",
+    "ImagingFrequency",
+    "Units",
+    "Manufacturer",
+    "ManufacturersModelName",
+    "SoftwareVersions",
+    "ImageType",
+    "ImageTypeText",
+    "SeriesDescription",
+    "MRAcquisitionType",
+    "PhilipsScaleSlope",
+    "PhilipsRescaleSlope",
+    "PhilipsRescaleIntercept",
+    "RepetitionTime",
+    "FlipAngle",
+    "PixelBandwidth",
     "ParallelReductionFactorInPlane",
-)  # fmt: skip
+)
 """What a run carries along; the rest of a sidecar can be very long."""
 
 _FIELD_MAP_WORDS = ("FIELDMAPHZ", "FIELDMAP", "FIELD_MAP", "B0", "B0MAP", "B0 MAP")

@@ -8,18 +8,59 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 ENTITY_ORDER = (
-    "sub", "ses", "sample", "task", "tracksys", "acq", "nuc", "voi", "ce", "trc", "stain",
-    "rec", "dir", "run", "mod", "echo", "flip", "inv", "mt", "part", "proc", "hemi", "space",
-    "split", "recording", "chunk", "atlas", "seg", "scale", "res", "den", "label", "desc",
-)  # fmt: skip
+    "sub",
+    "ses",
+    "sample",
+    "task",
+    "tracksys",
+    "acq",
+    "nuc",
+    "voi",
+    "ce",
+    "trc",
+    "stain",
+    "rec",
+    "dir",
+    "run",
+    "mod",
+    "echo",
+    "flip",
+    "inv",
+    "mt",
+    "part",
+    "proc",
+    "hemi",
+    "space",
+    "split",
+    "recording",
+    "chunk",
+    "atlas",
+    "seg",
+    "scale",
+    "res",
+    "den",
+    "label",
+    "desc",
+)
 """Entities in the order that BIDS 1.11 asks for in a file name."""
 
 LONG_NAMES = {
-    "subject": "sub", "session": "ses", "acquisition": "acq", "ceagent": "ce",
-    "reconstruction": "rec", "direction": "dir", "modality": "mod", "inversion": "inv",
-    "mtransfer": "mt", "resolution": "res", "density": "den", "segmentation": "seg",
-    "description": "desc", "processing": "proc", "hemisphere": "hemi",
-}  # fmt: skip
+    "subject": "sub",
+    "session": "ses",
+    "acquisition": "acq",
+    "ceagent": "ce",
+    "reconstruction": "rec",
+    "direction": "dir",
+    "modality": "mod",
+    "inversion": "inv",
+    "mtransfer": "mt",
+    "resolution": "res",
+    "density": "den",
+    "segmentation": "seg",
+    "description": "desc",
+    "processing": "proc",
+    "hemisphere": "hemi",
+}
 """The names that pybids and BIDS filter files use, where they differ from the key."""
 
 RUN_ENTITIES = ("sub", "ses", "task", "acq", "ce", "rec", "run", "chunk")
@@ -173,65 +214,105 @@ _FIELD_SIGN = "positive is a stronger field, a higher frequency"
 
 OUTPUTS = {
     "chi": Output(
-        "Chimap", units="ppm", description="Magnetic susceptibility.", window=(-0.1, 0.1),
+        "Chimap",
+        units="ppm",
+        description="Magnetic susceptibility.",
+        window=(-0.1, 0.1),
         sign="positive is paramagnetic (iron), negative is diamagnetic (myelin, calcium)",
     ),
     "uncertainty": Output(
-        "Chimap", "uncertainty", units="ppm",
+        "Chimap",
+        "uncertainty",
+        units="ppm",
         description="Expected error of the susceptibility, one standard deviation, from two "
         "passes of the network, what the field does not confirm and how much the map varies; "
-        "calibrated on simulated brains.", window=(0.0, 0.05),
+        "calibrated on simulated brains.",
+        window=(0.0, 0.05),
     ),
     "brain_mask": Output(
-        "mask", "brain", mask_type="Brain", description="Brain before any erosion.",
+        "mask",
+        "brain",
+        mask_type="Brain",
+        description="Brain before any erosion.",
         window=(0.0, 1.0),
     ),
     "qsm_mask": Output(
-        "mask", "qsm", mask_type="ROI",
-        description="Where the susceptibility map is valid.", window=(0.0, 1.0),
+        "mask",
+        "qsm",
+        mask_type="ROI",
+        description="Where the susceptibility map is valid.",
+        window=(0.0, 1.0),
     ),
     "total_field": Output(
-        "fieldmap", "total", "fmap", "Hz", "Field offset from all sources.",
-        window=(-100.0, 100.0), sign=_FIELD_SIGN,
+        "fieldmap",
+        "total",
+        "fmap",
+        "Hz",
+        "Field offset from all sources.",
+        window=(-100.0, 100.0),
+        sign=_FIELD_SIGN,
     ),
     "local_field": Output(
-        "fieldmap", "local", "fmap", "Hz",
-        "Field offset from sources inside the mask alone.", window=(-6.0, 6.0),
+        "fieldmap",
+        "local",
+        "fmap",
+        "Hz",
+        "Field offset from sources inside the mask alone.",
+        window=(-6.0, 6.0),
         sign=_FIELD_SIGN,
     ),
     "weights": Output(
-        "fieldmap", "weights", "fmap", "arbitrary",
+        "fieldmap",
+        "weights",
+        "fmap",
+        "arbitrary",
         "Reliability of the field offset from 0 to 1, in proportion to its inverse standard "
-        "deviation.", window=(0.0, 1.0),
+        "deviation.",
+        window=(0.0, 1.0),
     ),
     "fieldmap_magnitude": Output(
-        "magnitude", "", "fmap", "arbitrary",
-        "Magnitude combined over the echoes.", skull_stripped=False,
+        "magnitude",
+        "",
+        "fmap",
+        "arbitrary",
+        "Magnitude combined over the echoes.",
+        skull_stripped=False,
     ),
-    "r2star": Output("R2starmap", units="1/s", description="Transverse relaxation rate R2*.",
-                     window=(0.0, 60.0)),
+    "r2star": Output(
+        "R2starmap", units="1/s", description="Transverse relaxation rate R2*.", window=(0.0, 60.0)
+    ),
     "r2star_error": Output(
-        "R2starmap", "uncertainty", units="1/s",
-        description="Standard deviation of the error of R2* from noise.", window=(0.0, 10.0),
+        "R2starmap",
+        "uncertainty",
+        units="1/s",
+        description="Standard deviation of the error of R2* from noise.",
+        window=(0.0, 10.0),
     ),
-    "t2star": Output("T2starmap", units="s", description="Transverse relaxation time T2*.",
-                     window=(0.0, 0.1)),
+    "t2star": Output(
+        "T2starmap", units="s", description="Transverse relaxation time T2*.", window=(0.0, 0.1)
+    ),
     "s0": Output("S0map", units="arbitrary", description="Magnitude at echo time zero."),
     "swi": Output(
-        "T2starw", "swi", units="arbitrary",
+        "T2starw",
+        "swi",
+        units="arbitrary",
         description="Susceptibility-weighted image: magnitude darkened where the local field is "
         "positive.",
     ),
     "minip": Output(
-        "T2starw", "minip", units="arbitrary",
+        "T2starw",
+        "minip",
+        units="arbitrary",
         description="Minimum of the susceptibility-weighted image over a slab along B0.",
     ),
     "tswi": Output(
-        "T2starw", "tswi", units="arbitrary",
+        "T2starw",
+        "tswi",
+        units="arbitrary",
         description="True susceptibility-weighted image: magnitude darkened where the "
         "susceptibility is positive.",
     ),
-}  # fmt: skip
+}
 """Every image that a run may write, by the name that the workflows use."""
 
 NOTES = {

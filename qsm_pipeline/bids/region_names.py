@@ -9,23 +9,58 @@ from pathlib import Path
 from qsm_pipeline.exceptions import BIDSInputError
 
 _SIDED = {
-    4: "Lateral-Ventricle", 5: "Inf-Lat-Vent", 2: "Cerebral-White-Matter", 3: "Cerebral-Cortex",
-    7: "Cerebellum-White-Matter", 8: "Cerebellum-Cortex", 10: "Thalamus", 11: "Caudate",
-    12: "Putamen", 13: "Pallidum", 17: "Hippocampus", 18: "Amygdala", 26: "Accumbens-area",
-    28: "VentralDC", 30: "vessel", 31: "choroid-plexus",
-}  # fmt: skip
+    4: "Lateral-Ventricle",
+    5: "Inf-Lat-Vent",
+    2: "Cerebral-White-Matter",
+    3: "Cerebral-Cortex",
+    7: "Cerebellum-White-Matter",
+    8: "Cerebellum-Cortex",
+    10: "Thalamus",
+    11: "Caudate",
+    12: "Putamen",
+    13: "Pallidum",
+    17: "Hippocampus",
+    18: "Amygdala",
+    26: "Accumbens-area",
+    28: "VentralDC",
+    30: "vessel",
+    31: "choroid-plexus",
+}
 _RIGHT = {
-    4: 43, 5: 44, 2: 41, 3: 42, 7: 46, 8: 47, 10: 49, 11: 50, 12: 51, 13: 52, 17: 53, 18: 54,
-    26: 58, 28: 60, 30: 62, 31: 63,
-}  # fmt: skip
+    4: 43,
+    5: 44,
+    2: 41,
+    3: 42,
+    7: 46,
+    8: 47,
+    10: 49,
+    11: 50,
+    12: 51,
+    13: 52,
+    17: 53,
+    18: 54,
+    26: 58,
+    28: 60,
+    30: 62,
+    31: 63,
+}
 FREESURFER = {
     **{index: f"Left-{name}" for index, name in _SIDED.items()},
     **{_RIGHT[index]: f"Right-{name}" for index, name in _SIDED.items()},
-    14: "3rd-Ventricle", 15: "4th-Ventricle", 16: "Brain-Stem", 24: "CSF", 72: "5th-Ventricle",
-    77: "WM-hypointensities", 80: "non-WM-hypointensities", 85: "Optic-Chiasm",
-    251: "CC_Posterior", 252: "CC_Mid_Posterior", 253: "CC_Central", 254: "CC_Mid_Anterior",
+    14: "3rd-Ventricle",
+    15: "4th-Ventricle",
+    16: "Brain-Stem",
+    24: "CSF",
+    72: "5th-Ventricle",
+    77: "WM-hypointensities",
+    80: "non-WM-hypointensities",
+    85: "Optic-Chiasm",
+    251: "CC_Posterior",
+    252: "CC_Mid_Posterior",
+    253: "CC_Central",
+    254: "CC_Mid_Anterior",
     255: "CC_Anterior",
-}  # fmt: skip
+}
 """Labels of FreeSurfer's aseg, which FastSurfer and fMRIPrep share."""
 
 _LINE = re.compile(r"\s*(\d+)[\s|,;]+([^\s|,;]+)")

@@ -12,9 +12,16 @@ from qsm_pipeline.bids.naming import build_name
 from qsm_pipeline.exceptions import printable
 
 DOUBTFUL = (
-    "echo_times", "echo_order", "magnitude_echoes", "missing_echoes", "phase_difference",
-    "filtered_phase", "phase_sign_assumed", "orientation", "readout_assumed",
-)  # fmt: skip
+    "echo_times",
+    "echo_order",
+    "magnitude_echoes",
+    "missing_echoes",
+    "phase_difference",
+    "filtered_phase",
+    "phase_sign_assumed",
+    "orientation",
+    "readout_assumed",
+)
 """Decisions in `GreRun.inferred` that could be wrong, so that people are told of them."""
 
 PARTS = ("phase", "magnitude", "real", "imag")
@@ -143,10 +150,18 @@ class GreRun:
 
 
 _TYPES: dict[str, Any] = {
-    "bids_dir": str, "suffix": str, "entities": dict, "echo_times_s": tuple,
-    "b0_tesla": (int, float), **dict.fromkeys(PARTS, tuple), "metadata": tuple, "mask": str,
-    "segmentation": dict, "readout": str, "inferred": dict,
-}  # fmt: skip
+    "bids_dir": str,
+    "suffix": str,
+    "entities": dict,
+    "echo_times_s": tuple,
+    "b0_tesla": (int, float),
+    **dict.fromkeys(PARTS, tuple),
+    "metadata": tuple,
+    "mask": str,
+    "segmentation": dict,
+    "readout": str,
+    "inferred": dict,
+}
 
 
 def doubts(inferred: Mapping[str, str]) -> list[str]:

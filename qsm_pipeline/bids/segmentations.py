@@ -140,9 +140,14 @@ def _of_bids(root: Path, entities: Mapping[str, str], image: Path) -> Iterator[S
                 continue  # tissue classes, or the space of a template
             transform, inverse = ("", False) if same_grid else _transform(path.parent)
             yield Segmentation(
-                str(path), named or "labels", str(names_beside(path) or ""), same_grid,
-                transform, inverse, "" if same_grid else _anatomy(path),
-            )  # fmt: skip
+                str(path),
+                named or "labels",
+                str(names_beside(path) or ""),
+                same_grid,
+                transform,
+                inverse,
+                "" if same_grid else _anatomy(path),
+            )
         if "ses" not in entities:
             break
 

@@ -11,8 +11,19 @@ from qsm_pipeline.exceptions import BIDSInputError, ConfigError
 
 SUFFIXES = ("MEGRE", "T2starw")
 _OF_OTHER_APPS = (
-    "fmap", "bold", "sbref", "flair", "t2w", "t1w", "roi", "dwi", "asl", "pet", "func", "anat",
-)  # fmt: skip
+    "fmap",
+    "bold",
+    "sbref",
+    "flair",
+    "t2w",
+    "t1w",
+    "roi",
+    "dwi",
+    "asl",
+    "pet",
+    "func",
+    "anat",
+)
 """Sections of the filter files of fMRIPrep, QSIPrep and others, which are not for these images."""
 _FIXED = ("datatype", "suffix", "extension")
 _ANY = "*"

@@ -108,9 +108,13 @@ def write_simulated_dataset(
         entities = {"sub": f"{number + 1:02d}"} | ({"ses": label} if label else {})
         tell(f"simulating {build_name(entities, '')} ({done + 1} of {len(planned)})")
         scan = simulate_scan(
-            shape, affine, params, seed=seed + number, n_lesions=n_lesions,
+            shape,
+            affine,
+            params,
+            seed=seed + number,
+            n_lesions=n_lesions,
             repetition=sessions.index(label),
-        )  # fmt: skip
+        )
         scans.append(scan)
         anat = bids_dir / folder(entities, "anat")
         anat.mkdir(parents=True, exist_ok=True)

@@ -59,8 +59,14 @@ def write_table(
         Further keys of the sidecar.
     """
     text = io.StringIO()
-    writer = csv.writer(text, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE,
-                        escapechar=None, quotechar=None)  # fmt: skip
+    writer = csv.writer(
+        text,
+        delimiter="\t",
+        lineterminator="\n",
+        quoting=csv.QUOTE_NONE,
+        escapechar=None,
+        quotechar=None,
+    )
     writer.writerow(columns)
     for row in rows:
         writer.writerow([_plain(row.get(name)) for name in columns])

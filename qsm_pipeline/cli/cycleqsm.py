@@ -226,11 +226,22 @@ def predict(
         from qsm_pipeline.app.cycleqsm.predict import predict as run
 
         run(
-            field, mask, out, uncertainty=uncertainty, generator=generator, device=device,
-            echo=display.echo, tell=display.stage, units=units or "", b0_tesla=b0,
-            echo_time_s=echo_time, b0_dir=b0_dir, weights=weights, magnitude=magnitude,
+            field,
+            mask,
+            out,
+            uncertainty=uncertainty,
+            generator=generator,
+            device=device,
+            echo=display.echo,
+            tell=display.stage,
+            units=units or "",
+            b0_tesla=b0,
+            echo_time_s=echo_time,
+            b0_dir=b0_dir,
+            weights=weights,
+            magnitude=magnitude,
             measured=not simulated,
-        )  # fmt: skip
+        )
 
 
 def _named(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:

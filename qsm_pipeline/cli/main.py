@@ -56,9 +56,16 @@ Words about what is seen:
 """
 _selection, _masks, _methods, _maps, _machine, _slurm, _run = map(
     grouped,
-    ("Which data", "Masks of your own", "Methods", "Further maps and regions", "This machine",
-     "Slurm", "What is run"),
-)  # fmt: skip
+    (
+        "Which data",
+        "Masks of your own",
+        "Methods",
+        "Further maps and regions",
+        "This machine",
+        "Slurm",
+        "What is run",
+    ),
+)
 _FILE, _FOLDER = Existing(folder=False), Existing(folder=True)
 
 

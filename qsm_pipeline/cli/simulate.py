@@ -31,23 +31,32 @@ Examples:
 )
 @click.option("--shape", type=click.IntRange(8), nargs=3, default=(144, 176, 128), help="Matrix.")
 @click.option(
-    "--voxel-size", type=click.FloatRange(0, min_open=True), nargs=3, default=(1.3, 1.3, 1.3),
+    "--voxel-size",
+    type=click.FloatRange(0, min_open=True),
+    nargs=3,
+    default=(1.3, 1.3, 1.3),
     help="In mm.",
-)  # fmt: skip
+)
 @click.option("--tilt", type=float, default=0.0, help="Tilt of the slices in degrees.")
 @click.option(
-    "--snr", type=click.FloatRange(0, min_open=True), default=80.0,
+    "--snr",
+    type=click.FloatRange(0, min_open=True),
+    default=80.0,
     help="Signal of the brain at echo time zero over the noise.",
-)  # fmt: skip
+)
 @click.option(
-    "--vendor", type=NearChoice(VENDORS), default="siemens",
+    "--vendor",
+    type=NearChoice(VENDORS),
+    default="siemens",
     help="Whose scanner stores the phase.",
-)  # fmt: skip
+)
 @click.option("--bipolar", is_flag=True, help="Readout of alternating direction.")
 @click.option(
-    "--lesions", type=click.IntRange(0), default=0,
+    "--lesions",
+    type=click.IntRange(0),
+    default=0,
     help="Microbleeds and calcifications of each participant.",
-)  # fmt: skip
+)
 @click.option(
     "--b0", type=click.FloatRange(0, min_open=True), default=3.0, help="Field strength in tesla."
 )
@@ -80,10 +89,19 @@ def main(
 
         params = ScanParams(b0_tesla=b0, snr=snr, alternating_rad=1.5 if bipolar else 0.0)
         write_simulated_dataset(
-            bids_dir, subjects=subjects, shape=shape, voxel_size_mm=voxel_size, tilt_deg=tilt,
-            session=session, vendor=vendor, params=params, n_lesions=lesions, seed=seed,
-            truth=True, tell=display.stage,
-        )  # fmt: skip
+            bids_dir,
+            subjects=subjects,
+            shape=shape,
+            voxel_size_mm=voxel_size,
+            tilt_deg=tilt,
+            session=session,
+            vendor=vendor,
+            params=params,
+            n_lesions=lesions,
+            seed=seed,
+            truth=True,
+            tell=display.stage,
+        )
     click.echo(f"simulated data set in {bids_dir}, its truth in {bids_dir}/derivatives/truth")
 
 

@@ -91,10 +91,14 @@ def reconstruct(
 
     reliable = mask.float() if weights is None else weights.float() * mask
     batch = FieldBatch(
-        turn(field_ppm.float()), turn(mask), turn(reliable), (turned,),
-        None if magnitude is None else turn(magnitude.float()), (error,),
+        turn(field_ppm.float()),
+        turn(mask),
+        turn(reliable),
+        (turned,),
+        None if magnitude is None else turn(magnitude.float()),
+        (error,),
         (residual_background,),
-    )  # fmt: skip
+    )
     prepared = generator.prepare(batch)
     *first, last = generator.passes()
     if first:

@@ -56,8 +56,15 @@ def refuse_links(folder: Path) -> None:
     OutputError
         With the link.
     """
-    for path in (folder, *(Path(parent) / name for parent, *names in os.walk(folder)
-                           for some in names for name in some)):  # fmt: skip
+    for path in (
+        folder,
+        *(
+            Path(parent) / name
+            for parent, *names in os.walk(folder)
+            for some in names
+            for name in some
+        ),
+    ):
         if path.is_symlink():
             raise OutputError(
                 f"{path} is a link, through which files elsewhere would be removed and "

@@ -20,10 +20,29 @@ from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.reports.figures import FIGURES, STAGES, Scene
 
 _VOLUMES = (
-    "magnitude", "phase", "combined", "brain_mask", "reliable", "quality", "unwrapped",
-    "total_field", "weights", "local_field", "chi", "qsm_mask", "predicted_field", "residual",
-    "uncertainty", "unsure", "r2star", "t2star", "s0", "swi", "minip", "tswi",
-)  # fmt: skip
+    "magnitude",
+    "phase",
+    "combined",
+    "brain_mask",
+    "reliable",
+    "quality",
+    "unwrapped",
+    "total_field",
+    "weights",
+    "local_field",
+    "chi",
+    "qsm_mask",
+    "predicted_field",
+    "residual",
+    "uncertainty",
+    "unsure",
+    "r2star",
+    "t2star",
+    "s0",
+    "swi",
+    "minip",
+    "tswi",
+)
 
 
 class DrawFiguresInputSpec(BaseInterfaceInputSpec):

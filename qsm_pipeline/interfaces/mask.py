@@ -60,9 +60,12 @@ class MaskBrain(SimpleInterface):
         inputs = self.inputs
         own = inputs.user_mask
         scan = Scan(
-            load_tensor(inputs.phase), load_tensor(inputs.magnitude), tuple(inputs.echo_times_s),
-            inputs.b0_tesla, nib.load(inputs.phase).affine,
-        )  # fmt: skip
+            load_tensor(inputs.phase),
+            load_tensor(inputs.magnitude),
+            tuple(inputs.echo_times_s),
+            inputs.b0_tesla,
+            nib.load(inputs.phase).affine,
+        )
         try:
             found = find_mask(
                 scan,

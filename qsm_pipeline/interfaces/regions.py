@@ -76,8 +76,10 @@ class MapLabels(SimpleInterface):
         path = Path(runtime.cwd) / "labels.nii"
         save_array(labels, target.affine, target.header, path)
         self._results = {
-            "labels": str(path), "names": {str(i): n for i, n in names.items()}, "facts": facts,
-        }  # fmt: skip
+            "labels": str(path),
+            "names": {str(i): n for i, n in names.items()},
+            "facts": facts,
+        }
         return runtime
 
     def _transform(self, target: nib.Nifti1Image) -> tuple[Any, dict[str, Any]]:
@@ -96,10 +98,14 @@ class MapLabels(SimpleInterface):
 
             other = np.where(brain_mask(other, other_affine), other, 0)
         found = align(
-            target.get_fdata(dtype=np.float32), target.affine,
-            np.asarray(nib.load(inputs.brain).dataobj) > 0, other, other_affine,
-            same_person=not inputs.atlas, threads=inputs.num_threads,
-        )  # fmt: skip
+            target.get_fdata(dtype=np.float32),
+            target.affine,
+            np.asarray(nib.load(inputs.brain).dataobj) > 0,
+            other,
+            other_affine,
+            same_person=not inputs.atlas,
+            threads=inputs.num_threads,
+        )
         kind = "affine" if inputs.atlas else "rigid"
         return found.transform, {
             "LabelsMapping": f"{kind} registration by mutual information with SimpleITK",
@@ -179,8 +185,13 @@ class WriteRegions(SimpleInterface):
         image = nib.load(inputs.labels)
         labels = np.asanyarray(image.dataobj).astype(np.int32)
         written = write_regions(
-            Path(inputs.out_dir), GreRun.from_dict(inputs.run), inputs.seg, labels, image.header,
-            inputs.rows, {**inputs.facts, **inputs.reference.get("facts", {})},
-        )  # fmt: skip
+            Path(inputs.out_dir),
+            GreRun.from_dict(inputs.run),
+            inputs.seg,
+            labels,
+            image.header,
+            inputs.rows,
+            {**inputs.facts, **inputs.reference.get("facts", {})},
+        )
         self._results = {"written": [str(path) for path in written]}
         return runtime

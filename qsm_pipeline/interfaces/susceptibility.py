@@ -120,9 +120,11 @@ class InvertDipole(NumericInterface):
         edges = load_tensor(magnitude, device=inputs.device)[0] if magnitude else None
         made = invert_dipole(local, edges, method=inputs.method, params=inputs.params)
         volumes = {
-            "chi": made.chi_ppm, "mask": made.mask, "valid": made.valid,
+            "chi": made.chi_ppm,
+            "mask": made.mask,
+            "valid": made.valid,
             "uncertainty": made.uncertainty_ppm,
-        }  # fmt: skip
+        }
         saved: dict[str, Any] = {
             name: save_tensor(volume, inputs.local_field, folder / f"{name}.nii")
             for name, volume in volumes.items()

@@ -72,9 +72,12 @@ def bibliography() -> dict[str, Reference]:
         where += f":{plain['pages']}" if "pages" in plain else ""
         people = ", ".join(name.replace(",", "") for name in names).replace("others", "et al.")
         found[match["key"]] = Reference(
-            match["key"], f"{first} {plain['year']}",
-            f"{people} ({plain['year']}). {plain['title']}. {where}.", plain["doi"], match[0],
-        )  # fmt: skip
+            match["key"],
+            f"{first} {plain['year']}",
+            f"{people} ({plain['year']}). {plain['title']}. {where}.",
+            plain["doi"],
+            match[0],
+        )
     return found
 
 

@@ -29,10 +29,15 @@ _PROCESSING = {
 }
 
 _TYPES: dict[str, Any] = {
-    "Inferred": dict, "Parameters": dict, "Software": dict, "Metrics": dict, "Warnings": list,
-    "ReferenceRelativeToBrainPpm": (int, float), "ReferenceStandardDeviationPpm": (int, float),
+    "Inferred": dict,
+    "Parameters": dict,
+    "Software": dict,
+    "Metrics": dict,
+    "Warnings": list,
+    "ReferenceRelativeToBrainPpm": (int, float),
+    "ReferenceStandardDeviationPpm": (int, float),
     "ReferenceMeanPpm": (int, float),
-}  # fmt: skip
+}
 """Keys of a sidecar that are not taken as they are, because somebody may have changed them."""
 
 

@@ -99,23 +99,32 @@ FIGURES: dict[str, Figure] = {
     "magnitude": _map(
         "Magnitude, first echo",
         "Look for motion, cut-off anatomy and missing slices.",
-        "magnitude", PALETTE["magnitude"], within="",
+        "magnitude",
+        PALETTE["magnitude"],
+        within="",
     ),
     "phase": _map(
         "Wrapped phase, first echo",
         "In radians, as the scanner's numbers were understood. Bands should be smooth; noise in "
         "the brain, seams or open fringe lines mean that the phase was combined badly.",
-        "phase", PALETTE["phase"], within="",
+        "phase",
+        PALETTE["phase"],
+        within="",
     ),
     "lastphase": _map(
-        "Wrapped phase, last echo", "More bands than at the first echo, and the same anatomy.",
-        "phase", PALETTE["phase"], echo=-1, within="",
+        "Wrapped phase, last echo",
+        "More bands than at the first echo, and the same anatomy.",
+        "phase",
+        PALETTE["phase"],
+        echo=-1,
+        within="",
     ),
     "mask": _map(
         "Brain mask on the magnitude of all echoes",
         "Red: brain mask. Yellow: its reliable part, with two passes. The outline should follow "
         "the cortex, without dura, eyes or holes.",
-        "combined", PALETTE["magnitude"],
+        "combined",
+        PALETTE["magnitude"],
         outlines=(("brain_mask", _BRAIN), ("reliable", _RELIABLE)),
         within="",
     ),
@@ -123,52 +132,65 @@ FIGURES: dict[str, Figure] = {
         "Phase quality",
         "How well neighbouring voxels agree in phase, from noise (0) to certain (1). Low values "
         "inside the outline are where the map should be read with care.",
-        "quality", PALETTE["share"], outlines=(("brain_mask", _BRAIN),), within="",
+        "quality",
+        PALETTE["share"],
+        outlines=(("brain_mask", _BRAIN),),
+        within="",
     ),
     "unwrapped": _map(
         "Unwrapped phase, first echo",
         "There should be no step of a whole turn (6.28 rad) left inside the brain.",
-        "unwrapped", PALETTE["unwrapped"],
+        "unwrapped",
+        PALETTE["unwrapped"],
     ),
     "lastunwrapped": _map(
         "Unwrapped phase, last echo",
         "Like the first echo, scaled with the echo time.",
-        "unwrapped", PALETTE["unwrapped"], echo=-1,
+        "unwrapped",
+        PALETTE["unwrapped"],
+        echo=-1,
     ),
     "totalfield": _map(
         "Total field",
         "Field of all sources, the air of sinuses and ears above all.",
-        "total_field", PALETTE["total_field"],
+        "total_field",
+        PALETTE["total_field"],
     ),
     "weights": _map(
         "Weight of the field",
         "How much each voxel counts in what follows: 1 is the most precise, 0 is not used.",
-        "weights", PALETTE["share"],
+        "weights",
+        PALETTE["share"],
     ),
     "localfield": _map(
         "Local field",
         "What is left after removal of the background. Shading at the rim of the brain or wide "
         "bands across it are background that was not removed.",
-        "local_field", PALETTE["local_field"],
+        "local_field",
+        PALETTE["local_field"],
     ),
     "chi": _map(
         "Susceptibility",
         "Bright is paramagnetic (iron, veins), dark is diamagnetic (myelin, calcium). Nuclei and "
         "veins should be sharp, without streaks along the magic angle.",
-        "chi", PALETTE["chi"],
+        "chi",
+        PALETTE["chi"],
     ),
     "nuclei": _map(
         "Susceptibility of the deep grey nuclei",
         "Axial slices a few millimetres apart, from the caudate nuclei down through putamen, "
         "pallidum, red nuclei and substantia nigra to the dentate nuclei of the cerebellum. Both "
         "sides should be alike.",
-        "chi", PALETTE["chi"], nuclei=True,
+        "chi",
+        PALETTE["chi"],
+        nuclei=True,
     ),
     "trusted": _map(
         "Where the map can be trusted",
         "Red: brain. Blue: desc-qsm_mask, where the map is valid. What lies between them is not "
         "trusted: use no value from there.",
-        "combined", PALETTE["magnitude"],
+        "combined",
+        PALETTE["magnitude"],
         outlines=(("brain_mask", _BRAIN), ("qsm_mask", _TRUSTED)),
     ),
     "strongsources": _map(
@@ -176,56 +198,68 @@ FIGURES: dict[str, Figure] = {
         "Susceptibility on a wide scale. Red: the field is so steep here, or the signal so weak, "
         "that the map may be wrong: bleeding, calcification, implants. These voxels are not in "
         "desc-qsm_mask.",
-        "chi", Scale("ppm", (-1.0, 1.0)), outlines=(("unsure", _BRAIN),),
+        "chi",
+        Scale("ppm", (-1.0, 1.0)),
+        outlines=(("unsure", _BRAIN),),
     ),
     "predicted": _map(
-        "Field that the map predicts", "The dipole field of the map, to be compared with the "
-        "local field.",
-        "predicted_field", PALETTE["local_field"],
+        "Field that the map predicts",
+        "The dipole field of the map, to be compared with the local field.",
+        "predicted_field",
+        PALETTE["local_field"],
     ),
     "residual": _map(
         "Residual",
         "Local field less predicted field. It should look like noise: anatomy in it is what the "
         "inversion did not fit, smooth shading is background that was left.",
-        "residual", PALETTE["residual"],
+        "residual",
+        PALETTE["residual"],
     ),
     "uncertainty": _map(
         "Uncertainty of the susceptibility",
         "Where not to trust the map: its expected error, one standard deviation. It was "
         "calibrated on simulated brains and tells little of a single voxel.",
-        "uncertainty", PALETTE["uncertainty"],
+        "uncertainty",
+        PALETTE["uncertainty"],
     ),
     "r2star": _map(
-        "R2*", "Iron and veins decay fast; the rim over the sinuses does so without iron.",
-        "r2star", PALETTE["r2star"],
+        "R2*",
+        "Iron and veins decay fast; the rim over the sinuses does so without iron.",
+        "r2star",
+        PALETTE["r2star"],
     ),
-    "t2star": _map(
-        "T2*", "The inverse of R2*.", "t2star", PALETTE["t2star"]
-    ),
+    "t2star": _map("T2*", "The inverse of R2*.", "t2star", PALETTE["t2star"]),
     "s0": _map(
-        "Signal at echo time zero", "The magnitude without decay; the coils make it uneven.",
-        "s0", PALETTE["magnitude"],
+        "Signal at echo time zero",
+        "The magnitude without decay; the coils make it uneven.",
+        "s0",
+        PALETTE["magnitude"],
     ),
     "swi": _map(
         "Susceptibility-weighted image",
         "Veins and iron are dark. So is calcium in one half of its surroundings.",
-        "swi", PALETTE["magnitude"],
+        "swi",
+        PALETTE["magnitude"],
     ),
     "minip": _map(
-        "Minimum projection", "The darkest value over a slab: veins are continuous lines.",
-        "minip", PALETTE["magnitude"],
+        "Minimum projection",
+        "The darkest value over a slab: veins are continuous lines.",
+        "minip",
+        PALETTE["magnitude"],
     ),
     "tswi": _map(
         "True susceptibility-weighted image",
         "Weighted by the map itself: veins and iron are dark, calcium is not.",
-        "tswi", PALETTE["magnitude"],
+        "tswi",
+        PALETTE["magnitude"],
     ),
     "histogram": Figure(
         "Histogram of the susceptibility",
         "Over all voxels with a valid value. What lies beyond the axis stands in its last bins.",
-        ("chi", "qsm_mask"), _histogram,
+        ("chi", "qsm_mask"),
+        _histogram,
     ),
-}  # fmt: skip
+}
 """In the order of the page."""
 
 STAGES: dict[str, tuple[str, ...]] = {
@@ -233,8 +267,21 @@ STAGES: dict[str, tuple[str, ...]] = {
     "mask": ("mask", "quality"),
     "field": ("unwrapped", "lastunwrapped", "totalfield", "weights"),
     "maps": (
-        "localfield", "chi", "nuclei", "trusted", "strongsources", "predicted", "residual",
-        "uncertainty", "r2star", "t2star", "s0", "swi", "minip", "tswi", "histogram",
+        "localfield",
+        "chi",
+        "nuclei",
+        "trusted",
+        "strongsources",
+        "predicted",
+        "residual",
+        "uncertainty",
+        "r2star",
+        "t2star",
+        "s0",
+        "swi",
+        "minip",
+        "tswi",
+        "histogram",
     ),
-}  # fmt: skip
+}
 """Figures that can be drawn once a stage has ended, so that a run that fails has those before."""

@@ -43,9 +43,14 @@ def draw_histogram(chi: Volume, mask: Volume) -> bytes:
     for value, name, side in marks:
         axes.axvline(value, color="#c62828", linewidth=1, linestyle=":")
         axes.annotate(
-            f"{name} {value:+.3f}", (value, 1.02), xycoords=("data", "axes fraction"),
-            ha=side, va="bottom", fontsize=9, color="#c62828",
-        )  # fmt: skip
+            f"{name} {value:+.3f}",
+            (value, 1.02),
+            xycoords=("data", "axes fraction"),
+            ha=side,
+            va="bottom",
+            fontsize=9,
+            color="#c62828",
+        )
     axes.set(xlabel="susceptibility (ppm)", ylabel="voxels (%)", xlim=_RANGE_PPM)
     axes.spines[["top", "right"]].set_visible(False)
     return webp(figure)

@@ -90,21 +90,24 @@ def _one_acquisition(one: Mapped) -> str:
     run = one.run
     times = ", ".join(f"{1000 * t:.2f}" for t in run.echo_times_s)
     parts = [
-        f"{run.b0_tesla:g} T", f"{len(run.echo_times_s)} echo(es) at {times} ms",
+        f"{run.b0_tesla:g} T",
+        f"{len(run.echo_times_s)} echo(es) at {times} ms",
         f"voxels of {one.voxel_size_mm} mm" if one.voxel_size_mm else "",
         f"{run.readout} readout" if run.readout != "unknown" else "",
-    ]  # fmt: skip
+    ]
     given = run.metadata[0] if run.metadata else {}
     parts += [
         f"{name} {as_text(given[key])}{unit}"
         for key, name, unit in (
-            ("Manufacturer", "scanner", ""), ("ManufacturersModelName", "model", ""),
-            ("RepetitionTime", "repetition time", " s"), ("FlipAngle", "flip angle", " degrees"),
+            ("Manufacturer", "scanner", ""),
+            ("ManufacturersModelName", "model", ""),
+            ("RepetitionTime", "repetition time", " s"),
+            ("FlipAngle", "flip angle", " degrees"),
             ("PixelBandwidth", "bandwidth", " Hz per pixel"),
             ("ParallelReductionFactorInPlane", "in-plane acceleration", ""),
         )
         if key in given
-    ]  # fmt: skip
+    ]
     return ", ".join(part for part in parts if part)
 
 
@@ -112,9 +115,13 @@ def _steps(one: Mapped) -> tuple[str, ...]:
     """Return the paragraphs that depend on the settings alone."""
     sidecar, used = one.sidecar, one.sidecar.get("Parameters", {})
     return (
-        _software(sidecar), _mask(sidecar, used), _phase(sidecar, used), _field(one, used),
-        _inversion(used), *_extras(used),
-    )  # fmt: skip
+        _software(sidecar),
+        _mask(sidecar, used),
+        _phase(sidecar, used),
+        _field(one, used),
+        _inversion(used),
+        *_extras(used),
+    )
 
 
 def _software(sidecar: Mapping[str, Any]) -> str:
@@ -209,10 +216,14 @@ def _reference(group: Sequence[Mapped]) -> str:
     if not known:
         return text
     mean, spread = fmean(m for m, _ in known), fmean(s for _, s in known)
-    over = "" if len(known) == 1 else (
-        f" (mean over {len(known)} runs; standard deviation of the means "
-        f"{pstdev([m for m, _ in known]):.4f} ppm)"
-    )  # fmt: skip
+    over = (
+        ""
+        if len(known) == 1
+        else (
+            f" (mean over {len(known)} runs; standard deviation of the means "
+            f"{pstdev([m for m, _ in known]):.4f} ppm)"
+        )
+    )
     return (
         f"{text} Relative to the whole brain mask this region has {mean:.4f} ± {spread:.4f} ppm"
         f"{over}."

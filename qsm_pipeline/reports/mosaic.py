@@ -125,9 +125,12 @@ def webp(figure: Figure) -> bytes:
     """Return a drawn figure as WebP."""
     buffer = io.BytesIO()
     figure.savefig(
-        buffer, format="webp", dpi=DPI, facecolor=figure.get_facecolor(),
+        buffer,
+        format="webp",
+        dpi=DPI,
+        facecolor=figure.get_facecolor(),
         pil_kwargs={"quality": _QUALITY, "method": 4},
-    )  # fmt: skip
+    )
     return buffer.getvalue()
 
 
@@ -150,6 +153,12 @@ def _annotate(axes: Axes, tiles: Mosaic, volume: Volume, view: View) -> None:
             voxel[cut] = position
             mm = (volume.affine[:3, :3] @ voxel + volume.affine[:3, 3])[cut]
             axes.text(
-                (number + 1) * tiles.width - 3, bottom - 3, f"{'xyz'[cut]} {mm:.0f}",
-                color="#c3cad5", fontsize=8, ha="right", va="bottom", path_effects=outlined,
-            )  # fmt: skip
+                (number + 1) * tiles.width - 3,
+                bottom - 3,
+                f"{'xyz'[cut]} {mm:.0f}",
+                color="#c3cad5",
+                fontsize=8,
+                ha="right",
+                va="bottom",
+                path_effects=outlined,
+            )

@@ -56,5 +56,6 @@ def lookup(cmap: str, *, overlay: bool = False) -> dict[str, list[int]]:
     alpha = [0 if overlay and abs(place - zero) < _SEE_THROUGH else 255 for place in places]
     return {
         **{name: [int(c[n]) for c in colours] for n, name in enumerate("RGB")},
-        "A": alpha, "I": places,
-    }  # fmt: skip
+        "A": alpha,
+        "I": places,
+    }

@@ -136,10 +136,15 @@ def run_section(entry: Mapping[str, Any], out_dir: Path) -> RunSection:
             groups.append((title, pictures))
     seconds = {label_of(name): taken for name, taken in entry["node_seconds"].items()}
     return RunSection(
-        run.prefix, facts_of(run, out_dir), troubles, read_metrics(out_dir, run),
-        read_regions(out_dir, run), groups, seconds,
+        run.prefix,
+        facts_of(run, out_dir),
+        troubles,
+        read_metrics(out_dir, run),
+        read_regions(out_dir, run),
+        groups,
+        seconds,
         _has_old_map(run, entry, out_dir),
-    )  # fmt: skip
+    )
 
 
 def _has_old_map(run: GreRun, entry: Mapping[str, Any], out_dir: Path) -> bool:

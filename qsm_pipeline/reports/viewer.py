@@ -150,8 +150,16 @@ def viewer_volumes(run: GreRun, out_dir: Path) -> dict[str, Any] | None:
     for name, inside in {"brain": _outline(brain), "untrusted": brain & ~valid}.items():
         label, _ = _MASKS[name]
         packed = _packed(inside[whole_grid.box].astype(np.int16), affine, whole_grid, 1.0, block=1)
-        layers.append({"name": name, "label": label, "unit": "", "window": (0, 1),
-                       "colormap": name, "data": packed})  # fmt: skip
+        layers.append(
+            {
+                "name": name,
+                "label": label,
+                "unit": "",
+                "window": (0, 1),
+                "colormap": name,
+                "data": packed,
+            }
+        )
     return {"run": run.prefix, "note": " ".join(notes), "layers": layers}
 
 
@@ -195,10 +203,13 @@ def _shown(
     if layer.masked:
         rounded = np.where(crop.inside, rounded, _OUTSIDE)
     return {
-        "name": name, "label": layer.label, "unit": layer.scale.unit,
-        "window": window, "colormap": layer.scale.cmap,
+        "name": name,
+        "label": layer.label,
+        "unit": layer.scale.unit,
+        "window": window,
+        "colormap": layer.scale.cmap,
         "data": _packed(rounded.astype(np.int16), affine, crop, step, crop.block),
-    }  # fmt: skip
+    }
 
 
 def _read(path: Path, crop: _Crop, factor: float) -> tuple[np.ndarray, np.ndarray]:

@@ -135,9 +135,12 @@ def map_scan(
 
     def remove_and_invert(wanted: Tensor, within: Tensor | None) -> tuple[LocalField, Any]:
         local = remove_background(
-            total, wanted, within=within, method=methods.background,
+            total,
+            wanted,
+            within=within,
+            method=methods.background,
             params=methods.background_params,
-        )  # fmt: skip
+        )
         chi = invert_dipole(
             local, scan.magnitude[0], method=methods.inversion, params=methods.inversion_params
         )
@@ -156,8 +159,11 @@ def map_scan(
     r2star = relaxation.r2star_per_s if relaxation else None
     referenced = subtract_reference(chi.chi_ppm, chi.mask, chi.grid, methods.reference, r2star)
     provenance = (
-        mask.provenance | total.provenance | local.provenance | chi.provenance
+        mask.provenance
+        | total.provenance
+        | local.provenance
+        | chi.provenance
         | Provenance(facts=referenced.facts())
-    )  # fmt: skip
+    )
     chi = replace(chi, chi_ppm=referenced.chi_ppm, provenance=provenance)
     return MappedScan(mask, total, local, chi, relaxation)

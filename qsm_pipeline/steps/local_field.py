@@ -165,10 +165,16 @@ def remove_background(
             )
     parameters = {"BackgroundRemoval": chosen.name, "BackgroundParameters": asdict(used)}
     return LocalField(
-        torch.where(valid, found.local_field_ppm, 0.0), valid, total.grid, brain, total.weights,
-        total.noise_ppm, total.mean_rad_per_ppm, total.unsure,
+        torch.where(valid, found.local_field_ppm, 0.0),
+        valid,
+        total.grid,
+        brain,
+        total.weights,
+        total.noise_ppm,
+        total.mean_rad_per_ppm,
+        total.unsure,
         provenance=Provenance(parameters, facts, tuple(warnings)),
-    )  # fmt: skip
+    )
 
 
 def _judged(brain: Tensor, unknown: Tensor) -> tuple[dict[str, Any], list[str]]:

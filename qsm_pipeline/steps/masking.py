@@ -108,8 +108,9 @@ def find_mask(
         "MaskRefinement": refinement if refine else "none",
     }
     facts: dict[str, Any] = {
-        "BrainMask": parameters["MaskMethod"], "MaskRefinement": parameters["MaskRefinement"]
-    }  # fmt: skip
+        "BrainMask": parameters["MaskMethod"],
+        "MaskRefinement": parameters["MaskRefinement"],
+    }
     if refine:
         facts["BrainVolumeBeforeRefinementMl"] = _volume_ml(mask, grid)
         edge = RefinementParams()
@@ -134,9 +135,12 @@ def find_mask(
     facts["BrainVolumeMl"] = _volume_ml(mask, grid)
     facts["FieldVolumeMl"] = _volume_ml(measured, grid)
     return BrainMask(
-        torch.from_numpy(mask), torch.from_numpy(measured), torch.from_numpy(quality), reliable,
+        torch.from_numpy(mask),
+        torch.from_numpy(measured),
+        torch.from_numpy(quality),
+        reliable,
         Provenance(parameters, facts),
-    )  # fmt: skip
+    )
 
 
 def combined_magnitude(magnitude: Tensor) -> Tensor:

@@ -75,19 +75,40 @@ DRAW = {
         f"draw_{stage}", f"figures of the {what}", 8, 1, serial=True, figures=stage, optional=True
     )
     for stage, what in (
-        ("input", "raw data"), ("mask", "mask"), ("field", "field"), ("maps", "maps"),
+        ("input", "raw data"),
+        ("mask", "mask"),
+        ("field", "field"),
+        ("maps", "maps"),
     )
-}  # fmt: skip
+}
 """By the stage whose figures they draw."""
 
 NODES = {
     kind.name: kind
     for kind in (
-        READ, MASK, CORRECT, UNWRAP, FIT, RELAXATION, BACKGROUND, BACKGROUND_RELIABLE, INVERT,
-        INVERT_RELIABLE, COMBINE, REFERENCE, PREDICT, WRITE, DERIVE, ASSESS, WRITE_QUALITY,
-        LABELS, REGIONS, WRITE_REGIONS, *DRAW.values(),
+        READ,
+        MASK,
+        CORRECT,
+        UNWRAP,
+        FIT,
+        RELAXATION,
+        BACKGROUND,
+        BACKGROUND_RELIABLE,
+        INVERT,
+        INVERT_RELIABLE,
+        COMBINE,
+        REFERENCE,
+        PREDICT,
+        WRITE,
+        DERIVE,
+        ASSESS,
+        WRITE_QUALITY,
+        LABELS,
+        REGIONS,
+        WRITE_REGIONS,
+        *DRAW.values(),
     )
-}  # fmt: skip
+}
 """Every node by its name."""
 
 

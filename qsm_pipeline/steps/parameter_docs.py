@@ -11,14 +11,23 @@ from qsm_pipeline.steps.parameter_values import parameter_types
 
 _ENTRY = re.compile(r"^(?P<names>\w+(?:, \w+)*) : .+$")
 _UNITS = {
-    "per_s": "1/s", "mm": "mm", "ppm": "ppm", "rad": "rad", "gb": "GiB", "s": "s",
-    "hz": "Hz", "sd": "standard deviations",
-}  # fmt: skip
+    "per_s": "1/s",
+    "mm": "mm",
+    "ppm": "ppm",
+    "rad": "rad",
+    "gb": "GiB",
+    "s": "s",
+    "hz": "Hz",
+    "sd": "standard deviations",
+}
 """By the end of a parameter's name, longest first."""
 _KINDS = {
-    bool: "true or false", int: "whole number", float: "number", str: "text",
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
     type(None): "none",
-}  # fmt: skip
+}
 """Types in the words of who writes TOML."""
 
 

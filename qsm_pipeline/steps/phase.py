@@ -127,9 +127,12 @@ def _without_echo(scan: Scan, mask: Tensor, bad: int, params: PhaseOffsetParams)
     times = tuple(scan.echo_times_s[echo] for echo in kept)
     numbers = scan.echo_numbers or tuple(range(1, len(scan.echo_times_s) + 1))
     rest = replace(
-        scan, phase_rad=scan.phase_rad[kept], magnitude=scan.magnitude[kept], echo_times_s=times,
+        scan,
+        phase_rad=scan.phase_rad[kept],
+        magnitude=scan.magnitude[kept],
+        echo_times_s=times,
         echo_numbers=tuple(numbers[echo] for echo in kept),
-    )  # fmt: skip
+    )
     corrected = correct_phase(rest, mask, params=params)
     phase = torch.empty_like(scan.phase_rad)
     phase[kept] = corrected.phase_rad

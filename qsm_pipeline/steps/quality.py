@@ -42,79 +42,103 @@ class Quality:
 
 QUALITIES = (
     Quality(
-        "snr_echo_1", "Signal to noise, first echo", "",
+        "snr_echo_1",
+        "Signal to noise, first echo",
+        "",
         "How much stronger the signal of the brain is than its noise; the noise of the phase is "
         "its inverse in rad.",
         "look at the magnitude; take larger voxels, fewer accelerations or another coil "
         "combination when you scan again",
     ),
     Quality(
-        "mask_volume_ml", "Volume of the brain mask", "mL",
+        "mask_volume_ml",
+        "Volume of the brain mask",
+        "mL",
         "Brains of adults have about 1100 to 1600 mL.",
         "look at the outline of the mask: cut off, or with scalp; give your own with "
         "--mask-pattern or try another --mask-method",
     ),
     Quality(
-        "mask_compactness", "Compactness of the mask", "",
+        "mask_compactness",
+        "Compactness of the mask",
+        "",
         "How smooth the surface of the mask is: a ball has 1, masks with holes or fringes less.",
         "look at the outline of the mask for holes and fringes; try --mask-refinement none or "
         "your own mask with --mask-pattern",
     ),
     Quality(
-        "unwrapping_jumps_percent", "Jumps left by unwrapping", "%",
+        "unwrapping_jumps_percent",
+        "Jumps left by unwrapping",
+        "%",
         "Neighbours that differ by more than half a turn: unwrapping has left a cut there.",
         "look at the unwrapped phase for steps of colour; try --unwrap romeo-individual",
     ),
     Quality(
-        "unwrapping_incongruence_rad", "Incongruence of unwrapping", "rad",
+        "unwrapping_incongruence_rad",
+        "Incongruence of unwrapping",
+        "rad",
         "What unwrapping has added besides whole turns, which exact methods never do; Laplacian "
         "unwrapping always does and has no limit.",
         "look at the unwrapped phase; try --unwrap romeo",
     ),
     Quality(
-        "fit_residual_percent", "Misfit of the field", "%",
+        "fit_residual_percent",
+        "Misfit of the field",
+        "%",
         "The part of the signal that one field for all echoes does not explain: motion, low "
         "signal, flow or badly combined coils.",
         "look at the wrapped phase of the last echo and its echo times; motion and low signal "
         "make it worse towards the last echo",
     ),
     Quality(
-        "unreliable_percent", "Voxels without a trusted field", "%",
+        "unreliable_percent",
+        "Voxels without a trusted field",
+        "%",
         "The part of the brain whose field is not used, because the echoes disagree or the phase "
         "is too steep.",
         "look at the weight of the field: at the rim it is the mask, in the middle motion or low "
         "signal",
     ),
     Quality(
-        "strong_source_ml", "Volume around strong sources", "mL",
+        "strong_source_ml",
+        "Volume around strong sources",
+        "mL",
         "Bleedings, calcifications or implants, around which the map may be wrong; it is left out "
         "of desc-qsm_mask.",
         "look at the figure of strong sources; read values there with care or not at all",
     ),
     Quality(
-        "inversion_residual_percent", "Field that the map does not explain", "%",
+        "inversion_residual_percent",
+        "Field that the map does not explain",
+        "%",
         "How much of the local field is missing in the field of the map.",
         "look at the residual: anatomy in it asks for less regularisation, shading for another "
         "--background",
     ),
     Quality(
-        "streaking_index", "Streaks", "",
+        "streaking_index",
+        "Streaks",
+        "",
         "Power near the magic angle over the power elsewhere: about 1 without streaks, more with "
         "them, less in smoothed maps.",
         "look for streaks from veins and nuclei; give more regularisation or another --inversion",
     ),
     Quality(
-        "reference_sd_ppm", "Spread in the reference region", "ppm",
+        "reference_sd_ppm",
+        "Spread in the reference region",
+        "ppm",
         "How homogeneous the region is that has the value zero.",
         "look at the map in the reference region; try --reference brain",
     ),
     Quality(
-        "rim_ratio", "Rim of the map", "",
+        "rim_ratio",
+        "Rim of the map",
+        "",
         "Size of the values in the outer 3 mm over that within: a rim is background that was "
         "left, or a mask that is too wide.",
         "look at the local field at the surface; try another --background or a tighter mask",
     ),
-)  # fmt: skip
+)
 """In the order of processing."""
 
 

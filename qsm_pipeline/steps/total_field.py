@@ -129,6 +129,14 @@ def fit_total_field(
         "ExclusionParameters": asdict(limits),
     }
     return TotalField(
-        fit.total_field_ppm, trusted, scan.grid, weights, noise_ppm, fit.relative_residual,
-        trust.unsure, len(times), scan.mean_rad_per_ppm, Provenance(parameters),
-    )  # fmt: skip
+        fit.total_field_ppm,
+        trusted,
+        scan.grid,
+        weights,
+        noise_ppm,
+        fit.relative_residual,
+        trust.unsure,
+        len(times),
+        scan.mean_rad_per_ppm,
+        Provenance(parameters),
+    )

@@ -112,9 +112,13 @@ def draw_planes(
         for panel, (axis, across, up) in zip(line, ((2, 0, 1), (1, 0, 2), (0, 1, 2)), strict=True):
             plane = np.take(volume, middle[axis], axis=axis).T
             panel.imshow(
-                plane, origin="lower", cmap="gray", vmin=WINDOW_PPM[0], vmax=WINDOW_PPM[1],
+                plane,
+                origin="lower",
+                cmap="gray",
+                vmin=WINDOW_PPM[0],
+                vmax=WINDOW_PPM[1],
                 aspect=voxel_size_mm[up] / voxel_size_mm[across],
-            )  # fmt: skip
+            )
             panel.axis("off")
         line[0].set_title(name, color="white", loc="left")
     figure.canvas.draw()

@@ -200,9 +200,14 @@ def _reconstruct(generator: Generator, case: Case, **options: bool) -> Reconstru
     magnitude = None if case.magnitude is None else case.magnitude.to(device)
     field, mask = case.field_ppm.to(device), case.mask.to(device)
     return reconstruct(
-        generator, field, mask, case.grid, magnitude=magnitude,
-        residual_background=case.kind != "white", **options,
-    )  # fmt: skip
+        generator,
+        field,
+        mask,
+        case.grid,
+        magnitude=magnitude,
+        residual_background=case.kind != "white",
+        **options,
+    )
 
 
 def scores(chi_ppm: Tensor, case: Case) -> dict[str, float]:
@@ -215,10 +220,12 @@ def reference_scores(case: Case) -> dict[str, float]:
     """Return the :func:`scores` of total variation that knows the spectrum of the error."""
     generator = Generator(REFERENCE)
     batch = FieldBatch(
-        case.field_ppm[None, None], case.mask[None, None],
-        case.mask[None, None].float(), (case.grid,),
+        case.field_ppm[None, None],
+        case.mask[None, None],
+        case.mask[None, None].float(),
+        (case.grid,),
         residual_background=(case.kind != "white",),
-    )  # fmt: skip
+    )
     prepared = generator.prepare(batch)
     return scores((prepared.start * prepared.scale_ppm)[0, 0], case)
 

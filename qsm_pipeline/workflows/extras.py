@@ -22,9 +22,14 @@ MakeNode = Callable[..., Node]
 
 
 def add_quality(
-    workflow: Workflow, node: MakeNode, *, run: GreRun, out_dir: Path,
-    limits: Mapping[str, float], common: Mapping[str, Any],
-) -> None:  # fmt: skip
+    workflow: Workflow,
+    node: MakeNode,
+    *,
+    run: GreRun,
+    out_dir: Path,
+    limits: Mapping[str, float],
+    common: Mapping[str, Any],
+) -> None:
     """Judge the run and write the metrics; a failure here leaves the maps alone.
 
     Parameters
@@ -45,21 +50,28 @@ def add_quality(
     get = workflow.get_node
     judge = node(AssessQuality, nodes.ASSESS, limits=dict(limits), **common)
     write = node(WriteQuality, nodes.WRITE_QUALITY, run=run.to_dict(), out_dir=str(out_dir))
-    workflow.connect([
-        (get("read"), judge, [("magnitude", "magnitude")]),
-        (get("mask"), judge, [("mask", "brain")]),
-        (get("correct"), judge, [("phase", "phase")]),
-        (get("unwrap"), judge, [("unwrapped", "unwrapped")]),
-        (get("fit"), judge, [
-            ("weights", "weights"), ("relative_residual", "relative_residual"),
-            ("unsure", "unsure"),
-        ]),
-        (get("background"), judge, [("local_field", "local_field"), ("mask", "known")]),
-        (get("predict"), judge, [("residual", "residual")]),
-        (get("invert"), judge, [("valid", "valid")]),
-        (get("reference"), judge, [("chi", "chi"), ("provenance", "reference")]),
-        (judge, write, [("metrics", "metrics")]),
-    ])  # fmt: skip
+    workflow.connect(
+        [
+            (get("read"), judge, [("magnitude", "magnitude")]),
+            (get("mask"), judge, [("mask", "brain")]),
+            (get("correct"), judge, [("phase", "phase")]),
+            (get("unwrap"), judge, [("unwrapped", "unwrapped")]),
+            (
+                get("fit"),
+                judge,
+                [
+                    ("weights", "weights"),
+                    ("relative_residual", "relative_residual"),
+                    ("unsure", "unsure"),
+                ],
+            ),
+            (get("background"), judge, [("local_field", "local_field"), ("mask", "known")]),
+            (get("predict"), judge, [("residual", "residual")]),
+            (get("invert"), judge, [("valid", "valid")]),
+            (get("reference"), judge, [("chi", "chi"), ("provenance", "reference")]),
+            (judge, write, [("metrics", "metrics")]),
+        ]
+    )
 
 
 def add_weighted_images(
@@ -71,23 +83,34 @@ def add_weighted_images(
     """
     get = workflow.get_node
     weight = node(
-        WeightMagnitude, nodes.DERIVE, echo_times_s=list(run.echo_times_s), b0_tesla=run.b0_tesla,
+        WeightMagnitude,
+        nodes.DERIVE,
+        echo_times_s=list(run.echo_times_s),
+        b0_tesla=run.b0_tesla,
         **common,
-    )  # fmt: skip
+    )
     images = [(name, name) for name in ("swi", "tswi", "minip")]
-    workflow.connect([
-        (get("read"), weight, [("magnitude", "magnitude")]),
-        (get("background"), weight, [("local_field", "local_field")]),
-        (get("invert"), weight, [("mask", "mask")]),
-        (get("reference"), weight, [("chi", "chi")]),
-        (weight, get("write"), [*images, ("provenance", "weighting_provenance")]),
-    ])  # fmt: skip
+    workflow.connect(
+        [
+            (get("read"), weight, [("magnitude", "magnitude")]),
+            (get("background"), weight, [("local_field", "local_field")]),
+            (get("invert"), weight, [("mask", "mask")]),
+            (get("reference"), weight, [("chi", "chi")]),
+            (weight, get("write"), [*images, ("provenance", "weighting_provenance")]),
+        ]
+    )
 
 
 def add_regions(
-    workflow: Workflow, node: MakeNode, *, run: GreRun, out_dir: Path, atlas: Path | None,
-    atlas_template: Path | None, common: Mapping[str, Any],
-) -> None:  # fmt: skip
+    workflow: Workflow,
+    node: MakeNode,
+    *,
+    run: GreRun,
+    out_dir: Path,
+    atlas: Path | None,
+    atlas_template: Path | None,
+    common: Mapping[str, Any],
+) -> None:
     """Measure the regions of the run's segmentation, or of an atlas, if there is either.
 
     Parameters
@@ -105,24 +128,34 @@ def add_regions(
         return
     get = workflow.get_node
     bring = node(
-        MapLabels, nodes.LABELS, labels=found.labels, names=found.names, same_grid=found.same_grid,
-        transform=found.transform, inverse=found.inverse, anatomy=found.anatomy, atlas=foreign,
-        num_threads=common["num_threads"], more_gb=_gb(found.labels) + _gb(found.anatomy),
-    )  # fmt: skip
+        MapLabels,
+        nodes.LABELS,
+        labels=found.labels,
+        names=found.names,
+        same_grid=found.same_grid,
+        transform=found.transform,
+        inverse=found.inverse,
+        anatomy=found.anatomy,
+        atlas=foreign,
+        num_threads=common["num_threads"],
+        more_gb=_gb(found.labels) + _gb(found.anatomy),
+    )
     measure = node(MeasureRegions, nodes.REGIONS, **common)
     write = node(
         WriteRegions, nodes.WRITE_REGIONS, run=run.to_dict(), out_dir=str(out_dir), seg=found.name
     )
-    workflow.connect([
-        (get("read"), bring, [("combined", "combined")]),
-        (get("mask"), bring, [("mask", "brain")]),
-        (get("invert"), measure, [("valid", "valid")]),
-        (get("reference"), measure, [("chi", "chi")]),
-        (get("reference"), write, [("provenance", "reference")]),
-        (bring, measure, [("labels", "labels"), ("names", "names")]),
-        (bring, write, [("labels", "labels"), ("facts", "facts")]),
-        (measure, write, [("rows", "rows")]),
-    ])  # fmt: skip
+    workflow.connect(
+        [
+            (get("read"), bring, [("combined", "combined")]),
+            (get("mask"), bring, [("mask", "brain")]),
+            (get("invert"), measure, [("valid", "valid")]),
+            (get("reference"), measure, [("chi", "chi")]),
+            (get("reference"), write, [("provenance", "reference")]),
+            (bring, measure, [("labels", "labels"), ("names", "names")]),
+            (bring, write, [("labels", "labels"), ("facts", "facts")]),
+            (measure, write, [("rows", "rows")]),
+        ]
+    )
 
 
 def region_source(run: GreRun, atlas: Path | None) -> str:

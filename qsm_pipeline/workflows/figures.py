@@ -13,24 +13,35 @@ from qsm_pipeline.steps.nodes import DRAW
 _SOURCES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "input": (("read", "magnitude", ""), ("read", "phase", ""), ("read", "combined", "")),
     "mask": (
-        ("read", "combined", ""), ("mask", "mask", "brain_mask"), ("mask", "reliable", ""),
+        ("read", "combined", ""),
+        ("mask", "mask", "brain_mask"),
+        ("mask", "reliable", ""),
         ("mask", "quality", ""),
     ),
     "field": (
-        ("mask", "mask", "brain_mask"), ("unwrap", "unwrapped", ""), ("fit", "total_field", ""),
+        ("mask", "mask", "brain_mask"),
+        ("unwrap", "unwrapped", ""),
+        ("fit", "total_field", ""),
         ("fit", "weights", ""),
     ),
     "maps": (
-        ("read", "combined", ""), ("mask", "mask", "brain_mask"),
+        ("read", "combined", ""),
+        ("mask", "mask", "brain_mask"),
         ("background", "local_field", ""),
-        ("invert", "valid", "qsm_mask"), ("fit", "unsure", ""),
-        ("invert", "uncertainty", ""), ("reference", "chi", ""),
-        ("predict", "predicted_field", ""), ("predict", "residual", ""),
-        ("relaxation", "r2star", ""), ("relaxation", "t2star", ""),
-        ("relaxation", "s0", ""), ("derive", "swi", ""), ("derive", "minip", ""),
+        ("invert", "valid", "qsm_mask"),
+        ("fit", "unsure", ""),
+        ("invert", "uncertainty", ""),
+        ("reference", "chi", ""),
+        ("predict", "predicted_field", ""),
+        ("predict", "residual", ""),
+        ("relaxation", "r2star", ""),
+        ("relaxation", "t2star", ""),
+        ("relaxation", "s0", ""),
+        ("derive", "swi", ""),
+        ("derive", "minip", ""),
         ("derive", "tswi", ""),
     ),
-}  # fmt: skip
+}
 """Of each stage: a node, its output, and the name of the input where that is another one."""
 
 

@@ -98,40 +98,60 @@ def init_run_wf(
     inversion_params = dict(inversion_params or {})
     on_gpu = device.startswith("cuda")
     common: dict[str, Any] = {
-        "device": device, "use_gpu": on_gpu, "num_threads": omp_nthreads,
-    }  # fmt: skip
+        "device": device,
+        "use_gpu": on_gpu,
+        "num_threads": omp_nthreads,
+    }
     echoes = {"echo_times_s": times, "b0_tesla": run.b0_tesla}
     volume_gb = volume_size_gb(run)
 
     def node(interface: Any, kind: NodeKind, more_gb: float = 0, **inputs: Any) -> Node:
         alone = kind.serial or (on_gpu and "device" in inputs)
         return CheckedNode(
-            interface(**inputs), name=kind.name, n_procs=1 if alone else omp_nthreads,
+            interface(**inputs),
+            name=kind.name,
+            n_procs=1 if alone else omp_nthreads,
             mem_gb=node_memory_gb(kind, volume_gb, len(times)) + more_gb,
-        )  # fmt: skip
+        )
 
     read = node(ReadRun, nodes.READ, run=run.to_dict(), files=list(run.files))
     brain = node(
-        MaskBrain, nodes.MASK, method=mask_method, refinement=mask_refinement, two_pass=two_pass,
-        label=run.prefix, **echoes,
-    )  # fmt: skip
+        MaskBrain,
+        nodes.MASK,
+        method=mask_method,
+        refinement=mask_refinement,
+        two_pass=two_pass,
+        label=run.prefix,
+        **echoes,
+    )
     correct = node(
-        CorrectPhase, nodes.CORRECT,
-        readout=run.readout if readout == "auto" else readout, echo_numbers=run.echo_numbers,
-        **echoes, **common,
-    )  # fmt: skip
+        CorrectPhase,
+        nodes.CORRECT,
+        readout=run.readout if readout == "auto" else readout,
+        echo_numbers=run.echo_numbers,
+        **echoes,
+        **common,
+    )
     unwrapping = node(UnwrapPhase, nodes.UNWRAP, method=unwrap, **echoes, **common)
     fit = node(FitField, nodes.FIT, method=field_fit, **echoes, **common)
 
     def remove_and_invert(background_kind: NodeKind, invert_kind: NodeKind) -> tuple[Node, Node]:
         remove = node(
-            RemoveBackground, background_kind, method=background, params=background_params,
-            echoes=len(times), **common,
-        )  # fmt: skip
+            RemoveBackground,
+            background_kind,
+            method=background,
+            params=background_params,
+            echoes=len(times),
+            **common,
+        )
         invert = node(
-            InvertDipole, invert_kind, method=inversion, params=inversion_params,
-            mean_rad_per_ppm=rad_per_s_per_ppm(run.b0_tesla) * sum(times) / len(times), **common,
-        )  # fmt: skip
+            InvertDipole,
+            invert_kind,
+            method=inversion,
+            params=inversion_params,
+            mean_rad_per_ppm=rad_per_s_per_ppm(run.b0_tesla) * sum(times) / len(times),
+            **common,
+        )
         return remove, invert
 
     remove, invert = remove_and_invert(nodes.BACKGROUND, nodes.INVERT)
@@ -139,68 +159,96 @@ def init_run_wf(
     predict = node(PredictField, nodes.PREDICT, **common)
     regions = region_source(run, atlas)
     write = node(
-        WriteDerivatives, nodes.WRITE, out_dir=str(out_dir), run=run.to_dict(),
+        WriteDerivatives,
+        nodes.WRITE,
+        out_dir=str(out_dir),
+        run=run.to_dict(),
         parameters={"Regions": regions} if regions else {},
-    )  # fmt: skip
+    )
     workflow = Workflow(node_name(run))
-    workflow.connect([
-        (read, brain, [("valid", "valid"), ("mask", "user_mask")]),
-        (read, brain, [("magnitude", "magnitude"), ("phase", "phase")]),
-        (read, correct, [("phase", "phase"), ("magnitude", "magnitude")]),
-        (brain, correct, [("measured", "mask")]),
-        (read, unwrapping, [("magnitude", "magnitude")]),
-        (brain, unwrapping, [("measured", "mask")]),
-        (correct, unwrapping, [("phase", "phase")]),
-        (read, fit, [("magnitude", "magnitude")]),
-        (brain, fit, [("measured", "mask")]),
-        (unwrapping, fit, [("unwrapped", "phase")]),
-        *_connections(read, brain, fit, remove, invert),
-        (brain, invert, [("mask", "brain")]),
-        (invert, zero, [("mask", "mask")]),
-        (invert, predict, [("mask", "mask")]),
-        (remove, predict, [("local_field", "local_field")]),
-        (read, write, [("facts", "inferred"), ("combined", "fieldmap_magnitude")]),
-        (brain, write, [("mask", "brain_mask"), ("provenance", "mask_provenance")]),
-        (correct, write, [("provenance", "phase_provenance")]),
-        (unwrapping, write, [("provenance", "unwrap_provenance")]),
-        (fit, write, [
-            ("total_field", "total_field"), ("weights", "weights"),
-            ("provenance", "fit_provenance"),
-        ]),
-        (remove, write, [
-            ("local_field", "local_field"), ("provenance", "background_provenance")
-        ]),
-        (invert, write, [
-            ("valid", "qsm_mask"), ("uncertainty", "uncertainty"),
-            ("provenance", "invert_provenance"),
-        ]),
-        (zero, write, [("chi", "chi"), ("provenance", "reference_provenance")]),
-    ])  # fmt: skip
+    workflow.connect(
+        [
+            (read, brain, [("valid", "valid"), ("mask", "user_mask")]),
+            (read, brain, [("magnitude", "magnitude"), ("phase", "phase")]),
+            (read, correct, [("phase", "phase"), ("magnitude", "magnitude")]),
+            (brain, correct, [("measured", "mask")]),
+            (read, unwrapping, [("magnitude", "magnitude")]),
+            (brain, unwrapping, [("measured", "mask")]),
+            (correct, unwrapping, [("phase", "phase")]),
+            (read, fit, [("magnitude", "magnitude")]),
+            (brain, fit, [("measured", "mask")]),
+            (unwrapping, fit, [("unwrapped", "phase")]),
+            *_connections(read, brain, fit, remove, invert),
+            (brain, invert, [("mask", "brain")]),
+            (invert, zero, [("mask", "mask")]),
+            (invert, predict, [("mask", "mask")]),
+            (remove, predict, [("local_field", "local_field")]),
+            (read, write, [("facts", "inferred"), ("combined", "fieldmap_magnitude")]),
+            (brain, write, [("mask", "brain_mask"), ("provenance", "mask_provenance")]),
+            (correct, write, [("provenance", "phase_provenance")]),
+            (unwrapping, write, [("provenance", "unwrap_provenance")]),
+            (
+                fit,
+                write,
+                [
+                    ("total_field", "total_field"),
+                    ("weights", "weights"),
+                    ("provenance", "fit_provenance"),
+                ],
+            ),
+            (
+                remove,
+                write,
+                [("local_field", "local_field"), ("provenance", "background_provenance")],
+            ),
+            (
+                invert,
+                write,
+                [
+                    ("valid", "qsm_mask"),
+                    ("uncertainty", "uncertainty"),
+                    ("provenance", "invert_provenance"),
+                ],
+            ),
+            (zero, write, [("chi", "chi"), ("provenance", "reference_provenance")]),
+        ]
+    )
     if two_pass:
         first = remove_and_invert(nodes.BACKGROUND_RELIABLE, nodes.INVERT_RELIABLE)
         combine = node(CombinePasses, nodes.COMBINE, **common)
-        workflow.connect([
-            *_connections(read, brain, fit, *first),
-            (brain, first[0], [("reliable", "within")]),
-            (brain, first[1], [("reliable", "brain")]),
-            (first[1], combine, [("chi", "chi_reliable"), ("mask", "reliable")]),
-            (invert, combine, [("chi", "chi_whole")]),
-            (combine, zero, [("chi", "chi")]),
-            (combine, predict, [("chi", "chi")]),
-        ])  # fmt: skip
+        workflow.connect(
+            [
+                *_connections(read, brain, fit, *first),
+                (brain, first[0], [("reliable", "within")]),
+                (brain, first[1], [("reliable", "brain")]),
+                (first[1], combine, [("chi", "chi_reliable"), ("mask", "reliable")]),
+                (invert, combine, [("chi", "chi_whole")]),
+                (combine, zero, [("chi", "chi")]),
+                (combine, predict, [("chi", "chi")]),
+            ]
+        )
     else:
         workflow.connect([(invert, zero, [("chi", "chi")]), (invert, predict, [("chi", "chi")])])
     if several:
         decay = node(FitRelaxation, nodes.RELAXATION, echo_times_s=times, **common)
-        workflow.connect([
-            (read, decay, [("magnitude", "magnitude")]),
-            (brain, decay, [("mask", "mask")]),
-            (decay, zero, [("r2star", "r2star")]),
-            (decay, write, [
-                ("r2star", "r2star"), ("t2star", "t2star"), ("s0", "s0"),
-                ("r2star_error", "r2star_error"), ("provenance", "relaxation_provenance"),
-            ]),
-        ])  # fmt: skip
+        workflow.connect(
+            [
+                (read, decay, [("magnitude", "magnitude")]),
+                (brain, decay, [("mask", "mask")]),
+                (decay, zero, [("r2star", "r2star")]),
+                (
+                    decay,
+                    write,
+                    [
+                        ("r2star", "r2star"),
+                        ("t2star", "t2star"),
+                        ("s0", "s0"),
+                        ("r2star_error", "r2star_error"),
+                        ("provenance", "relaxation_provenance"),
+                    ],
+                ),
+            ]
+        )
     limits = dict.fromkeys(method("unwrap", unwrap).no_limits, math.inf)
     limits |= quality_limits or {}
     add_quality(workflow, node, run=run, out_dir=out_dir, limits=limits, common=common)
@@ -208,9 +256,14 @@ def init_run_wf(
         add_weighted_images(workflow, node, run=run, common=common)
     add_figures(workflow, node, out_dir=str(out_dir), run=run.to_dict())  # of all that is there
     add_regions(
-        workflow, node, run=run, out_dir=out_dir, atlas=atlas, atlas_template=atlas_template,
+        workflow,
+        node,
+        run=run,
+        out_dir=out_dir,
+        atlas=atlas,
+        atlas_template=atlas_template,
         common=common,
-    )  # fmt: skip
+    )
     return workflow
 
 

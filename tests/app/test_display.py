@@ -31,9 +31,12 @@ def _on_a_terminal(code, **environment):
     """Run Python with its output on a terminal 80 columns wide; return what it wrote."""
     parent, child = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=child, stderr=child, stdin=child,
+        [sys.executable, "-c", code],
+        stdout=child,
+        stderr=child,
+        stdin=child,
         env={**commands.environment(), "TERM": "xterm", "COLUMNS": "80", **environment},
-    )  # fmt: skip
+    )
     os.close(child)
     written, end = b"", time.monotonic() + 60
     while time.monotonic() < end:

@@ -124,8 +124,12 @@ def test_a_failure_after_an_earlier_success_is_told(tmp_path):
 
 def test_a_whole_cohort_with_sessions_is_no_failure_and_small_groups_have_no_outliers(tmp_path):
     raw, out, labels = make_cohort(tmp_path, 3, session="a")
-    write_run(out, {"sub": labels[0], "ses": "a", "run": "2"}, itertools.count(7),
-              metrics={"rim_ratio": 90.0})  # fmt: skip
+    write_run(
+        out,
+        {"sub": labels[0], "ses": "a", "run": "2"},
+        itertools.count(7),
+        metrics={"rim_ratio": 90.0},
+    )
     result = _group(raw, out)
     assert result.exit_code == 0, result.output
     rows = _table(out, "quality")
@@ -212,8 +216,11 @@ def _cost(folder, n):
     raw, out, _ = make_cohort(folder, n)
     done = subprocess.run(
         [sys.executable, "-c", _MEASURE, str(raw), str(out)],
-        capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(sys.path)},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )
     assert len(_table(out, "quality")) == n
     assert len(_table(out, "regions")) == n * len(NUCLEI)
     cpu_s, before_mib, peak_mib = map(float, done.stdout.split())
@@ -252,8 +259,9 @@ def test_what_the_raw_data_set_has_is_counted(tmp_path):
     assert not missing
     rows = {row["run"]: row for row in _table(out, "quality")}
     assert {run: row["in_raw"] for run, row in rows.items()} == {
-        f"sub-{labels[0]}_ses-a": "yes", f"sub-{labels[2]}_ses-a": "no",
-    }  # fmt: skip
+        f"sub-{labels[0]}_ses-a": "yes",
+        f"sub-{labels[2]}_ses-a": "no",
+    }
     assert rows[f"sub-{labels[0]}_ses-a"]["sessions_scanner"] == "new"
     assert f"1 run(s) are no longer in the raw data set: sub-{labels[2]}_ses-a" in result.output
 

@@ -55,8 +55,9 @@ def test_what_is_printed(finished):
     assert lines[0] == f"qsm-pipeline {__version__}: {raw} to {out}"
     ended = [line for line in lines if line.startswith("progress: ") and "run(s)" in line]
     assert [line.partition(";")[0] for line in ended] == [
-        "progress: 1 of 2 run(s), sub-01 done", "progress: 2 of 2 run(s), sub-02 done",
-    ]  # fmt: skip
+        "progress: 1 of 2 run(s), sub-01 done",
+        "progress: 2 of 2 run(s), sub-02 done",
+    ]
     assert re.fullmatch(r".*; about \d+ s left", ended[0])
     told = [line for line in lines if not line.startswith("progress: ")]
     methods = "robust, phase-quality, laplacian, weighted, vsharp, tkd, brain"

@@ -46,9 +46,12 @@ def _simulate(monkeypatch, number, workers, *, slower=(), fails=()):
     runs = [f"sub_{n}_wf" for n in range(number)]
     workflow = _workflow(runs)
     progress = Progress(
-        workflow, {run: run for run in runs}, lambda line: lines.append((clock.now, line)),
-        lambda *_: None, drawn=True,
-    )  # fmt: skip
+        workflow,
+        {run: run for run in runs},
+        lambda line: lines.append((clock.now, line)),
+        lambda *_: None,
+        drawn=True,
+    )
     left = {run: list(SECONDS) for run in runs}
     ready, events = list(runs), []
     while ready or events:
@@ -113,8 +116,9 @@ def test_nodes_from_the_cache_count_as_done_and_take_no_time(monkeypatch):
     clock, lines = _Clock(), []
     monkeypatch.setattr("qsm_pipeline.app.progress.time", clock)
     workflow = _workflow(["a_wf", "b_wf"])
-    progress = Progress(workflow, {"a_wf": "a", "b_wf": "b"}, lines.append, lambda *_: None,
-                        drawn=True)  # fmt: skip
+    progress = Progress(
+        workflow, {"a_wf": "a", "b_wf": "b"}, lines.append, lambda *_: None, drawn=True
+    )
     for run in ("a_wf", "b_wf"):
         for name in SECONDS:
             node = _node(run, name)
@@ -130,8 +134,13 @@ def test_nodes_from_the_cache_count_as_done_and_take_no_time(monkeypatch):
 
 def test_durations_as_people_say_them():
     assert [duration(s) for s in (0.4, 89, 91, 5000, 5400, 90000)] == [
-        "0 s", "89 s", "2 min", "83 min", "1 h 30 min", "25 h 0 min",
-    ]  # fmt: skip
+        "0 s",
+        "89 s",
+        "2 min",
+        "83 min",
+        "1 h 30 min",
+        "25 h 0 min",
+    ]
 
 
 def test_what_runs_is_told_with_its_place_and_time(monkeypatch):

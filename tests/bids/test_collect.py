@@ -354,9 +354,11 @@ def test_what_nobody_asked_for_is_listed_with_its_option(root):
     add_megre(root, sub="01", ses="a", between="acq-r")
     add_megre(root, sub="01", ses="b", between="acq-q")
     found = collect(
-        root, participant_labels=["01"], session_labels=["a"],
+        root,
+        participant_labels=["01"],
+        session_labels=["a"],
         bids_filters={"gre": {"acquisition": "q", "echo": [1, 2]}},
-    )  # fmt: skip
+    )
     assert [run.prefix for run in found.runs] == ["sub-01_ses-a_acq-q"]
     assert len(found.runs[0].echo_times_s) == 2
     assert found.skipped == ()

@@ -45,12 +45,13 @@ def write_everything(raw, out):
         for quantity in OUTPUTS:
             values = loaded.valid_mask if "mask" in quantity else loaded.phase_rad[0]
             metadata = derivatives.sidecar(
-                run, quantity,
+                run,
+                quantity,
                 sources=["sub-01/anat/x.nii.gz"] if quantity == "chi" else (),
                 parameters={"tv": {"alpha": np.float32(1e-3), "radii": np.arange(2)}},
                 inferred=loaded.inferred,
                 reference="mean of the whole brain" if quantity == "chi" else "",
-            )  # fmt: skip
+            )
             derivatives.write_output(out, run, quantity, values, loaded.header, metadata)
 
 
@@ -75,8 +76,11 @@ def test_the_validator_finds_neither_error_nor_warning(raw, tmp_path, sessions):
     }
     done = subprocess.run(
         [VALIDATOR, out, "--format", "json"],
-        capture_output=True, text=True, env=environment, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["issues"]["issues"] == []
 
@@ -103,9 +107,19 @@ def test_space_is_kept_to_the_bit(tmp_path, sform, qform):
     derivatives.write_image(path, values, like)
     written = nib.load(path)
     for key in (
-        "sform_code", "qform_code", "srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c",
-        "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "xyzt_units",
-    ):  # fmt: skip
+        "sform_code",
+        "qform_code",
+        "srow_x",
+        "srow_y",
+        "srow_z",
+        "quatern_b",
+        "quatern_c",
+        "quatern_d",
+        "qoffset_x",
+        "qoffset_y",
+        "qoffset_z",
+        "xyzt_units",
+    ):
         np.testing.assert_array_equal(written.header[key], like[key], err_msg=key)
     np.testing.assert_array_equal(written.header["pixdim"][:4], like["pixdim"][:4])
     np.testing.assert_array_equal(written.affine, own)

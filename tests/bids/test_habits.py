@@ -119,9 +119,10 @@ def test_filter_files_as_fmriprep_has_them(root):
     add_megre(root, between="acq-b_run-1")
     add_megre(root)
     filters = {
-        "t1w": {"datatype": "anat", "suffix": "T1w"}, "bold": {"task": "rest"},
+        "t1w": {"datatype": "anat", "suffix": "T1w"},
+        "bold": {"task": "rest"},
         "megre": {"datatype": "anat", "suffix": "MEGRE", "acquisition": "*", "run": None},
-    }  # fmt: skip
+    }
     found = collect_runs(index(root), bids_filters=filters)
     assert _prefixes(found) == ["sub-01_acq-a"]
     found = collect_runs(index(root), bids_filters={"gre": {"suffix": "T2starw"}})

@@ -41,12 +41,22 @@ def test_a_database_lists_what_the_folders_hold(root, tmp_path):
     """pybids and the walk through the folders agree, whatever lies about."""
     anat = root / "sub-01" / "anat"
     for name in (
-        "sub-01_acq-a_MEGRE.nii", "sub-01_T2starw.nii.gz", "sub-01_acq-A_T2starw.nii.gz",
-        "sub-02_MEGRE.nii.gz", "sub-01_MEGRE.NII.GZ", "sub-01_megre.nii.gz", ".sub-01_MEGRE.nii",
-        "sub-01_MEGRE.json", "sub-01_MEGRE.nii.gz.part", "sub-01_MEGRE.x.nii.gz", "MEGRE.nii.gz",
-        "sub-01_notMEGRE.nii.gz", "sub-01_acq-MEGRE.nii.gz", "sub-01_T1w.nii.gz",
+        "sub-01_acq-a_MEGRE.nii",
+        "sub-01_T2starw.nii.gz",
+        "sub-01_acq-A_T2starw.nii.gz",
+        "sub-02_MEGRE.nii.gz",
+        "sub-01_MEGRE.NII.GZ",
+        "sub-01_megre.nii.gz",
+        ".sub-01_MEGRE.nii",
+        "sub-01_MEGRE.json",
+        "sub-01_MEGRE.nii.gz.part",
+        "sub-01_MEGRE.x.nii.gz",
+        "MEGRE.nii.gz",
+        "sub-01_notMEGRE.nii.gz",
+        "sub-01_acq-MEGRE.nii.gz",
+        "sub-01_T1w.nii.gz",
         "sub-01_echo-1_part-phase_x_MEGRE.nii.gz",
-    ):  # fmt: skip
+    ):
         (anat / name).write_bytes(b"")
     add_megre(root, sub="01", ses="a")
     for folder in ("func", ".hidden", "extra/anat"):

@@ -33,8 +33,9 @@ def test_echo_time_missing():
 
 def test_echo_time_as_text_is_noted():
     assert md.echo_time_s({"EchoTime": "0.004"}, "f") == (
-        0.004, "EchoTime was the text '0.004' and was read as a number",
-    )  # fmt: skip
+        0.004,
+        "EchoTime was the text '0.004' and was read as a number",
+    )
 
 
 @pytest.mark.parametrize("times", [(0.004, 0.004), (0.008, 0.004)])
@@ -79,11 +80,16 @@ def test_unusable_frequency_is_ignored(junk):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("SIEMENS", "Siemens"), ("Siemens Healthineers", "Siemens"), ("GE", "GE"),
-        ("GE MEDICAL SYSTEMS", "GE"), ("Philips Medical Systems", "Philips"),
-        ("Gemini", "Gemini"), (None, ""), (["GE"], ""),
+        ("SIEMENS", "Siemens"),
+        ("Siemens Healthineers", "Siemens"),
+        ("GE", "GE"),
+        ("GE MEDICAL SYSTEMS", "GE"),
+        ("Philips Medical Systems", "Philips"),
+        ("Gemini", "Gemini"),
+        (None, ""),
+        (["GE"], ""),
     ],
-)  # fmt: skip
+)
 def test_manufacturer(name, expected):
     assert md.manufacturer({"Manufacturer": name}) == expected
 

@@ -33,7 +33,8 @@ STORED = {
         {"integer_dtype": True, "slope": 2.0, "intercept": -4096.0, "manufacturer": "Siemens"},
     ),
     "siemens rescaled by a converter": (
-        lambda p: p / PI * 4096, {"integer_dtype": True, "slope": 0.125, "intercept": -0.94},
+        lambda p: p / PI * 4096,
+        {"integer_dtype": True, "slope": 0.125, "intercept": -0.94},
     ),
     "0..4095": (
         lambda p: np.floor((p + PI) / (2 * PI) * 4096).clip(0, 4095),
@@ -53,12 +54,14 @@ STORED = {
     "radians from 0": (lambda p: p % (2 * PI), {"units": "rad"}),
     "radians from 0 not declared": (lambda p: p % (2 * PI), {}),
     "integers declared as rad": (
-        lambda p: np.round(p / PI * 4096), {"units": "rad", "whole_numbers": True},
+        lambda p: np.round(p / PI * 4096),
+        {"units": "rad", "whole_numbers": True},
     ),
     "arbitrary floats": (
-        lambda p: p * 0.00367 / PI, {"units": "arbitrary", "low_wall": 0.01, "high_wall": 0.01},
+        lambda p: p * 0.00367 / PI,
+        {"units": "arbitrary", "low_wall": 0.01, "high_wall": 0.01},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", STORED)
@@ -82,9 +85,10 @@ def test_ge_is_inverted():
 
 
 def test_unknown_maker_is_noted():
-    assert "Canon is not known" in decide_phase_scaling(
-        facts(-PI, PI, units="rad", manufacturer="Canon")
-    ).sign_reason  # fmt: skip
+    assert (
+        "Canon is not known"
+        in decide_phase_scaling(facts(-PI, PI, units="rad", manufacturer="Canon")).sign_reason
+    )
 
 
 def test_the_header_decides_even_if_the_data_do_not_fill_the_range():

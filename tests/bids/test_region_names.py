@@ -23,8 +23,13 @@ def test_sides_are_read_from_names(name, side):
 
 
 def test_freesurfer_has_every_nucleus_on_both_sides():
-    for left, right, name in ((10, 49, "Thalamus"), (11, 50, "Caudate"), (12, 51, "Putamen"),
-                              (13, 52, "Pallidum"), (26, 58, "Accumbens-area")):  # fmt: skip
+    for left, right, name in (
+        (10, 49, "Thalamus"),
+        (11, 50, "Caudate"),
+        (12, 51, "Putamen"),
+        (13, 52, "Pallidum"),
+        (26, 58, "Accumbens-area"),
+    ):
         assert FREESURFER[left] == f"Left-{name}"
         assert FREESURFER[right] == f"Right-{name}"
     assert len(set(FREESURFER.values())) == len(FREESURFER)

@@ -20,9 +20,14 @@ def test_every_option_has_a_group_and_a_text():
     options = [p for p in main.params if p.param_type_name == "option" and p.name != "version"]
     assert all(option.help for option in options)
     assert {option.group for option in options} == {
-        "Which data", "Masks of your own", "Methods", "Further maps and regions", "This machine",
-        "Slurm", "What is run",
-    }  # fmt: skip
+        "Which data",
+        "Masks of your own",
+        "Methods",
+        "Further maps and regions",
+        "This machine",
+        "Slurm",
+        "What is run",
+    }
 
 
 def test_help_has_its_groups_in_order_every_choice_and_examples():
@@ -148,17 +153,19 @@ def _data_set(folder):
         (_data_set, "sub-01/anat", "give {} with --participant-label 01"),
         (lambda f: (f / "sub-01").mkdir(parents=True), "", "it holds participants; add the file"),
         (
-            lambda f: (f / "1").mkdir(parents=True) or (f / "1/x.IMA").touch(), "",
+            lambda f: (f / "1").mkdir(parents=True) or (f / "1/x.IMA").touch(),
+            "",
             "holds DICOM files",
         ),
         (
-            lambda f: f.mkdir() or (f / "x").write_bytes(b"\0" * 128 + b"DICM"), "",
+            lambda f: f.mkdir() or (f / "x").write_bytes(b"\0" * 128 + b"DICM"),
+            "",
             "convert them with dcm2niix",
         ),
         (lambda f: f.mkdir() or (f / "x.nii.gz").touch(), "", "name them as BIDS does"),
         (lambda f: f.mkdir(), "", "has no dataset_description.json, so it is no BIDS data set"),
     ],
-)  # fmt: skip
+)
 def test_a_folder_that_is_no_data_set_is_named_for_what_it_is(tmp_path, make, below, words):
     make(tmp_path / "raw")
     with pytest.raises(ConfigError) as error:

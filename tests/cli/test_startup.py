@@ -32,14 +32,15 @@ COMMANDS = {
     "a device": ([*DATA, "--device", "gpu"], 2, "expected auto, cpu, cuda or cuda:<number>"),
     "a key": ([*DATA, "--config-file", "{key}"], 2, "did you mean 'inversion'?"),
     "a parameter": (
-        [*DATA, "--config-file", "{parameter}"], 2,
+        [*DATA, "--config-file", "{parameter}"],
+        2,
         "inversion_params: inversion method tkd: there is no parameter 'thresold'; it has "
         "threshold, correct_underestimation, margin_mm; did you mean 'threshold'?",
     ),
     "a value": ([*DATA, "--config-file", "{value}"], 2, "threshold is 'low', expected a finite"),
     "a limit": ([*DATA, "--config-file", "{limit}"], 2, "min_snr_eco_1"),
     "group level": (["{raw}", "{out}", "group", "--participant-label", "77"], 2, "it has: 01"),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +63,12 @@ def places(tmp_path_factory):
 def _cpu_s(code, *arguments):
     """Run Python in a process of its own; return status, output and its user and system time."""
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"COLUMNS": "300"},
-    )  # fmt: skip
+        [sys.executable, "-c", code, *arguments],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=os.environ | {"COLUMNS": "300"},
+    )
     output = process.stdout.read()
     process.stdout.close()
     _, status, used = os.wait4(process.pid, 0)

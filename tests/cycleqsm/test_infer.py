@@ -192,9 +192,10 @@ def test_the_expected_error_does_not_need_the_first_networks_again(monkeypatch):
     generator, calls = _generator(), []
     plain = SpaceToDepthUNet.forward
     monkeypatch.setattr(
-        SpaceToDepthUNet, "forward",
+        SpaceToDepthUNet,
+        "forward",
         lambda self, *inputs: calls.append(self) or plain(self, *inputs),
-    )  # fmt: skip
+    )
     reconstruct(generator, field, mask, grid, uncertainty=True)
     assert calls == [generator.networks[0], generator.networks[1], generator.networks[1]]
 
@@ -262,11 +263,13 @@ def test_a_field_that_is_not_known_does_not_matter(grid, wrong):
 def test_only_the_relative_size_of_weights_tells_where_noise_is_measured(grid):
     field, mask = _measured(grid)
     noise = [
-        _generator().prepare(FieldBatch(
-            field[None, None], mask[None, None], scale * mask[None, None], (grid,)
-        )).noise
+        _generator()
+        .prepare(
+            FieldBatch(field[None, None], mask[None, None], scale * mask[None, None], (grid,))
+        )
+        .noise
         for scale in (1.0, 0.4)
-    ]  # fmt: skip
+    ]
     assert torch.equal(*noise)
 
 

@@ -116,15 +116,24 @@ def test_what_a_user_and_a_job_bring_along(tmp_path):
     deep = tmp_path / ("x" * 100)
     deep.mkdir()
     odd = {
-        "NIPYPE_CONFIG_DIR": str(tmp_path), "TMPDIR": str(deep), "OMP_NUM_THREADS": "many",
-        "OMP_SCHEDULE": "odd", "MPLBACKEND": "TkAgg",
-    }  # fmt: skip
+        "NIPYPE_CONFIG_DIR": str(tmp_path),
+        "TMPDIR": str(deep),
+        "OMP_NUM_THREADS": "many",
+        "OMP_SCHEDULE": "odd",
+        "MPLBACKEND": "TkAgg",
+    }
     out = tmp_path / "out"
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            commands.command(raw, out), stdout=full, stderr=subprocess.PIPE, text=True,
-            check=False, cwd=tmp_path, env=commands.environment() | odd, timeout=600,
-        )  # fmt: skip
+            commands.command(raw, out),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env=commands.environment() | odd,
+            timeout=600,
+        )
     assert done.returncode == 0, done.stderr
     assert (out / MAP).is_file()
     assert (out / "sub-01.html").is_file()
@@ -150,9 +159,12 @@ def _huge_pages_on_request():
 def _process_of_a_node(folder, **environment):
     script = Path(__file__).with_name("node_process.py")
     result = subprocess.run(
-        [sys.executable, str(script), str(folder)], capture_output=True, text=True, check=True,
+        [sys.executable, str(script), str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
         env=commands.environment() | environment,
-    )  # fmt: skip
+    )
     return json.loads(result.stdout.splitlines()[-1])
 
 

@@ -18,9 +18,12 @@ for name in ("nipype", "nipype.workflow", "nipype.interface", "nipype.utils"):
 
 def test_messages_of_nipype_are_printed_once():
     done = subprocess.run(
-        [sys.executable, "-c", CODE], capture_output=True, text=True, check=True,
+        [sys.executable, "-c", CODE],
+        capture_output=True,
+        text=True,
+        check=True,
         env=commands.environment(),
-    )  # fmt: skip
+    )
     assert done.stdout.splitlines() == [
         f"ONE nipype{part} hello" for part in ("", ".workflow", ".interface", ".utils")
     ]

@@ -118,9 +118,12 @@ def _execute(tmp_path, *runs, nprocs=2, mem_gb=4.0, **options):
 def test_only_the_run_of_a_killed_node_fails(tmp_path, nprocs):
     start = time.monotonic()
     outcome = _execute(
-        tmp_path, _run_wf("a", _die, _add), _run_wf("b", _slow, _add), _run_wf("c", _add, _slow),
+        tmp_path,
+        _run_wf("a", _die, _add),
+        _run_wf("b", _slow, _add),
+        _run_wf("c", _add, _slow),
         nprocs=nprocs,
-    )  # fmt: skip
+    )
     assert time.monotonic() - start < 60
     assert [(f.run, f.node) for f in outcome.failures] == [("a", "die")]
     message = outcome.failures[0].message

@@ -47,8 +47,9 @@ def test_voxels_keep_their_place():
     assert image.GetPixel(3, 1, 5) == array[3, 1, 5]
     np.testing.assert_allclose(
         image.TransformIndexToPhysicalPoint((3, 1, 5)),
-        np.array([-1, -1, 1]) * nib.affines.apply_affine(affine, (3, 1, 5)), atol=1e-4,
-    )  # fmt: skip
+        np.array([-1, -1, 1]) * nib.affines.apply_affine(affine, (3, 1, 5)),
+        atol=1e-4,
+    )
 
 
 @pytest.mark.parametrize("invert", [False, True])
@@ -101,9 +102,11 @@ def _magnitude(head):
 
 def _dice(one, other):
     return np.array(
-        [2 * ((one == n) & (other == n)).sum() / ((one == n).sum() + (other == n).sum())
-         for n in NUCLEI]
-    )  # fmt: skip
+        [
+            2 * ((one == n) & (other == n)).sum() / ((one == n).sum() + (other == n).sum())
+            for n in NUCLEI
+        ]
+    )
 
 
 @pytest.fixture(scope="module")

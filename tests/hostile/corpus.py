@@ -249,9 +249,7 @@ NOT_NIFTI = "is not a readable NIfTI file"
 IMAGES = {
     "cutInHeader": Case(_bytes(lambda b: b[:60]), NOT_NIFTI),
     "cutInData": Case(_bytes(lambda b: b[: len(b) * 2 // 3]), DAMAGED),
-    "cutBeforePacking": Case(
-        _bytes(lambda b: gzip.compress(gzip.decompress(b)[:2000])), DAMAGED
-    ),
+    "cutBeforePacking": Case(_bytes(lambda b: gzip.compress(gzip.decompress(b)[:2000])), DAMAGED),
     "flippedByte": Case(
         _bytes(lambda b: b[:-200] + bytes([b[-200] ^ 0xFF]) + b[-199:]), f"{DAMAGED}|{NOT_NIFTI}"
     ),
@@ -268,9 +266,7 @@ IMAGES = {
     ),
     "linkToItself": Case(_instead(".nii.gz", lambda p: p.symlink_to(p.name)), "but no phase"),
     "pipeInstead": Case(_instead(".nii.gz", os.mkfifo), "is no file"),
-    "deviceInstead": Case(
-        _instead(".nii.gz", lambda p: p.symlink_to("/dev/zero")), "is no file"
-    ),
+    "deviceInstead": Case(_instead(".nii.gz", lambda p: p.symlink_to("/dev/zero")), "is no file"),
     "bomb": Case(_bomb, "cannot hold"),
     "moreThanDeclared": Case(
         _bytes(lambda b: gzip.compress(gzip.decompress(b) + bytes(2**25))), "more than twice"
@@ -281,9 +277,7 @@ IMAGES = {
     "extensionOfNoSize": Case(_extension(0), NOT_NIFTI),
     "extensionOfNegativeSize": Case(_extension(-16), NOT_NIFTI),
     "extensionOfTwoGigabytes": Case(_extension(2**31 - 1), NOT_NIFTI),
-    "hugeDimensions": Case(
-        _header(40, "8h", 3, 32767, 32767, 32767, 1, 1, 1, 1), "cannot hold"
-    ),
+    "hugeDimensions": Case(_header(40, "8h", 3, 32767, 32767, 32767, 1, 1, 1, 1), "cannot hold"),
     "negativeDimension": Case(_header(40, "8h", 3, 10, -12, 8, 1, 1, 1, 1), "shape|readable"),
     "dimensionOfZero": Case(_header(40, "8h", 3, 10, 0, 8, 1, 1, 1, 1), "has shape"),
     "ninthAxis": Case(_header(40, "h", 9), NOT_NIFTI),
@@ -307,7 +301,7 @@ IMAGES = {
     "metres": Case(_header(123, "B", 1), "gives lengths in meter, expected mm"),
     "micrometres": Case(_header(123, "B", 3), "gives lengths in micron, expected mm"),
     "unknownUnit": Case(_header(123, "B", 7), "gives lengths in unit 7, expected mm"),
-}  # fmt: skip
+}
 GEOMETRY = {
     "affineNan": Case(_affine(lambda a: a.fill(math.nan)), "not finite"),
     "affineInfinite": Case(_affine(lambda a: a.fill(math.inf)), "not finite"),
@@ -329,7 +323,7 @@ GEOMETRY = {
     "interceptInfinite": Case(_header(112, "ff", 1.0, math.inf), "intercept|inter"),
     "interceptOverflows": Case(_header(112, "ff", 1.0, 3e38), "convention"),
     "slopeOfMagnitudeOverflows": Case(_header(112, "ff", 3e38, 0.0, part=MAG), "finite"),
-}  # fmt: skip
+}
 VALUES = {
     "phaseConstant": Case(
         _everywhere("phase", lambda: np.full(SHAPE, 1.5)), "every voxel of the phase is 1.5"
@@ -403,8 +397,10 @@ SIDECARS = {
     "longLists": Case(_with_long_list),
     "deep": Case(_sidecar(_nest(100_000)), "is not valid JSON"),
     "huge": Case(_sidecar(b'{"x": "' + b"x" * 2**24 + b'"}'), "larger than 16 MiB"),
-    "latin1": Case(_sidecar(_text(Operator="é").encode("latin-1").replace(b"\\u00e9", b"\xe9")),
-        "is not valid JSON"),
+    "latin1": Case(
+        _sidecar(_text(Operator="é").encode("latin-1").replace(b"\\u00e9", b"\xe9")),
+        "is not valid JSON",
+    ),
     "utf16": Case(_sidecar(_text().encode("utf-16")), "is not valid JSON"),
     "byteOrderMark": Case(_sidecar(_text().encode("utf-8-sig"))),
     "emptySidecar": Case(_sidecar(b""), "is not valid JSON"),
@@ -413,14 +409,12 @@ SIDECARS = {
     "list": Case(_sidecar(b"[1]"), "holds a JSON list, expected an object"),
     "sidecarFolder": Case(_instead(".json", Path.mkdir), "is no file"),
     "sidecarPipe": Case(_instead(".json", os.mkfifo), "is no file"),
-    "sidecarDevice": Case(
-        _instead(".json", lambda p: p.symlink_to("/dev/zero")), "is no file"
-    ),
+    "sidecarDevice": Case(_instead(".json", lambda p: p.symlink_to("/dev/zero")), "is no file"),
     "sidecarLoop": Case(_instead(".json", lambda p: p.symlink_to(p.name)), "cannot be read"),
     "sidecarNowhere": Case(
         _instead(".json", lambda p: p.symlink_to("nowhere")), "does not exist|EchoTime is missing"
     ),
-}  # fmt: skip
+}
 NAMES = {
     "echoTwice": Case(_copy_of_echo_1, "are the same echo of the same part; remove one"),
     "echoGap": Case(_remove("*echo-2_*"), note="Echo 2 is not there"),
@@ -442,6 +436,6 @@ NAMES = {
     "otherParticipant": Case(_rename("sub-otherParticipant_", "sub-x_"), "The name says sub-x"),
     "nothing": Case(_remove("*"), "No gradient-echo image"),
     "sidecarsMissing": Case(_remove("*.json"), "EchoTime is missing"),
-}  # fmt: skip
+}
 CASES = {**IMAGES, **GEOMETRY, **VALUES, **SIDECARS, **NAMES}
 """Label of the participant to what is done to it."""

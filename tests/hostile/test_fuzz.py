@@ -16,14 +16,27 @@ from qsm_pipeline.bids.load import LoadedRun, load_run
 from qsm_pipeline.exceptions import QSMPipelineError
 
 KEYS = (
-    "EchoTime", "EchoTime1", "EchoTime2", "MagneticFieldStrength", "ImagingFrequency", "Units",
-    "Manufacturer", "ImageType", "ImageTypeText", "PhilipsScaleSlope", "Bipolar",
+    "EchoTime",
+    "EchoTime1",
+    "EchoTime2",
+    "MagneticFieldStrength",
+    "ImagingFrequency",
+    "Units",
+    "Manufacturer",
+    "ImageType",
+    "ImageTypeText",
+    "PhilipsScaleSlope",
+    "Bipolar",
     "SeriesDescription",
-)  # fmt: skip
+)
 SCALARS = (
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
     | st.sampled_from([0.008, 3, 123.2, "rad", "Hz", "0.008", "GE", "bipolar", 10**400, 1e-320])
-)  # fmt: skip
+)
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
@@ -31,17 +44,30 @@ VALUES = st.recursive(
 )
 CHANGES = st.dictionaries(st.sampled_from(KEYS), VALUES, min_size=1, max_size=4)
 FIELDS = {  # offset and type of the fields of a NIfTI-1 header
-    "sizeof_hdr": (0, "i"), "dim_info": (39, "B"), "dim": (40, "8h"), "datatype": (70, "h"),
-    "bitpix": (72, "h"), "pixdim": (76, "8f"), "vox_offset": (108, "f"), "scl_slope": (112, "f"),
-    "scl_inter": (116, "f"), "xyzt_units": (123, "B"), "qform_code": (252, "h"),
-    "sform_code": (254, "h"), "quatern": (256, "3f"), "qoffset": (268, "3f"),
-    "srow": (280, "12f"), "magic": (344, "4s"),
-}  # fmt: skip
+    "sizeof_hdr": (0, "i"),
+    "dim_info": (39, "B"),
+    "dim": (40, "8h"),
+    "datatype": (70, "h"),
+    "bitpix": (72, "h"),
+    "pixdim": (76, "8f"),
+    "vox_offset": (108, "f"),
+    "scl_slope": (112, "f"),
+    "scl_inter": (116, "f"),
+    "xyzt_units": (123, "B"),
+    "qform_code": (252, "h"),
+    "sform_code": (254, "h"),
+    "quatern": (256, "3f"),
+    "qoffset": (268, "3f"),
+    "srow": (280, "12f"),
+    "magic": (344, "4s"),
+}
 EDGES = {"h": [-1, 0, 1, 7, 8, 32767, -32768], "f": [0.0, -0.0, 1e38, -1e38, 1e-45]}
 FUZZ = settings(
-    max_examples=60, deadline=None, derandomize=True,
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
-)  # fmt: skip
+)
 LONG = settings(FUZZ, max_examples=3000, derandomize=False)
 
 

@@ -78,10 +78,12 @@ def test_damaged_input_is_told_before_or_when_its_own_nodes_are_built(tree, whic
     told |= {each.subject: each.reason for each in too_large(found.runs, 4.0)}
     failed = {}
     workflow = init_participants_wf(
-        runs=[run for run in found.runs if run.subject not in told], out_dir=tree / "out",
-        work_dir=tree / "work", resources=Resources(1, 1, 4.0, "cpu"),
+        runs=[run for run in found.runs if run.subject not in told],
+        out_dir=tree / "out",
+        work_dir=tree / "work",
+        resources=Resources(1, 1, 4.0, "cpu"),
         fail=lambda run, error: failed.__setitem__(run.subject, error),
-    )  # fmt: skip
+    )
     built = {run.subject for run in found.runs if workflow.get_node(node_name(run)) is not None}
     assert SOUND in built
     assert built | set(told) | set(failed) == set(LABELS)
@@ -220,9 +222,10 @@ def test_the_command_over_all_damages(tmp_path):
         page = (out / f"sub-{damage}I.html").read_text()
         assert f"sub-{damage}I" in page
         told = [
-            line for line in result.lines
+            line
+            for line in result.lines
             if line.startswith((f"skipped sub-{damage}I_", f"FAILED sub-{damage}I in read"))
-        ]  # fmt: skip
+        ]
         assert len(told) == 1, (damage, told)
         if told[0].startswith("skipped"):
             assert told[0] in planned.lines

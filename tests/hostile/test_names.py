@@ -14,11 +14,35 @@ from qsm_pipeline.exceptions import BIDSInputError
 
 LONG = "b" * 240  # is a label, as long as it is
 LABELS = (
-    "a b", "it's", 'say"x"', "<script>alert(1)</script>".replace("/", ""), "<img src=x onerror=x>",
-    "$(touch pwned)", "`touch pwned`", ";touch pwned", "|touch pwned", "&", "a\nb", "a\x1b[31mb",
-    "..", "-rf", "*", "?", "[a", "(a", "a\\", "{prefix}", "%s", LONG, "é", "\N{PILE OF POO}",
-    "a_b", "a-b", "", os.fsdecode(b"a\xffb"),
-)  # fmt: skip
+    "a b",
+    "it's",
+    'say"x"',
+    "<script>alert(1)</script>".replace("/", ""),
+    "<img src=x onerror=x>",
+    "$(touch pwned)",
+    "`touch pwned`",
+    ";touch pwned",
+    "|touch pwned",
+    "&",
+    "a\nb",
+    "a\x1b[31mb",
+    "..",
+    "-rf",
+    "*",
+    "?",
+    "[a",
+    "(a",
+    "a\\",
+    "{prefix}",
+    "%s",
+    LONG,
+    "é",
+    "\N{PILE OF POO}",
+    "a_b",
+    "a-b",
+    "",
+    os.fsdecode(b"a\xffb"),
+)
 MARKUP = ("timeAsMarkup", "labelWithMarkup")
 """Sound names, with markup in a sidecar and in an entity."""
 
@@ -76,8 +100,9 @@ def test_the_command_under_odd_names(tmp_path, monkeypatch):
     assert sum(line.startswith("skipped sub-") for line in result.lines) == len(LABELS) + 2
     after = {path for path in tmp_path.rglob("*") if odd / "out" not in path.parents}
     assert {path for path in after - before if odd / "work dir" not in path.parents} == {
-        odd / "out", odd / "work dir",
-    }  # fmt: skip
+        odd / "out",
+        odd / "work dir",
+    }
     assert not list(tmp_path.rglob("pwned"))
     pages = sorted((odd / "out").glob("sub-*.html"))
     shown = sorted((commands.SOUND, *MARKUP, LONG))

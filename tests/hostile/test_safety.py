@@ -48,9 +48,13 @@ def test_no_child_imports_from_the_current_folder(tmp_path):
         "    process.join()\n"
     )
     done = subprocess.run(
-        [sys.executable, tmp_path / "main/start.py"], cwd=tmp_path, capture_output=True,
-        text=True, check=True, env=os.environ | {"PYTHONPATH": str(commands.ROOT)},
-    )  # fmt: skip
+        [sys.executable, tmp_path / "main/start.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(commands.ROOT)},
+    )
     assert done.stdout == "ran\n"
     assert not (tmp_path / "pwned").exists()
 
@@ -116,8 +120,9 @@ def test_a_kept_file_that_was_damaged_is_made_again(tmp_path, name, damage):
     def run():
         node = CheckedNode(
             Function(input_names=["value"], output_names=["path"], function=_write),
-            name="make", base_dir=str(tmp_path),
-        )  # fmt: skip
+            name="make",
+            base_dir=str(tmp_path),
+        )
         node.inputs.value = 7
         return Path(node.run().outputs.path).read_bytes()
 
@@ -173,9 +178,12 @@ def test_what_other_methods_wrote_is_removed_when_a_run_is_done_again(finished_r
     left = {p.name for p in (out / "sub-01").rglob("*") if p.is_file()}
     assert left == {
         "sub-01_Chimap.nii.gz",
-        *(f"sub-01_run-2_{name}.{end}" for end in ("nii.gz", "json")
-          for name in ("desc-uncertainty_Chimap", "desc-swi_T2starw")),
-    }  # fmt: skip
+        *(
+            f"sub-01_run-2_{name}.{end}"
+            for end in ("nii.gz", "json")
+            for name in ("desc-uncertainty_Chimap", "desc-swi_T2starw")
+        ),
+    }
 
 
 def test_an_output_folder_has_one_product_and_one_data_set(tmp_path):
@@ -300,11 +308,19 @@ def test_closed_streams_and_terminals_without_unicode(tmp_path, redirection, enc
     add_megre(raw)
     (raw / "sub-\N{PILE OF POO}").mkdir()
     done = subprocess.run(
-        ["/bin/bash", "-c", f'{sys.executable} -m qsm_pipeline "$1" "$2" participant --dry-run '
-         f"{redirection}", "x", str(raw), str(tmp_path / "out")],
-        capture_output=True, check=False, cwd="/",
+        [
+            "/bin/bash",
+            "-c",
+            f'{sys.executable} -m qsm_pipeline "$1" "$2" participant --dry-run {redirection}',
+            "x",
+            str(raw),
+            str(tmp_path / "out"),
+        ],
+        capture_output=True,
+        check=False,
+        cwd="/",
         env=commands.environment() | {"PYTHONIOENCODING": encoding},
-    )  # fmt: skip
+    )
     said = done.stdout + done.stderr
     assert b"Traceback" not in said
     assert b"\x1b" not in said

@@ -86,11 +86,15 @@ def test_weights_that_are_no_numbers(tmp_path, monkeypatch):
         files[name] = str(write_image(tmp_path / f"{name}.nii", values))
     node = Node(
         InvertDipole(
-            **files, brain=files["mask"], method="cycleqsm", mean_rad_per_ppm=8.0,
+            **files,
+            brain=files["mask"],
+            method="cycleqsm",
+            mean_rad_per_ppm=8.0,
             params={"generator": str(tmp_path / "nan.safetensors"), "uncertainty": False},
         ),
-        name="invert", base_dir=str(tmp_path),
-    )  # fmt: skip
+        name="invert",
+        base_dir=str(tmp_path),
+    )
     with pytest.raises(NodeExecutionError, match=r"nan\.safetensors is .* not finite"):
         node.run()
 

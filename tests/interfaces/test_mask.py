@@ -39,8 +39,9 @@ def files(tmp_path_factory):
 def _mask(tmp_path, files, **inputs):
     node = Node(
         MaskBrain(**files[0], echo_times_s=list(TIMES), b0_tesla=3.0, label="sub-01", **inputs),
-        name="mask", base_dir=str(tmp_path),
-    )  # fmt: skip
+        name="mask",
+        base_dir=str(tmp_path),
+    )
     return node.run().outputs
 
 
@@ -107,9 +108,13 @@ def test_empty_slices_that_cut_the_brain_in_two_are_refused(tmp_path, files, own
     valid[..., gap] = 0
     broken = str(write_image(tmp_path / "valid.nii", valid, image.affine))
     interface = MaskBrain(
-        **paths | {"valid": broken}, echo_times_s=list(TIMES), b0_tesla=3.0, label="sub-01",
-        user_mask=mask if own else "", method="robust",
-    )  # fmt: skip
+        **paths | {"valid": broken},
+        echo_times_s=list(TIMES),
+        b0_tesla=3.0,
+        label="sub-01",
+        user_mask=mask if own else "",
+        method="robust",
+    )
     if gap.start == 16:
         with pytest.raises(
             MaskError, match=r"^sub-01: the mask falls into parts .* \d+ %.*slices"

@@ -16,8 +16,13 @@ from qsm_pipeline.interfaces.regions import MapLabels, MeasureRegions, WriteRegi
 SHAPE = (12, 14, 10)
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 AFFINE[:3, 3] = [-6, -7, -10]
-RUN = {"bids_dir": "/raw", "suffix": "MEGRE", "entities": {"sub": "01", "run": "2"},
-       "echo_times_s": (0.01,), "b0_tesla": 3.0}  # fmt: skip
+RUN = {
+    "bids_dir": "/raw",
+    "suffix": "MEGRE",
+    "entities": {"sub": "01", "run": "2"},
+    "echo_times_s": (0.01,),
+    "b0_tesla": 3.0,
+}
 
 
 @pytest.fixture
@@ -36,18 +41,36 @@ def files(tmp_path):
 
 def _table(tmp_path, files, **inputs):
     _, paths = files
-    brought = MapLabels(
-        **{"labels": paths["labels"], "same_grid": True, **inputs},
-        combined=paths["combined"], brain=paths["valid"],
-    ).run(cwd=str(tmp_path)).outputs  # fmt: skip
-    measured = MeasureRegions(
-        chi=paths["chi"], labels=brought.labels, valid=paths["valid"], names=brought.names
-    ).run(cwd=str(tmp_path)).outputs  # fmt: skip
+    brought = (
+        MapLabels(
+            **{"labels": paths["labels"], "same_grid": True, **inputs},
+            combined=paths["combined"],
+            brain=paths["valid"],
+        )
+        .run(cwd=str(tmp_path))
+        .outputs
+    )
+    measured = (
+        MeasureRegions(
+            chi=paths["chi"], labels=brought.labels, valid=paths["valid"], names=brought.names
+        )
+        .run(cwd=str(tmp_path))
+        .outputs
+    )
     out = tmp_path / "out"
-    written = WriteRegions(
-        out_dir=str(out), run=RUN, seg="aseg", labels=brought.labels, rows=measured.rows,
-        facts=brought.facts, reference={"facts": {"SusceptibilityReference": "brain"}},
-    ).run(cwd=str(tmp_path)).outputs.written  # fmt: skip
+    written = (
+        WriteRegions(
+            out_dir=str(out),
+            run=RUN,
+            seg="aseg",
+            labels=brought.labels,
+            rows=measured.rows,
+            facts=brought.facts,
+            reference={"facts": {"SusceptibilityReference": "brain"}},
+        )
+        .run(cwd=str(tmp_path))
+        .outputs.written
+    )
     (path,) = region_tables(out, RUN["entities"])
     assert str(path) in written
     with open(path, newline="") as file:
@@ -92,8 +115,9 @@ def test_an_atlas_without_sides_is_divided(tmp_path, files):
         tmp_path, files, labels=str(atlas), names=str(tmp_path / "atlas.txt"), atlas=True
     )
     assert {name: row["hemisphere"] for name, row in rows.items()} == {
-        "Caudate-left": "left", "Caudate-right": "right",
-    }  # fmt: skip
+        "Caudate-left": "left",
+        "Caudate-right": "right",
+    }
 
 
 def test_labels_of_another_grid_come_by_the_given_transform(tmp_path, files):

@@ -39,9 +39,11 @@ def test_every_figure_has_its_stage():
 def test_the_workflow_gives_each_stage_what_its_figures_need(tmp_path, two_pass):
     run = make_run(tmp_path)
     workflow = init_run_wf(
-        run=type(run)(**{**run.to_dict(), "echo_times_s": (0.004, 0.008)}), out_dir=tmp_path,
-        two_pass=two_pass, derive=True,
-    )  # fmt: skip
+        run=type(run)(**{**run.to_dict(), "echo_times_s": (0.004, 0.008)}),
+        out_dir=tmp_path,
+        two_pass=two_pass,
+        derive=True,
+    )
     for stage, names in STAGES.items():
         node = workflow.get_node(f"draw_{stage}")
         edges = workflow._graph.in_edges(node, data=True)

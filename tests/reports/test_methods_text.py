@@ -77,11 +77,15 @@ def test_a_method_of_another_version_is_told_by_its_name(tmp_path):
 def test_what_the_consensus_asks_for(tmp_path):
     text = _text(make_run(tmp_path), Parameters=_parameters(inversion="cycleqsm"))
     for words in (
-        "qsm-pipeline 9.8.7", "torch 2.0", "3 T", "1 echo(es) at 4.00 ms",
+        "qsm-pipeline 9.8.7",
+        "torch 2.0",
+        "3 T",
+        "1 echo(es) at 4.00 ms",
         "voxels of 1 x 1 x 3 mm",
-        "in ppm relative to the mean of the whole brain mask", "max_relative_residual = 0.3",
+        "in ppm relative to the mean of the whole brain mask",
+        "max_relative_residual = 0.3",
         f"{SHIPPED}, SHA-256",
-    ):  # fmt: skip
+    ):
         assert words in text, words
     assert "line through the origin" not in text  # there is one echo
 

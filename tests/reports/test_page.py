@@ -54,10 +54,18 @@ def page(tree, tmp_path_factory):
 def test_says_what_was_found_and_escapes_it(page):
     html = page.read_text()
     for words in (
-        "Wrapped phase, first echo", "Susceptibility", "Local field", "Residual",
-        "1.00 x 1.00 x 3.00", "1234", "4.00", "1 min 2 s", "9.8.7", "threshold = 0.175",
+        "Wrapped phase, first echo",
+        "Susceptibility",
+        "Local field",
+        "Residual",
+        "1.00 x 1.00 x 3.00",
+        "1234",
+        "4.00",
+        "1 min 2 s",
+        "9.8.7",
+        "threshold = 0.175",
         "max_radius_mm = 11.25",
-    ):  # fmt: skip
+    ):
         assert words in html, words
     assert "20.0" in html  # the tilt of the slices
     assert "<script>alert" not in html
@@ -121,10 +129,15 @@ def test_quality_metrics_and_regions(tree, tmp_path):
     metrics = {
         "snr_echo_1": {"Value": 31.23456, "Units": "1", "Description": "Ratio.", "Warning": ""},
         "rim": {
-            "Value": None, "Units": "ppm", "Minimum": 0.0, "Maximum": 0.5, "Description": "Rim.",
-            "Reference": "doi:10.1/x", "Warning": "The <rim> is bright",
+            "Value": None,
+            "Units": "ppm",
+            "Minimum": 0.0,
+            "Maximum": 0.5,
+            "Description": "Rim.",
+            "Reference": "doi:10.1/x",
+            "Warning": "The <rim> is bright",
         },
-    }  # fmt: skip
+    }
     quality = out / output_path(run.entities, "chi", extra={"desc": "qc"}, extension=".json")
     write_json(quality, {"Metrics": metrics})
     table = quality.with_name("sub-01_seg-nuclei_desc-chi_dseg.tsv")
@@ -133,9 +146,13 @@ def test_quality_metrics_and_regions(tree, tmp_path):
     quality.unlink()
     table.unlink()
     for words in (
-        "31.23", "Signal to noise, first echo", "no limit", "! look", "How much stronger",
+        "31.23",
+        "Signal to noise, first echo",
+        "no limit",
+        "! look",
+        "How much stronger",
         "look at the figures of this step",
-    ):  # fmt: skip
+    ):
         assert words in html, words
     for words in ("31.23", "not computed", "0 to 0.5", "doi:10.1/x", "0.1235", "&lt;putamen&gt;"):
         assert words in html, words

@@ -92,9 +92,10 @@ def test_of_fine_scans_the_layers_beside_the_map_are_averaged(tree, monkeypatch)
     whole = layers["chi"].shape
     assert layers["local_field"].shape == tuple(n // 2 for n in whole)
     np.testing.assert_allclose(
-        layers["local_field"].affine @ [0, 0, 0, 1], layers["chi"].affine @ [0.5, 0.5, 0.5, 1],
+        layers["local_field"].affine @ [0, 0, 0, 1],
+        layers["chi"].affine @ [0.5, 0.5, 0.5, 1],
         atol=1e-4,
-    )  # fmt: skip
+    )
     assert layers["brain"].shape == whole
 
 

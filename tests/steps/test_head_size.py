@@ -19,10 +19,15 @@ SHAPE, VOXEL, TIMES = (52, 62, 48), (3.5, 3.5, 3.5), (0.006, 0.012, 0.018)
 @pytest.mark.parametrize(
     ("voxel_mm", "volume_ml", "expected"),
     [
-        (1.0, 1200, 1.0), (0.7, 350, 1.0), (0.3, 80, 1.0), (1.0, 10, 1.0),
-        (0.2, 9.6, 0.2), (0.1, 0.45, 0.0721), (0.15, 2.0, 0.1186),
+        (1.0, 1200, 1.0),
+        (0.7, 350, 1.0),
+        (0.3, 80, 1.0),
+        (1.0, 10, 1.0),
+        (0.2, 9.6, 0.2),
+        (0.1, 0.45, 0.0721),
+        (0.15, 2.0, 0.1186),
     ],
-)  # fmt: skip
+)
 def test_people_and_macaques_stay_and_rodents_are_scaled(voxel_mm, volume_ml, expected):
     count = round(volume_ml * 1000 / voxel_mm**3)
     mask = torch.ones(1, 1, count, dtype=torch.bool) if count < 5e7 else None

@@ -63,9 +63,10 @@ def test_help_and_sentence(each):
 
 
 @pytest.mark.parametrize(
-    "each", [m for m in COMPUTING if m.stage in ("unwrap", "background", "inversion")],
+    "each",
+    [m for m in COMPUTING if m.stage in ("unwrap", "background", "inversion")],
     ids=lambda m: m.name,
-)  # fmt: skip
+)
 def test_sentences_cite_what_the_functions_themselves_cite(each):
     dois = re.findall(r"doi:(\S+?)[,;.]?\s", (each.function.__doc__ or "") + " ")
     cited = {bibliography()[key].doi for key in each.citations}
@@ -87,15 +88,18 @@ def test_case_does_not_matter_and_typos_are_answered():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"thresold": 0.1}, r"inversion method tkd: there is no parameter 'thresold'; it has "
-         r"threshold, correct_underestimation, margin_mm; did you mean 'threshold'\?$"),
+        (
+            {"thresold": 0.1},
+            r"inversion method tkd: there is no parameter 'thresold'; it has "
+            r"threshold, correct_underestimation, margin_mm; did you mean 'threshold'\?$",
+        ),
         ({"threshold": "big"}, "tkd: threshold is 'big', expected a finite number$"),
         ({"threshold": True}, "threshold is True, expected a finite number"),
         ({"threshold": 1e999}, "threshold is inf, expected a finite number"),
         ({"threshold": 7}, "tkd: Expected 0 < threshold < 1/3, got 7"),
         ({"correct_underestimation": 1}, "is 1, expected true or false"),
     ],
-)  # fmt: skip
+)
 def test_values_are_checked(values, message):
     with pytest.raises(ValueError, match=message):
         method("inversion", "tkd").with_values(values)
@@ -104,8 +108,10 @@ def test_values_are_checked(values, message):
 def test_values_that_fit_are_taken():
     tkd = method("inversion", "tkd")
     assert asdict(tkd.with_values({"threshold": 0.2})) == {
-        "threshold": 0.2, "correct_underestimation": False, "margin_mm": 16.0,
-    }  # fmt: skip
+        "threshold": 0.2,
+        "correct_underestimation": False,
+        "margin_mm": 16.0,
+    }
     assert tkd.with_values() == tkd.params()
     with pytest.raises(ValueError, match="laplacian: it has no parameters, got 'x'"):
         method("unwrap", "laplacian").with_values({"x": 1})

@@ -20,9 +20,14 @@ def workflow(tmp_path):
     atlas.touch()
     template.touch()
     return init_run_wf(
-        run=run, out_dir=tmp_path / "out", two_pass=True, derive=True, omp_nthreads=3,
-        atlas=atlas, atlas_template=template,
-    )  # fmt: skip
+        run=run,
+        out_dir=tmp_path / "out",
+        two_pass=True,
+        derive=True,
+        omp_nthreads=3,
+        atlas=atlas,
+        atlas_template=template,
+    )
 
 
 def test_every_node_is_in_the_table(workflow):

@@ -69,9 +69,14 @@ def _correct(made, phase=None, keep=range(5), times=TIMES, readout="unknown", nu
     keep = list(keep)
     phase = made.phase_rad if phase is None else wrap(phase)
     scan = Scan(
-        phase[keep], made.magnitude[keep], tuple(times[e] for e in keep), 3.0, AFFINE, readout,
+        phase[keep],
+        made.magnitude[keep],
+        tuple(times[e] for e in keep),
+        3.0,
+        AFFINE,
+        readout,
         numbers,
-    )  # fmt: skip
+    )
     return correct_phase(scan, made.brain)
 
 

@@ -32,9 +32,11 @@ SOURCES = {
 
 def _params(times_ms, tesla=3.0):
     return ScanParams(
-        echo_times_s=tuple(t / 1000 for t in times_ms), b0_tesla=tesla, snr=float("inf"),
+        echo_times_s=tuple(t / 1000 for t in times_ms),
+        b0_tesla=tesla,
+        snr=float("inf"),
         repetition_time_s=0.05,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,14 @@ def _case(times_ms, inversion, background="lbv-pdf", names=tuple(SOURCES), tesla
         cores[name] = share > 0.5
         zones[name] = torch.from_numpy(ndimage.binary_dilation(cores[name].numpy(), iterations=2))
     return Case(
-        with_sources.chi_ppm, with_sources.brain, plain, _map(with_sources, params, methods),
-        zones, cores, len(times_ms),
-    )  # fmt: skip
+        with_sources.chi_ppm,
+        with_sources.brain,
+        plain,
+        _map(with_sources, params, methods),
+        zones,
+        cores,
+        len(times_ms),
+    )
 
 
 @pytest.fixture(

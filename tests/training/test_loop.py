@@ -151,9 +151,13 @@ def test_what_a_training_leaves(tmp_path, pool):
     made_cases = make_cases([brain(number) for number in VALIDATION], 2.0).values()
     for case in [case for case in made_cases if case.kind == "white"]:
         made = reconstruct(
-            generator, case.field_ppm, case.mask, case.grid, magnitude=case.magnitude,
+            generator,
+            case.field_ppm,
+            case.mask,
+            case.grid,
+            magnitude=case.magnitude,
             uncertainty=True,
-        )  # fmt: skip
+        )
         error = (made.chi_ppm - case.chi_ppm)[case.mask]
         expected = made.uncertainty_ppm[case.mask].square().mean().sqrt()
         assert 0.7 < (error - error.mean()).square().mean().sqrt() / expected < 1.4
@@ -186,8 +190,9 @@ def test_the_best_or_the_last_average_stays(tmp_path, pool, monkeypatch, keep):
     left = load_generator(tmp_path / "generator.safetensors").state_dict()
     expected = averages[{"best": 1, "last": 2}[keep]]
     assert all(torch.equal(left[k], v) for k, v in expected.items() if k != "error_gains")
-    assert not torch.equal(averages[1]["networks.0.head.weight"],
-                           averages[2]["networks.0.head.weight"])  # fmt: skip
+    assert not torch.equal(
+        averages[1]["networks.0.head.weight"], averages[2]["networks.0.head.weight"]
+    )
 
 
 def test_adaptation_starts_from_the_generator_and_keeps_its_architecture(tmp_path, pool):
@@ -227,9 +232,16 @@ def test_two_processes_train_one_generator_on_different_samples(tmp_path, pool):
     script.write_text(_TWO)
     settings = SETTINGS | {"optim": SETTINGS["optim"] | {"steps": 2}}
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
-        str(script), str(pool.pool), str(tmp_path / "out"), json.dumps(settings),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        str(script),
+        str(pool.pool),
+        str(tmp_path / "out"),
+        json.dumps(settings),
+    ]
     root = Path(loop.__file__).parents[2]
     path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
@@ -273,8 +285,11 @@ def test_a_signal_to_the_whole_job_leaves_a_checkpoint(tmp_path, pool):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     process = subprocess.Popen(
         [sys.executable, "-c", _INTERRUPTED, str(pool.pool), str(tmp_path / "out")],
-        env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        env=environment,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         deadline = time.monotonic() + 120
         while not (tmp_path / "started").exists() and time.monotonic() < deadline:

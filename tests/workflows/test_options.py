@@ -29,10 +29,12 @@ CHOICES = [
     for choice in option.type.choices
 ]
 SWITCHES = [
-    {"two_pass": True}, {"two_pass": True, "background": "pdf"}, {"derive": True},
+    {"two_pass": True},
+    {"two_pass": True, "background": "pdf"},
+    {"derive": True},
     {"quality_limits": {"max_rim_ratio": 3.0}},
     {"atlas": Path(__file__), "atlas_template": Path(__file__)},  # some files
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +57,16 @@ def test_every_choice_builds_its_graph(runs, tmp_path, chosen):
 
 
 def test_there_are_choices_for_every_step():
-    stages = ("mask_method", "mask_refinement", "readout", "unwrap", "field_fit", "background",
-              "inversion", "reference")  # fmt: skip
+    stages = (
+        "mask_method",
+        "mask_refinement",
+        "readout",
+        "unwrap",
+        "field_fit",
+        "background",
+        "inversion",
+        "reference",
+    )
     assert {name for choice in CHOICES for name in choice} == set(stages)
     assert len(CHOICES) > 20
 
@@ -68,16 +78,20 @@ def test_two_passes_over_an_eroding_background_removal_are_refused():
 
 def _simulate(folder):
     (scan,) = write_simulated_dataset(
-        folder / "raw", shape=(56, 68, 50), voxel_size_mm=(3.4, 3.4, 3.4), tilt_deg=12,
+        folder / "raw",
+        shape=(56, 68, 50),
+        voxel_size_mm=(3.4, 3.4, 3.4),
+        tilt_deg=12,
         params=ScanParams(echo_times_s=(0.004, 0.009, 0.014)),
-    )  # fmt: skip
+    )
     affine = nib.load(next((folder / "raw").rglob("*phase*.nii.gz"))).affine
     moved = affine.copy()
     moved[:3, 3] += (6.0, -4.0, 5.0)  # the space of the template is another
     for name, values in (
-        ("truth", scan.labels.numpy()), ("atlas", scan.labels.numpy()),
+        ("truth", scan.labels.numpy()),
+        ("atlas", scan.labels.numpy()),
         ("template", scan.magnitude[0].numpy() * scan.brain.numpy()),
-    ):  # fmt: skip
+    ):
         place = affine if name == "truth" else moved
         nib.save(nib.Nifti1Image(values, place), folder / f"{name}.nii.gz")
 
@@ -91,8 +105,16 @@ def test_two_passes_and_an_atlas(tmp_path):
     (tmp_path / "atlas.txt").write_text(names)
     atlas = tmp_path / "atlas.nii.gz"
     atlas.write_bytes((given / "atlas.nii.gz").read_bytes())
-    options = ("--background", "pdf", "--two-pass", "--atlas", atlas, "--atlas-template",
-               given / "template.nii.gz", "--keep-work")  # fmt: skip
+    options = (
+        "--background",
+        "pdf",
+        "--two-pass",
+        "--atlas",
+        atlas,
+        "--atlas-template",
+        given / "template.nii.gz",
+        "--keep-work",
+    )
     result = commands.run(given / "raw", tmp_path / "out", *options)
     assert result.exit_code == 0, result.output
     anat = tmp_path / "out/sub-01/anat"

@@ -113,7 +113,8 @@ def _tsv(rows: Mapping[str, Mapping[str, float]], names: tuple[str, ...]) -> str
     writer = csv.writer(text, delimiter="\t", lineterminator="\n")
     writer.writerow(["measure", *names])
     for key, row in rows.items():
-        cells = [f"{row[name]:.5g}" if np.isfinite(row.get(name, np.nan)) else "n/a"
-                 for name in names]  # fmt: skip
+        cells = [
+            f"{row[name]:.5g}" if np.isfinite(row.get(name, np.nan)) else "n/a" for name in names
+        ]
         writer.writerow([key, *cells])
     return text.getvalue()

@@ -10,8 +10,14 @@ from pathlib import Path
 from qsm_pipeline.engine.slurm_log import told_by_slurm
 
 DONE, FAILED, KILLED, RUNNING, WAITING, NEVER, UNKNOWN = (
-    "done", "failed", "killed", "running", "waiting", "never started", "unknown",
-)  # fmt: skip
+    "done",
+    "failed",
+    "killed",
+    "running",
+    "waiting",
+    "never started",
+    "unknown",
+)
 UNFINISHED = (FAILED, KILLED, NEVER)
 """States that only another submission ends."""
 _TOLD = re.compile(r"^(FAILED|skipped|Error:) ?(.*)")
@@ -19,9 +25,15 @@ _BY_SIGNAL = tuple(str(128 + number) for number in (signal.SIGKILL, signal.SIGTE
 """Exit status that a shell gives to a command that was ended by a signal."""
 _KILLED_NODE = "was killed (SIGKILL)"
 _IN_QUEUE = {
-    "PENDING": WAITING, "CONFIGURING": WAITING, "REQUEUED": WAITING, "SUSPENDED": WAITING,
-    "REQUEUE_HOLD": WAITING, "SPECIAL_EXIT": WAITING, "RUNNING": RUNNING, "COMPLETING": RUNNING,
-}  # fmt: skip
+    "PENDING": WAITING,
+    "CONFIGURING": WAITING,
+    "REQUEUED": WAITING,
+    "SUSPENDED": WAITING,
+    "REQUEUE_HOLD": WAITING,
+    "SPECIAL_EXIT": WAITING,
+    "RUNNING": RUNNING,
+    "COMPLETING": RUNNING,
+}
 _QUEUE = "queue"
 """Stands in the place of a job where the queue could not be asked."""
 

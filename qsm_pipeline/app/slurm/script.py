@@ -38,9 +38,16 @@ _MINUTES = 20
 _MINUTES_PER_MILLION_VALUES = 0.5
 """Of one run; a value is a voxel of an echo. The default chain needs 0.7 CPU-s for a million."""
 _OF_EACH_TASK = (
-    "participant_label", "work_dir", "bids_database_dir", "nprocs", "mem_gb",
-    "skip_bids_validation", "dry_run", "reports_only", "write_graph",
-)  # fmt: skip
+    "participant_label",
+    "work_dir",
+    "bids_database_dir",
+    "nprocs",
+    "mem_gb",
+    "skip_bids_validation",
+    "dry_run",
+    "reports_only",
+    "write_graph",
+)
 """Settings that the script gives to each task, or that make no sense for one."""
 
 
@@ -99,10 +106,14 @@ def write_slurm_array(
     if not settings["skip_bids_validation"]:
         validate_bids(bids_dir, echo)
     found = collect(
-        bids_dir, settings["participant_label"], settings["session_label"],
-        settings["bids_filter_file"], index_dir, settings["mask_pattern"],
+        bids_dir,
+        settings["participant_label"],
+        settings["session_label"],
+        settings["bids_filter_file"],
+        index_dir,
+        settings["mask_pattern"],
         settings["derivatives"],
-    )  # fmt: skip
+    )
     found = found.without(too_few_echoes(found.runs, methods))
     check_regions(found.runs, methods)
     for skipped in found.skipped:
@@ -118,14 +129,23 @@ def write_slurm_array(
     plain["skip_bids_validation"] = True  # done above, once for all
     logs = out_dir / "logs" / "slurm"
     text = _template().render(
-        version=__version__, bids_dir=bids_dir, out_dir=out_dir,
-        work_dir=work_dir, index_dir=index_dir, logs=logs, cores=cores, memory_mb=memory_mb,
-        minutes=minutes, participants=len(labels), parent_mb=math.ceil(PARENT_GB * 1024),
-        gpu=str(settings["device"]).startswith("cuda"), options=options,
+        version=__version__,
+        bids_dir=bids_dir,
+        out_dir=out_dir,
+        work_dir=work_dir,
+        index_dir=index_dir,
+        logs=logs,
+        cores=cores,
+        memory_mb=memory_mb,
+        minutes=minutes,
+        participants=len(labels),
+        parent_mb=math.ceil(PARENT_GB * 1024),
+        gpu=str(settings["device"]).startswith("cuda"),
+        options=options,
         container=slurm.container and slurm.container.resolve(),
         python="python3" if slurm.container else sys.executable,
         read_only=[bids_dir, *derivatives, *_read_by(plain)],
-    )  # fmt: skip
+    )
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
         write_atomic(script, text.encode())
@@ -187,8 +207,12 @@ def _read_by(settings: Mapping[str, Any]) -> list[Path]:
 
 def _template() -> Any:
     environment = Environment(  # a shell script: each value goes through the filter sh
-        loader=PackageLoader("qsm_pipeline", "data"), undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
-    )  # fmt: skip
+        loader=PackageLoader("qsm_pipeline", "data"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
     environment.filters["sh"] = lambda value: shlex.quote(str(value))
     return environment.get_template("slurm_array.sh.jinja")

@@ -357,10 +357,14 @@ class Generator(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         magnitude = None if batch.magnitude is None else batch.magnitude[number, 0]
         problem = InversionProblem(
-            field[number, 0], batch.mask[number, 0], batch.grids[number],
-            weights=batch.weights[number, 0], magnitude=magnitude, field_error=error,
+            field[number, 0],
+            batch.mask[number, 0],
+            batch.grids[number],
+            weights=batch.weights[number, 0],
+            magnitude=magnitude,
+            field_error=error,
             residual_background=self._leaves_background(batch, number),
-        )  # fmt: skip
+        )
         c = self.config
         params = TvParams(
             regularisation=c.tv_weight * error.n0_ppm**c.tv_exponent,

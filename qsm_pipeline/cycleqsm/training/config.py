@@ -110,10 +110,15 @@ class OptimConfig:
         if self.precision not in PRECISIONS:
             raise ValueError(f"Expected {', '.join(PRECISIONS)}, got {self.precision!r}")
         least = {
-            "steps": 1, "maps": 1, "field_every": 1,
-            "accumulate": 1, "fields": 0, "history": 0, "warmup_steps": 0,
+            "steps": 1,
+            "maps": 1,
+            "field_every": 1,
+            "accumulate": 1,
+            "fields": 0,
+            "history": 0,
+            "warmup_steps": 0,
             "discriminator_learning_rate": 0,
-        }  # fmt: skip
+        }
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise ValueError(f"Expected {name} >= {value}, got {getattr(self, name)}")

@@ -91,9 +91,11 @@ def align(
         rigid.SetCenter(centre)
         return _linear(fixed, moving, inside, rigid)
     start = sitk.CenteredTransformInitializer(
-        sitk.Cast(inside, sitk.sitkFloat32), moving, sitk.Similarity3DTransform(),
+        sitk.Cast(inside, sitk.sitkFloat32),
+        moving,
+        sitk.Similarity3DTransform(),
         sitk.CenteredTransformInitializerFilter.MOMENTS,
-    )  # fmt: skip
+    )
     similar = sitk.Similarity3DTransform(start)
     _linear(fixed, moving, inside, similar)
     general = sitk.AffineTransform(3)
@@ -115,9 +117,16 @@ def _finest(image: SimpleITK.Image) -> SimpleITK.Image:
     size = np.maximum(1, np.round(np.array(image.GetSize()) * spacing / wanted)).astype(int)
     smooth = sitk.SmoothingRecursiveGaussian(image, [float(s) for s in sigma])
     return sitk.Resample(
-        smooth, [int(n) for n in size], sitk.Transform(), sitk.sitkLinear, image.GetOrigin(),
-        [float(v) for v in wanted], image.GetDirection(), 0.0, sitk.sitkFloat32,
-    )  # fmt: skip
+        smooth,
+        [int(n) for n in size],
+        sitk.Transform(),
+        sitk.sitkLinear,
+        image.GetOrigin(),
+        [float(v) for v in wanted],
+        image.GetDirection(),
+        0.0,
+        sitk.sitkFloat32,
+    )
 
 
 def _linear(

@@ -94,8 +94,10 @@ class _Level:
         self.inverse_square = [1 / v**2 for v in voxel_size_mm]
         self.diagonal = 2 * sum(self.inverse_square) + screening
         self.coarse = None
-        self.factors = [2 if n >= 8 and v < 1.5 * min(voxel_size_mm) else 1
-                        for n, v in zip(inner.shape, voxel_size_mm, strict=True)]  # fmt: skip
+        self.factors = [
+            2 if n >= 8 and v < 1.5 * min(voxel_size_mm) else 1
+            for n, v in zip(inner.shape, voxel_size_mm, strict=True)
+        ]
         if depth < 6 and min(inner.shape) >= 8:
             coarse_inner = (self._share(inner) > 0.5).to(inner)
             if coarse_inner.any():
@@ -104,8 +106,11 @@ class _Level:
 
     def _share(self, inner: Tensor) -> Tensor:
         """Return the share of each coarse voxel that is inside."""
-        widths = [w for n, f in zip(reversed(inner.shape), reversed(self.factors), strict=True)
-                  for w in (0, -n % f)]  # fmt: skip
+        widths = [
+            w
+            for n, f in zip(reversed(inner.shape), reversed(self.factors), strict=True)
+            for w in (0, -n % f)
+        ]
         return avg_pool3d(pad(inner, widths)[None, None], self.factors)[0, 0]
 
     def apply(self, x: Tensor) -> Tensor:

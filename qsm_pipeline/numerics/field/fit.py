@@ -81,9 +81,14 @@ def weighted_field_fit(
 
 
 def _drop_echo(
-    fit: FieldFit, where: tuple[Tensor, ...], phase: Tensor, magnitude: Tensor, times: Tensor,
-    echoes: int, b0_tesla: float,
-) -> None:  # fmt: skip
+    fit: FieldFit,
+    where: tuple[Tensor, ...],
+    phase: Tensor,
+    magnitude: Tensor,
+    times: Tensor,
+    echoes: int,
+    b0_tesla: float,
+) -> None:
     """Fit some voxels of ``fit``, in place, to so many echoes instead of one more."""
     information = (magnitude * times[:, None]).square().cumsum(0)
     times, phase, magnitude = times[:echoes], phase[:echoes], magnitude[:echoes]

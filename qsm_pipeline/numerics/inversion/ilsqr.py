@@ -73,9 +73,11 @@ def _streaks(box: SpectralBox, chi: Tensor, params: IlsqrParams) -> Tensor:
         return in_cone(cyclic_gradient_adjoint(gradients, box.inverse_voxel))
 
     return conjugate_gradient(
-        lambda x: stiffness(in_cone(x)), stiffness(chi),
-        tolerance=params.tolerance, max_iterations=params.streak_iterations,
-    )  # fmt: skip
+        lambda x: stiffness(in_cone(x)),
+        stiffness(chi),
+        tolerance=params.tolerance,
+        max_iterations=params.streak_iterations,
+    )
 
 
 def _flatness(box: SpectralBox, params: IlsqrParams) -> Tensor:

@@ -46,9 +46,12 @@ def medi(problem: InversionProblem, params: MediParams | None = None) -> Tensor:
     box = SpectralBox(problem, params.margin_mm)
     weights = box.weights(problem)
     solver = TotalVariationAdmm(
-        box, problem, params, _misfit(box, weights, problem),
+        box,
+        problem,
+        params,
+        _misfit(box, weights, problem),
         edge_weights(box, problem.magnitude, params.edge_fraction, params.edge_weight),
-    )  # fmt: skip
+    )
     first = params.max_iterations // 2
     solver.run(first)
     weights = _without_outliers(weights, solver.data.residual(solver.field_ppm), params.outlier_sd)

@@ -43,9 +43,13 @@ def rts(problem: InversionProblem, params: RtsParams | None = None) -> Tensor:
     )
     inverse_square = torch.where(well_conditioned, box.dipole.kernel.square().reciprocal(), 0.0)
     chi = least_squares(
-        box, box.weights(problem), box.dipole.kernel * well_conditioned, 0.0,
-        params.least_squares_iterations, inverse_square,
-    )  # fmt: skip
+        box,
+        box.weights(problem),
+        box.dipole.kernel * well_conditioned,
+        0.0,
+        params.least_squares_iterations,
+        inverse_square,
+    )
     measured = box.dipole.spectrum(chi)
     steepness = gradient_length(chi, box.inverse_voxel)[box.mask].square().mean().sqrt()
     threshold = box.discount(problem, params.outside) * (params.shrinkage * steepness)

@@ -65,13 +65,15 @@ def measure_regions(chi_ppm: Tensor, labels: Tensor, valid: Tensor, grid: Grid) 
     volume_ml = grid.voxel_volume_mm3 / 1000
     return [
         Region(
-            int(index), len(part), int(count) * volume_ml,
+            int(index),
+            len(part),
+            int(count) * volume_ml,
             float(part.mean()) if len(part) else None,
             float(part.quantile(0.5)) if len(part) else None,
             float(part.std()) if len(part) > 1 else None,
         )
         for index, count, part in zip(found, counts, values, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _counts(labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,9 +24,12 @@ def weighting_echo(echo_times_s: tuple[float, ...], b0_tesla: float) -> int:
 
 
 def phase_weighted(
-    magnitude: Tensor, local_field_ppm: Tensor, echo_time_s: float, b0_tesla: float,
+    magnitude: Tensor,
+    local_field_ppm: Tensor,
+    echo_time_s: float,
+    b0_tesla: float,
     params: WeightingParams,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Return the classical susceptibility-weighted image.
 
     Parameters

@@ -104,22 +104,26 @@ def _cut(run: Assessed) -> Assessed:
 def _of_the_scan(run: Assessed) -> list[Metric]:
     snr = [
         Metric(
-            f"snr_echo_{number}", signal_to_noise(echo, run.brain), "1",
+            f"snr_echo_{number}",
+            signal_to_noise(echo, run.brain),
+            "1",
             f"Median magnitude of echo {number} in the brain over the standard deviation of its "
             "noise, which is found from second differences along all axes.",
             "doi:10.1006/cviu.1996.0060",
         )
         for number, echo in enumerate(run.magnitude, 1)
-    ]  # fmt: skip
+    ]
     return [
         *snr,
         Metric("mask_volume_ml", volume_ml(run.brain, run.grid), "mL", "Brain mask."),
         Metric(
-            "mask_compactness", compactness(run.brain, run.grid), "1",
+            "mask_compactness",
+            compactness(run.brain, run.grid),
+            "1",
             "Surface of the ball of the same volume over the surface of the brain mask.",
             "doi:10.1086/624298",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _of_the_field(run: Assessed) -> list[Metric]:
@@ -127,35 +131,43 @@ def _of_the_field(run: Assessed) -> list[Metric]:
     several = len(run.magnitude) > 1
     return [
         Metric(
-            "unwrapping_jumps_percent", jumps_percent(run.unwrapped_rad, run.brain), "%",
+            "unwrapping_jumps_percent",
+            jumps_percent(run.unwrapped_rad, run.brain),
+            "%",
             "Pairs of neighbouring voxels in the brain whose unwrapped phase differs by more than "
             "half a turn, over all echoes.",
         ),
         Metric(
             "unwrapping_incongruence_rad",
-            incongruence_rad(run.unwrapped_rad, run.wrapped_rad, run.brain), "rad",
+            incongruence_rad(run.unwrapped_rad, run.wrapped_rad, run.brain),
+            "rad",
             "Root mean square of what unwrapping has added besides whole turns.",
             "doi:10.1002/mrm.30006",
         ),
         Metric(
             "fit_residual_percent",
-            100 * float(residual.median()) if several and residual.numel() else None, "%",
+            100 * float(residual.median()) if several and residual.numel() else None,
+            "%",
             "Median over the brain of the part of the signal that the fit of the field over the "
             "echoes does not explain.",
             "doi:10.1002/mrm.30006",
         ),
         Metric(
-            "unreliable_percent", 100 * float((run.weights[run.brain] <= 0).double().mean()), "%",
+            "unreliable_percent",
+            100 * float((run.weights[run.brain] <= 0).double().mean()),
+            "%",
             "Voxels of the brain whose field is not used: fit residual above 30 %, or phase too "
             "steep to be unwrapped.",
             "doi:10.1002/mrm.30006",
         ),
         Metric(
-            "strong_source_ml", volume_ml(run.unsure & run.brain, run.grid), "mL",
+            "strong_source_ml",
+            volume_ml(run.unsure & run.brain, run.grid),
+            "mL",
             "Volume in and around bleedings, calcifications and other sources so strong that the "
             "field, and with it the map, may be wrong there. It is left out of desc-qsm_mask.",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _of_the_map(run: Assessed) -> list[Metric]:
@@ -164,23 +176,30 @@ def _of_the_map(run: Assessed) -> list[Metric]:
         Metric(
             "inversion_residual_percent",
             inversion_residual_percent(run.local_field_ppm, run.field_residual_ppm, weights),
-            "%", "Root mean square of local field minus field of the map, over that of the local "
+            "%",
+            "Root mean square of local field minus field of the map, over that of the local "
             "field, weighted as in the inversion.",
         ),
         Metric(
-            "streaking_index", streaking_index(run.chi_ppm, run.valid, run.grid), "1",
+            "streaking_index",
+            streaking_index(run.chi_ppm, run.valid, run.grid),
+            "1",
             "Amplitude of the map in k-space near the cone where the dipole kernel vanishes, over "
             "that where it is well known; about 1 without streaks.",
             "doi:10.1002/mrm.28435",
         ),
         Metric(
-            "reference_sd_ppm", run.reference_sd_ppm, "ppm",
+            "reference_sd_ppm",
+            run.reference_sd_ppm,
+            "ppm",
             "Standard deviation of the susceptibility in the reference region.",
             "doi:10.1002/mrm.30006",
         ),
         Metric(
-            "rim_ratio", rim_ratio(run.chi_ppm, run.valid, head_sized(run.grid, run.brain)), "1",
+            "rim_ratio",
+            rim_ratio(run.chi_ppm, run.valid, head_sized(run.grid, run.brain)),
+            "1",
             "Typical size of the susceptibility in the outer 3 mm of its mask over that within; a "
             "rim is left by the background field.",
         ),
-    ]  # fmt: skip
+    ]

@@ -55,6 +55,11 @@ class Metric:
         value = self.value if self.value is not None and math.isfinite(self.value) else None
         low, high = (limits.get(f"{end}_{self.name}", math.nan) for end in ("min", "max"))
         return Metric(
-            self.name, value, self.units, self.description, self.reference,
-            low if math.isfinite(low) else None, high if math.isfinite(high) else None,
-        )  # fmt: skip
+            self.name,
+            value,
+            self.units,
+            self.description,
+            self.reference,
+            low if math.isfinite(low) else None,
+            high if math.isfinite(high) else None,
+        )

@@ -58,8 +58,17 @@ def nuclei(points: Tensor, anatomy: Anatomy) -> Iterator[tuple[str, Tensor]]:
 
 def _caudate(p: Tensor) -> Tensor:
     """Return the distance to head, body and the tail that curves into the temporal lobe."""
-    path = [(14, 20, -1), (15.5, 16, 5), (17, 6, 13), (20, -8, 19), (26, -25, 19), (34, -37, 10),
-            (36, -38, 0), (40, -28, -7), (39, -14, -11)]  # fmt: skip
+    path = [
+        (14, 20, -1),
+        (15.5, 16, 5),
+        (17, 6, 13),
+        (20, -8, 19),
+        (26, -25, 19),
+        (34, -37, 10),
+        (36, -38, 0),
+        (40, -28, -7),
+        (39, -14, -11),
+    ]
     radii = [5.0, 6.4, 5.2, 3.6, 2.6, 1.7, 1.3, 1.2, 1.0]
     return tube(p * p.new_tensor([1.2, 1.0, 1.0]), path, radii)
 

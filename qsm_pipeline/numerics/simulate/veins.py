@@ -146,8 +146,9 @@ def _to_depth(paths: Tensor, depth_mm: float | Tensor, anatomy: Anatomy) -> Tens
     return points.reshape(paths.shape)
 
 
-def _walk(start: Tensor, heading: Tensor, steps: int, step_mm: float, wander: float,
-          g: torch.Generator) -> Tensor:  # fmt: skip
+def _walk(
+    start: Tensor, heading: Tensor, steps: int, step_mm: float, wander: float, g: torch.Generator
+) -> Tensor:
     """Return random paths, shape (P, steps + 1, 3)."""
     path, heading = [start], torch.nn.functional.normalize(heading)
     for _ in range(steps):
@@ -163,8 +164,13 @@ def _medullary(anatomy: Anatomy, g: torch.Generator) -> Tensor:
     y = 30 - 70 * torch.rand(count, generator=g)
     side = torch.where(torch.rand(count, generator=g) < 0.5, -1.0, 1.0)
     away = torch.stack(
-        [side * (0.5 + torch.rand(count, generator=g)), 0.5 * torch.randn(count, generator=g),
-         0.1 + torch.rand(count, generator=g)], dim=1)  # fmt: skip
+        [
+            side * (0.5 + torch.rand(count, generator=g)),
+            0.5 * torch.randn(count, generator=g),
+            0.1 + torch.rand(count, generator=g),
+        ],
+        dim=1,
+    )
     arch = 12 + 10 * torch.exp(-((y + 12) / 28).square())
     start = torch.stack([side * (16 + 0.08 * (30 - y)), y, arch], dim=1)
     paths = _walk(start, away, 6, 4.5, 0.12, g)
@@ -178,8 +184,9 @@ def _cortical(anatomy: Anatomy, g: torch.Generator) -> Tensor:
     y = 60 - 145 * torch.rand(count, generator=g)
     side = torch.where(torch.rand(count, generator=g) < 0.5, -1.0, 1.0)
     start = torch.stack([side * 62, y, 5 + 35 * torch.rand(count, generator=g)], dim=1)
-    heading = torch.stack([-side * 0.7, 0.4 * torch.randn(count, generator=g),
-                           torch.full((count,), 1.0)], dim=1)  # fmt: skip
+    heading = torch.stack(
+        [-side * 0.7, 0.4 * torch.randn(count, generator=g), torch.full((count,), 1.0)], dim=1
+    )
     path = [_to_depth(start, 0.8, anatomy)]
     for _ in range(11):
         _, normal = _normals(path[-1], anatomy)

@@ -82,18 +82,29 @@ def render_group(
         if row["outliers"]:
             odd_regions.setdefault(row["run"], []).append(row["name"])
     outliers = [
-        {"page": run["page"], "run": run["name"], "outliers": row["outliers"],
-         "warnings": row["warnings"], "regions": odd_regions.get(run["name"], [])}
+        {
+            "page": run["page"],
+            "run": run["name"],
+            "outliers": row["outliers"],
+            "warnings": row["warnings"],
+            "regions": odd_regions.get(run["name"], []),
+        }
         for run, row in zip(data["runs"], rows, strict=True)
         if row["outliers"] or row["warnings"] or run["name"] in odd_regions
-    ]  # fmt: skip
+    ]
     return render(
-        "group.html.jinja", title=title, data=_script_safe(data), outliers=outliers,
+        "group.html.jinja",
+        title=title,
+        data=_script_safe(data),
+        outliers=outliers,
         missing=[{**row, "page": _page(row, out_dir)} for row in missing],
-        participants=len({run.participant for run in runs}), n_runs=len(runs),
-        absent=len({row["participant_id"] for row in missing}), style=_asset("report.css"),
-        script=_asset("group.js"), regions=bool(data["regions"]),
-    )  # fmt: skip
+        participants=len({run.participant for run in runs}),
+        n_runs=len(runs),
+        absent=len({row["participant_id"] for row in missing}),
+        style=_asset("report.css"),
+        script=_asset("group.js"),
+        regions=bool(data["regions"]),
+    )
 
 
 def _page(row: Mapping[str, str | None], out_dir: Path) -> str:
@@ -133,13 +144,19 @@ def _quality_rows(
     out = []
     for name in names:
         one = next(run.metrics[name] for run in runs if name in run.metrics)
-        out.append({
-            "name": name, "title": _title(name), "units": columns[name].units,
-            "text": columns[name].description,
-            "reference": one.get("Reference", ""), "minimum": one.get("Minimum"),
-            "maximum": one.get("Maximum"), "values": [_short(row.get(name)) for row in rows],
-            "flagged": [n for n, row in enumerate(rows) if name in row["outliers"]],
-        })  # fmt: skip
+        out.append(
+            {
+                "name": name,
+                "title": _title(name),
+                "units": columns[name].units,
+                "text": columns[name].description,
+                "reference": one.get("Reference", ""),
+                "minimum": one.get("Minimum"),
+                "maximum": one.get("Maximum"),
+                "values": [_short(row.get(name)) for row in rows],
+                "flagged": [n for n, row in enumerate(rows) if name in row["outliers"]],
+            }
+        )
     return out
 
 

@@ -66,8 +66,15 @@ def scan(tmp_path):
 
 def test_units_are_asked_for_and_all_give_the_same_map(scan):
     folder, field, mask = scan
-    common = ("--mask", folder / "mask.nii.gz", "--generator", folder / "generator.safetensors",
-              "--device", "cpu", "-o")  # fmt: skip
+    common = (
+        "--mask",
+        folder / "mask.nii.gz",
+        "--generator",
+        folder / "generator.safetensors",
+        "--device",
+        "cpu",
+        "-o",
+    )
     refused = _run("predict", folder / "field.nii.gz", *common, folder / "out.nii.gz")
     assert refused.exit_code == 1
     assert "--units" in refused.output
@@ -77,9 +84,11 @@ def test_units_are_asked_for_and_all_give_the_same_map(scan):
     assert no_strength.exit_code == 1
     assert "--b0" in no_strength.output
     angular = _save(
-        folder / "angular.nii.gz", field * hz_per_ppm(3.0) * 2 * np.pi,
-        Units="rad/s", MagneticFieldStrength=3,
-    )  # fmt: skip
+        folder / "angular.nii.gz",
+        field * hz_per_ppm(3.0) * 2 * np.pi,
+        Units="rad/s",
+        MagneticFieldStrength=3,
+    )
     runs = {
         "ppm": (folder / "field.nii.gz", "--units", "ppm"),
         "hz": (hz, "--units", "hz", "--b0", 3),
@@ -111,8 +120,16 @@ def test_units_are_asked_for_and_all_give_the_same_map(scan):
 def test_a_mask_of_another_shape_is_refused(scan):
     folder = scan[0]
     _save(folder / "mask.nii.gz", np.ones((4, 4, 4)))
-    result = _run("predict", folder / "field.nii.gz", "--mask", folder / "mask.nii.gz",
-                  "--units", "ppm", "-o", folder / "out.nii.gz")  # fmt: skip
+    result = _run(
+        "predict",
+        folder / "field.nii.gz",
+        "--mask",
+        folder / "mask.nii.gz",
+        "--units",
+        "ppm",
+        "-o",
+        folder / "out.nii.gz",
+    )
     assert result.exit_code == 1
     assert "mask.nii.gz" in result.output
 
@@ -127,10 +144,17 @@ def test_scores_stand_side_by_side(scan):
     _save(folder / "seg.nii.gz", labels)
     _save(folder / "half.nii.gz", 0.5 * truth)
     result = _run(
-        "evaluate", folder / "chi.nii.gz", f"same={folder / 'chi.nii.gz'}",
-        f"half={folder / 'half.nii.gz'}", "--mask", folder / "mask.nii.gz",
-        "--seg", folder / "seg.nii.gz", "-o", folder / "scores",
-    )  # fmt: skip
+        "evaluate",
+        folder / "chi.nii.gz",
+        f"same={folder / 'chi.nii.gz'}",
+        f"half={folder / 'half.nii.gz'}",
+        "--mask",
+        folder / "mask.nii.gz",
+        "--seg",
+        folder / "seg.nii.gz",
+        "-o",
+        folder / "scores",
+    )
     assert result.exit_code == 0, result.output
     table = (folder / "scores.tsv").read_text()
     assert result.output == table
@@ -143,8 +167,9 @@ def test_scores_stand_side_by_side(scan):
     assert slopes == pytest.approx([1, 1, 0.5], abs=1e-3)
     assert "mean Globus pallidus ppm" in rows
     assert (folder / "scores.png").read_bytes().startswith(b"\x89PNG")
-    wrong = _run("evaluate", folder / "chi.nii.gz", "nameless.nii.gz", "--mask",
-                 folder / "mask.nii.gz")  # fmt: skip
+    wrong = _run(
+        "evaluate", folder / "chi.nii.gz", "nameless.nii.gz", "--mask", folder / "mask.nii.gz"
+    )
     assert wrong.exit_code == 2
 
 
@@ -186,8 +211,12 @@ def _derivatives(folder, subjects=("01", "02")):
         field = DipoleOperator(Grid((40, 36, 34)))(truth.chi_ppm) * truth.mask
         base = folder / f"sub-{subject}"
         name = f"sub-{subject}"
-        _save(base / "fmap" / f"{name}_acq-qsmGre_desc-local_fieldmap.nii.gz",
-              field * hz_per_ppm(2.89), Units="Hz", FieldStrengthUsed=2.89)  # fmt: skip
+        _save(
+            base / "fmap" / f"{name}_acq-qsmGre_desc-local_fieldmap.nii.gz",
+            field * hz_per_ppm(2.89),
+            Units="Hz",
+            FieldStrengthUsed=2.89,
+        )
         _save(base / "anat" / f"{name}_desc-qsm_mask.nii.gz", truth.mask)
         _save(base / "anat" / f"{name}_Chimap.nii.gz", truth.chi_ppm, Units="ppm")
         _save(base / "anat" / f"{name}_desc-uncertainty_Chimap.nii.gz", truth.mask, Units="ppm")
@@ -255,10 +284,26 @@ def test_a_site_adapts_the_generator_to_its_fields(tmp_path, monkeypatch):
         return measured.draw_measured(source, *arguments)
 
     monkeypatch.setattr(data, "draw_measured", draw_measured)
-    common = ("--fields", derivatives, "--data", tmp_path / "pool", "--steps", 2,
-              "--device", "cpu")  # fmt: skip
-    result = _run("finetune", *common, "--weights", tmp_path / "generator.safetensors",
-                  "--preset", preset, "--out", tmp_path / "site")  # fmt: skip
+    common = (
+        "--fields",
+        derivatives,
+        "--data",
+        tmp_path / "pool",
+        "--steps",
+        2,
+        "--device",
+        "cpu",
+    )
+    result = _run(
+        "finetune",
+        *common,
+        "--weights",
+        tmp_path / "generator.safetensors",
+        "--preset",
+        preset,
+        "--out",
+        tmp_path / "site",
+    )
     assert result.exit_code == 0, result.output
     assert volumes == [2, 2]  # each step has a field of the site, which has two
     adapted = load_generator(tmp_path / "site" / "generator.safetensors")

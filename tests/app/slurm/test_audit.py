@@ -124,8 +124,12 @@ def test_tasks_that_sacct_names_together(array):
     array.states("8_1|RUNNING", "8_[2-3,5%10]|CANCELLED by 0", "8_4|PENDING")
     never = ("never started", "Slurm says CANCELLED")
     assert array.verdicts() == {
-        "a": ("running", ""), "b": never, "c": never, "d": ("waiting", ""), "e": never,
-    }  # fmt: skip
+        "a": ("running", ""),
+        "b": never,
+        "c": never,
+        "d": ("waiting", ""),
+        "e": never,
+    }
 
 
 def test_queue(array):

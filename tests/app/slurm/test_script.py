@@ -41,8 +41,10 @@ def _array(script, name):
     lines = [line for line in script.read_text().splitlines() if line.startswith(f"{name}=(")]
     done = subprocess.run(
         ["bash", "-c", lines[0] + f'; printf "%s\\n" "${{{name}[@]}}"'],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return done.stdout.splitlines()
 
 
@@ -126,23 +128,34 @@ def test_container_sees_only_what_it_needs(raw):
     (raw.parent / "own").mkdir()
     (raw.parent / "own/sub-01.nii.gz").write_text("a mask")
     _, out, script = _write(
-        raw, "--slurm-container", image, "--derivatives", masks, "--device", "cuda",
-        "--mask-pattern", f"{raw.parent}/own/{{prefix}}.nii.gz",
-    )  # fmt: skip
+        raw,
+        "--slurm-container",
+        image,
+        "--derivatives",
+        masks,
+        "--device",
+        "cuda",
+        "--mask-pattern",
+        f"{raw.parent}/own/{{prefix}}.nii.gz",
+    )
     stub = 'apptainer() { printf "%s\\n" "$@"; }; '
     text = script.read_text().partition("case ${1:-}")[0]
     done = subprocess.run(
         ["bash", "-c", stub + text + '\nlaunch "$python" -m x "a b"'],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     words = done.stdout.splitlines()
     assert words[:3] == ["exec", "--containall", "--nv"]
     assert words[-5:] == [str(image), "python3", "-m", "x", "a b"]
     binds = [words[i + 1] for i, word in enumerate(words) if word == "--bind"]
     assert binds == [
         *(f"{path}:{path}:ro" for path in (raw, masks, raw.parent / "own")),
-        str(out), str(out / "work"), str(out / "work/index"),
-    ]  # fmt: skip
+        str(out),
+        str(out / "work"),
+        str(out / "work/index"),
+    ]
 
 
 @pytest.fixture

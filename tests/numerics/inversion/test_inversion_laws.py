@@ -26,9 +26,15 @@ GRIDS = {
     "oblique": Grid((39, 40, 28), (1.0, 1.0, 1.4), (0.3, -0.2, 0.93)),
 }
 MEASURED = {
-    "tv": 0.0322, "nltv": 0.0322, "medi": 0.0163, "rts": 0.151, "ilsqr": 0.432, "tkd": 0.233,
-    "tikhonov": 0.255, "wiener": 0.236,
-}  # fmt: skip
+    "tv": 0.0322,
+    "nltv": 0.0322,
+    "medi": 0.0163,
+    "rts": 0.151,
+    "ilsqr": 0.432,
+    "tkd": 0.233,
+    "tikhonov": 0.255,
+    "wiener": 0.236,
+}
 """Relative error of each method, on the worst of the grids."""
 OWN_SCALE = {"tv", "nltv", "medi"}  # their weight does not follow the field's scale
 methods = pytest.mark.parametrize("name", METHODS)

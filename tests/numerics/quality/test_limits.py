@@ -79,12 +79,18 @@ def _run(shape=(64, 64, 64), echoes=2, **changes):
         "magnitude": 100 + maps[:1].repeat(echoes, 1, 1, 1),
         "wrapped_rad": torch.zeros(echoes, *shape),
         "unwrapped_rad": torch.zeros(echoes, *shape),
-        "weights": ones, "relative_residual": 0.02 * ones, "local_field_ppm": maps[1],
+        "weights": ones,
+        "relative_residual": 0.02 * ones,
+        "local_field_ppm": maps[1],
         "unsure": torch.zeros_like(mask),
-        "field_residual_ppm": 0.1 * maps[2], "chi_ppm": 0.05 * maps[3],
-        "brain": mask, "known": mask, "valid": mask, "reference_sd_ppm": 0.05,
+        "field_residual_ppm": 0.1 * maps[2],
+        "chi_ppm": 0.05 * maps[3],
+        "brain": mask,
+        "known": mask,
+        "valid": mask,
+        "reference_sd_ppm": 0.05,
         "grid": Grid(shape, (2.0, 2.0, 2.0)),
-    }  # fmt: skip
+    }
     return Assessed(**{**values, **changes})
 
 
@@ -137,9 +143,15 @@ def test_an_echo_that_moved_raises_what_the_fit_leaves_and_what_is_unreliable(sh
         fit = weighted_field_fit(unwrapped, torch.ones_like(phase), mask, times, 3.0)
         weights, _ = reliability(fit.field_noise_ppm, fit.relative_residual, mask)
         run = _run(
-            shape, 3, wrapped_rad=phase, unwrapped_rad=unwrapped, weights=weights, brain=mask,
-            relative_residual=fit.relative_residual, grid=Grid(shape),
-        )  # fmt: skip
+            shape,
+            3,
+            wrapped_rad=phase,
+            unwrapped_rad=unwrapped,
+            weights=weights,
+            brain=mask,
+            relative_residual=fit.relative_residual,
+            grid=Grid(shape),
+        )
         found[name] = {m.name: m for m in assess(run, DEFAULT_LIMITS)}
     sound, moved = found["sound"], found["moved"]
     assert sound["fit_residual_percent"].value < 3
