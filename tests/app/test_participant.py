@@ -84,6 +84,7 @@ def test_every_stage_is_a_line_where_there_is_no_terminal(finished):
 def test_warnings_of_quality_say_what_to_do_before_the_failures(copy):
     raw, out = copy
     (out / "logs/done/sub-01.json").unlink()
+    (out / "dataset_description.json").unlink()  # it names the raw data that are copied here
     limits = out.parent / "limits.toml"
     limits.write_text("[quality_limits]\nmax_rim_ratio = 0.001\n")
     shutil.rmtree(out / "sub-02")
