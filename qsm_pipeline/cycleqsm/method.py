@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from qsm_pipeline.cycleqsm.checkpoint import load_generator
 from qsm_pipeline.cycleqsm.infer import reconstruct
@@ -15,7 +16,11 @@ from qsm_pipeline.cycleqsm.params import CycleQsmParams
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
 from qsm_pipeline.numerics.inversion.strong_sources import strong_sources
-from qsm_pipeline.numerics.params.inversion import TvParams
+from qsm_pipeline.numerics.inversion.wiener import wiener
+from qsm_pipeline.numerics.params.inversion import TvParams, WienerParams
+
+LEAST_COLOUR = 0.05
+"""Of the field; below, an error counts as white."""
 
 
 def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) -> Reconstruction:
@@ -59,12 +64,28 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
         error=problem.field_error,
         residual_background=problem.residual_background,
     )
-    if not strong.chi_ppm.any():
-        return rest
     expected = rest.uncertainty_ppm
     if expected is not None:
-        expected = torch.hypot(expected, strong_error_ppm(strong.chi_ppm, config)) * problem.mask
+        expected = torch.hypot(expected, _coloured_error_ppm(problem, config.coloured_per_mm))
+        if strong.chi_ppm.any():
+            expected = torch.hypot(expected, strong_error_ppm(strong.chi_ppm, config))
+        expected = expected * problem.mask
     return Reconstruction(rest.chi_ppm + strong.chi_ppm, expected)
+
+
+def _coloured_error_ppm(problem: InversionProblem, frequency_per_mm: float) -> Tensor:
+    """Return the expected error of the closed form, as far as the field's error is coloured.
+
+    The generator's own expected error was calibrated on white noise. The share is a / (1 + a) for
+    the coloured error at a frequency, over the standard deviation of the field.
+    """
+    at = torch.tensor(frequency_per_mm)
+    coloured = float(problem.error.coloured_density(at).sqrt()) / max(problem.spread_ppm, 1e-12)
+    if coloured < LEAST_COLOUR:
+        return torch.zeros_like(problem.local_field_ppm)
+    expected = wiener(problem, WienerParams(refinements=0)).uncertainty_ppm
+    assert expected is not None
+    return coloured / (1 + coloured) * expected
 
 
 @cache

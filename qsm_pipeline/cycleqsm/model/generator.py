@@ -84,6 +84,8 @@ class GeneratorConfig:
     strong_error, strong_border_error : float
         Errors of these sources over their susceptibility, and over how much it varies nearby;
         they cover the errors of simulated bleedings and calcifications.
+    coloured_per_mm : float
+        Where the error is coloured at this frequency, the expected error grows.
     weight_power : float
         The generator takes weights to this power: it does worse with very uneven ones.
     long_wave_mm : float
@@ -118,6 +120,7 @@ class GeneratorConfig:
     strong_iterations: int = 10
     strong_error: float = 0.15
     strong_border_error: float = 0.4
+    coloured_per_mm: float = 0.06
     weight_power: float = 0.5
     long_wave_mm: float = 4.0
     long_wave_penalty: float = 3e-4
