@@ -43,7 +43,7 @@ def test_broken_tables_are_refused_by_name(tmp_path, content, message):
 
 
 def test_absent_tables_are_refused_by_name(tmp_path):
-    with pytest.raises(BIDSInputError, match=r"t\.tsv cannot be read"):
+    with pytest.raises(BIDSInputError, match=r"t\.tsv does not exist"):
         read_table(tmp_path / "t.tsv")
 
 
