@@ -22,7 +22,7 @@ import nibabel as nib
 import numpy as np
 
 from qsm_pipeline import __version__
-from qsm_pipeline.bids.files import file_size
+from qsm_pipeline.bids.files import read_limited
 from qsm_pipeline.bids.naming import OUTPUTS, output_path
 from qsm_pipeline.bids.ownership import PRODUCT, RAW
 from qsm_pipeline.bids.run import GreRun
@@ -341,8 +341,8 @@ def _may_write(path: Path, text: str) -> bool:
         return True
     first = text.splitlines()[0]
     try:
-        return file_size(path) < _MAX_OWN_BYTES and path.read_text().startswith(f"{first}\n")
-    except (BIDSInputError, OSError, ValueError):
+        return read_limited(path, _MAX_OWN_BYTES).startswith(f"{first}\n".encode())
+    except BIDSInputError:
         return False
 
 

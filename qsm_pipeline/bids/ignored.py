@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from qsm_pipeline.bids.files import file_size
+from qsm_pipeline.bids.files import read_limited
 from qsm_pipeline.exceptions import BIDSInputError
 
 _MAX_BYTES = 2**20
@@ -22,10 +22,9 @@ class BidsIgnore:
 
     def __init__(self, bids_dir: Path) -> None:
         self._rules: list[tuple[re.Pattern[str], bool]] = []
-        path = bids_dir / ".bidsignore"
         try:
-            text = path.read_text(encoding="utf-8-sig") if file_size(path) < _MAX_BYTES else ""
-        except (BIDSInputError, OSError, ValueError):
+            text = read_limited(bids_dir / ".bidsignore", _MAX_BYTES).decode("utf-8-sig")
+        except (BIDSInputError, ValueError):
             return
         for line in text.splitlines():
             pattern = line.strip()
