@@ -16,8 +16,8 @@ from qsm_pipeline.cycleqsm.params import CycleQsmParams
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
 from qsm_pipeline.numerics.inversion.strong_sources import strong_sources
-from qsm_pipeline.numerics.inversion.wiener import wiener
-from qsm_pipeline.numerics.params.inversion import TvParams, WienerParams
+from qsm_pipeline.numerics.inversion.wiener import wiener_error_ppm
+from qsm_pipeline.numerics.params.inversion import TvParams
 
 LEAST_COLOUR = 0.05
 """Of the field; below, an error counts as white."""
@@ -83,9 +83,7 @@ def _coloured_error_ppm(problem: InversionProblem, frequency_per_mm: float) -> T
     coloured = float(problem.error.coloured_density(at).sqrt()) / max(problem.spread_ppm, 1e-12)
     if coloured < LEAST_COLOUR:
         return torch.zeros_like(problem.local_field_ppm)
-    expected = wiener(problem, WienerParams(refinements=0)).uncertainty_ppm
-    assert expected is not None
-    return coloured / (1 + coloured) * expected
+    return coloured / (1 + coloured) * wiener_error_ppm(problem)
 
 
 @cache

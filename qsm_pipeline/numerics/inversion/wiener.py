@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple, Self
+
 import torch
 from torch import Tensor
 
@@ -41,26 +43,59 @@ def wiener(problem: InversionProblem, params: WienerParams | None = None) -> Rec
     window.
     """
     params = params or WienerParams()
-    box = SpectralBox(problem, params.margin_mm)
-    frequency = box.dipole.frequency
-    signal = problem.susceptibility.density(frequency)
-    coloured = problem.error.coloured_density(frequency)
-    white = problem.error.n0_ppm**2
-    field = box.dipole.kernel.square() * signal + coloured
-    precision = box.weights(problem).square()
-    precision = precision / precision.max().clamp(min=1e-12)
+    closed = _ClosedForm.of(problem, params.margin_mm)
+    box, white, precision = closed.box, closed.white, closed.precision
+    field = box.dipole.kernel.square() * closed.signal + closed.coloured
     filled = box.dipole.spectrum(precision * box.field_ppm)
     for _ in range(params.refinements):
         expected = box.dipole.back(filled * (field / (field + white)))
         filled = box.dipole.spectrum(torch.lerp(expected, box.field_ppm, precision))
-    chi = box.dipole.back(filled.mul_(signal * box.dipole.kernel / (field + white)))
-    if not params.uncertainty:
-        return Reconstruction(box.unpad(chi))
-    levels = [_expected_error(box, signal, coloured + white / w if w else None) for w in WEIGHTS]
-    blur = GaussianBlur(box.grid, REACH_MM, precision)
-    around = blur(crop_to(precision, box.grid.shape))
-    uncertainty = pad_to(_interpolated(around, levels), box.shape)
-    return Reconstruction(box.unpad(chi), box.unpad(uncertainty))
+    chi = box.dipole.back(filled.mul_(closed.signal * box.dipole.kernel / (field + white)))
+    return Reconstruction(box.unpad(chi), closed.error_ppm() if params.uncertainty else None)
+
+
+def wiener_error_ppm(problem: InversionProblem, params: WienerParams | None = None) -> Tensor:
+    """Return the expected error of :func:`wiener` alone, in ppm, shape (X, Y, Z)."""
+    params = params or WienerParams()
+    return _ClosedForm.of(problem, params.margin_mm).error_ppm()
+
+
+class _ClosedForm(NamedTuple):
+    """What map and error are made of.
+
+    The densities of susceptibility and of the coloured error on the half spectrum, that of white
+    noise, and the squared weights over the largest.
+    """
+
+    box: SpectralBox
+    signal: Tensor
+    coloured: Tensor
+    white: float
+    precision: Tensor
+
+    @classmethod
+    def of(cls, problem: InversionProblem, margin_mm: float) -> Self:
+        box = SpectralBox(problem, margin_mm)
+        frequency = box.dipole.frequency
+        precision = box.weights(problem).square()
+        return cls(
+            box,
+            problem.susceptibility.density(frequency),
+            problem.error.coloured_density(frequency),
+            problem.error.n0_ppm**2,
+            precision / precision.max().clamp(min=1e-12),
+        )
+
+    def error_ppm(self) -> Tensor:
+        """Return the standard deviation of the error, shape (X, Y, Z)."""
+        box, precision = self.box, self.precision
+        levels = [
+            _expected_error(box, self.signal, self.coloured + self.white / w if w else None)
+            for w in WEIGHTS
+        ]
+        blur = GaussianBlur(box.grid, REACH_MM, precision)
+        around = blur(crop_to(precision, box.grid.shape))
+        return box.unpad(pad_to(_interpolated(around, levels), box.shape))
 
 
 def _expected_error(box: SpectralBox, signal: Tensor, noise: Tensor | None) -> float:
