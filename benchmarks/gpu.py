@@ -11,25 +11,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass, replace
+from copy import copy
+from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from speed import Chain
+from speed import Chain, stages
 from torch import Tensor
 
 from qsm_pipeline.cycleqsm.checkpoint import load_generator
 from qsm_pipeline.cycleqsm.infer import fast_precision, reconstruct
 from qsm_pipeline.cycleqsm.training.config import TrainConfig
-from qsm_pipeline.numerics.field.relaxation import fit_relaxation
-from qsm_pipeline.steps.chain import Methods, map_scan
-from qsm_pipeline.steps.local_field import remove_background
-from qsm_pipeline.steps.methods import methods
-from qsm_pipeline.steps.phase import correct_phase
-from qsm_pipeline.steps.susceptibility import invert_dipole
-from qsm_pipeline.steps.total_field import fit_total_field
-from qsm_pipeline.steps.unwrapping import unwrap_phase
 from qsm_pipeline.training.data import Sources
 from qsm_pipeline.training.loop import RunOptions, train
 
@@ -37,16 +31,7 @@ LARGEST = {"unwrap": 1e-3, "cycleqsm": 2e-2, "chain": 3e-2}
 """Largest difference, over the CPU's result; 16-bit networks round, and so does what follows."""
 OTHERWISE = 5e-3
 VOXEL_MM = (1.25, 1.45, 1.35)
-
-
-@dataclass(frozen=True)
-class Check:
-    """One call on any device, and what of its result is compared."""
-
-    stage: str
-    method: str
-    call: Callable[[Any], Tensor]
-    inputs: Any
+Call = Callable[[], Tensor]
 
 
 def to_device(x: Any, device: torch.device) -> Any:
@@ -60,72 +45,29 @@ def to_device(x: Any, device: torch.device) -> Any:
     return x
 
 
-def checks(chain: Chain) -> Iterator[Check]:
-    """Yield every step and every method, each on what the CPU made of the steps before."""
-    found, scan = chain.found, chain.scan
-    yield Check(
-        "offset",
-        "mcpc-3d-s",
-        lambda x: correct_phase(x[0], x[1]).phase_rad,
-        (scan, found.measured),
-    )
-    chain.offset()
-    for name in methods("unwrap"):
-        yield Check(
-            "unwrap",
-            name,
-            lambda x, n=name: unwrap_phase(x[0], x[1], method=n).phase_rad,
-            (chain.corrected, found.measured),
-        )
-    chain.unwrap()
-    for name in methods("field_fit"):
-        yield Check(
-            "fit",
-            name,
-            lambda x, n=name: fit_total_field(x[0], x[1], method=n).total_field_ppm,
-            (chain.unwrapped, found.measured),
-        )
-    yield Check(
-        "relaxation",
-        "R2*",
-        lambda x: fit_relaxation(x[0].magnitude, x[1], x[0].echo_times_s).r2star_per_s,
-        (scan, found.brain),
-    )
-    chain.fit()
-    for name in methods("background"):
-        yield Check(
-            "background",
-            name,
-            lambda x, n=name: remove_background(x[0], x[1], method=n).local_field_ppm,
-            (chain.total, found.brain),
-        )
-    chain.background()
-    for name in methods("inversion"):
-        yield Check(
-            name if name == "cycleqsm" else "inversion",
-            name,
-            lambda x, n=name: invert_dipole(x[0], x[1], method=n).chi_ppm,
-            (chain.local, scan.magnitude[0]),
-        )
-    yield Check("cycleqsm", "in tiles", _in_tiles, chain.local)
-    yield Check(
-        "chain",
-        "default",
-        lambda x: map_scan(x[0], Methods(), mask=x[1]).susceptibility.chi_ppm,
-        (scan, found),
-    )
+def checks(chain: Chain, device: torch.device) -> Iterator[tuple[str, str, Call, Call]]:
+    """Yield stage, method, and the call on the CPU and on the device, on the same inputs."""
+    twin = copy(chain)
+    for here, there in zip(stages(chain, []), stages(twin, []), strict=True):
+        stage, method, words, call = here
+        if stage == "mask":  # it is found on the CPU
+            continue
+        vars(twin).update({name: to_device(x, device) for name, x in vars(chain).items()})
+        yield stage, f"{method} {words}".strip(), call, there[-1]
+    yield "inversion", "cycleqsm in tiles", *(partial(_in_tiles, x) for x in (chain, twin))
 
 
-def _in_tiles(local: Any) -> Tensor:
+def _in_tiles(chain: Chain) -> Tensor:
+    local = chain.local
     generator = load_generator(None, local.mask.device)
     field = local.local_field_ppm
     return reconstruct(generator, field, local.mask, local.grid, memory_gb=1e-3).chi_ppm
 
 
-def timed(check: Check, inputs: Any, device: torch.device) -> tuple[Tensor, float]:
+def waited(call: Call, device: torch.device) -> tuple[Tensor, float]:
     """Return a result and its wall-seconds, the device's queue emptied."""
     start = time.perf_counter()
-    result = check.call(inputs)
+    result = call()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return result.cpu(), time.perf_counter() - start
@@ -135,21 +77,19 @@ def compare(chain: Chain, device: torch.device) -> list[str]:
     """Print the table and return the rows that differ too much."""
     wrong = []
     print("| stage | method | difference | CPU s | device s | GiB |\n|---|---|---|---|---|---|")
-    for check in checks(chain):
-        expected, cpu_s = timed(check, check.inputs, torch.device("cpu"))
-        moved = to_device(check.inputs, device)
-        timed(check, moved, device)  # compiles kernels
+    for stage, method, here, there in checks(chain, device):
+        expected, cpu_s = waited(here, torch.device("cpu"))
+        waited(there, device)  # compiles kernels
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        found, device_s = timed(check, moved, device)
+        found, device_s = waited(there, device)
         peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0
         difference = float((found - expected).norm() / expected.norm())
-        row = (
-            f"| {check.stage} | {check.method} | {difference:.1e} | {cpu_s:.2f} | {device_s:.2f} "
-            f"| {peak:.2f} |"
-        )
+        times = f"{cpu_s:.2f} | {device_s:.2f} | {peak:.2f}"
+        row = f"| {stage} | {method} | {difference:.1e} | {times} |"
         print(row, flush=True)
-        if not difference <= LARGEST.get(check.stage, OTHERWISE):
+        networks = "cycleqsm" if "cycleqsm" in method else stage
+        if not difference <= LARGEST.get(stage, LARGEST.get(networks, OTHERWISE)):
             wrong.append(row)
     return wrong
 

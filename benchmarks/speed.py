@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
 from qsm_pipeline.numerics.field.relaxation import fit_relaxation
@@ -52,7 +53,7 @@ AS_THE_PEER = {("background", "lbv"): {"tolerance": 1e-4}}
 
 
 class Chain:
-    """The steps of the pipeline on one scan, each result kept for the next."""
+    """The steps of the pipeline on one scan; each returns its volume and is kept for the next."""
 
     def __init__(self, shape: tuple[int, int, int], voxel_mm: tuple[float, float, float]) -> None:
         affine = tilted_affine(shape, voxel_mm, TILT_DEG)
@@ -64,34 +65,42 @@ class Chain:
         )
         self.mask()
 
-    def mask(self) -> None:
+    def mask(self) -> Tensor:
         self.found = find_mask(self.scan, own=self.brain)
+        return self.found.brain
 
-    def offset(self) -> None:
+    def offset(self) -> Tensor:
         phase = correct_phase(self.scan, self.found.measured).phase_rad
         self.corrected = self.scan.with_phase(phase)
+        return phase
 
-    def unwrap(self, method: str = default("unwrap")) -> None:
+    def unwrap(self, method: str = default("unwrap")) -> Tensor:
         phase = unwrap_phase(self.corrected, self.found.measured, method=method).phase_rad
         self.unwrapped = self.scan.with_phase(phase)
+        return phase
 
-    def fit(self, method: str = default("field_fit")) -> None:
+    def fit(self, method: str = default("field_fit")) -> Tensor:
         self.total = fit_total_field(self.unwrapped, self.found.measured, method=method)
+        return self.total.total_field_ppm
 
-    def relaxation(self) -> None:
-        fit_relaxation(self.scan.magnitude, self.found.brain, self.scan.echo_times_s)
+    def relaxation(self) -> Tensor:
+        scan = self.scan
+        return fit_relaxation(scan.magnitude, self.found.brain, scan.echo_times_s).r2star_per_s
 
-    def background(self, method: str = default("background"), **params: object) -> None:
+    def background(self, method: str = default("background"), **params: object) -> Tensor:
         self.local = remove_background(self.total, self.found.brain, method=method, params=params)
+        return self.local.local_field_ppm
 
-    def inversion(self, method: str = default("inversion"), **params: object) -> None:
-        invert_dipole(self.local, self.scan.magnitude[0], method=method, params=params)
+    def inversion(self, method: str = default("inversion"), **params: object) -> Tensor:
+        edges = self.scan.magnitude[0]
+        return invert_dipole(self.local, edges, method=method, params=params).chi_ppm
 
-    def whole(self, inversion: str = default("inversion")) -> None:
-        map_scan(self.scan, Methods(inversion=inversion), mask=self.found)
+    def whole(self, inversion: str = default("inversion")) -> Tensor:
+        made = map_scan(self.scan, Methods(inversion=inversion), mask=self.found)
+        return made.susceptibility.chi_ppm
 
 
-def stages(chain: Chain, only: list[str]) -> Iterator[tuple[str, str, str, Callable[[], None]]]:
+def stages(chain: Chain, only: list[str]) -> Iterator[tuple[str, str, str, Callable[[], Tensor]]]:
     """Yield stage, method, its parameters in words, and the call; later ones need the earlier."""
 
     def wanted(stage: str, method: str) -> bool:
@@ -127,7 +136,7 @@ def stages(chain: Chain, only: list[str]) -> Iterator[tuple[str, str, str, Calla
                 yield stage, method, words, lambda r=run, m=method, p=params: r(m, **p)
 
 
-def timed(call: Callable[[], None]) -> tuple[float, float]:
+def timed(call: Callable[[], object]) -> tuple[float, float]:
     """Return CPU-seconds and wall-seconds of a call."""
     before, start = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     call()
