@@ -276,9 +276,10 @@ def read_run(bids_dir: str | Path, participant: str, session: str | None = None)
     BIDSInputError
         If there is no run that can be read, or more than one.
     """
+    from qsm_pipeline.bids.coils import load_combined
     from qsm_pipeline.bids.collect import collect_runs
     from qsm_pipeline.bids.layout import index
-    from qsm_pipeline.bids.load import load_run
+    from qsm_pipeline.steps.coils import combine_coils
 
     root = Path(bids_dir).resolve()
     labels = [participant.removeprefix("sub-")]
@@ -290,7 +291,7 @@ def read_run(bids_dir: str | Path, participant: str, session: str | None = None)
             f"{root}: expected one run of sub-{labels[0]}, found {there}. {why}".strip()
         )
     run = found.runs[0]
-    loaded = load_run(run)
+    loaded = load_combined(run, combine_coils)
     magnitude = loaded.magnitude
     if magnitude is None:
         magnitude = np.repeat(loaded.valid_mask[None].astype(np.float32), len(loaded.phase_rad), 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qsm_pipeline.bids import metadata as md
+from qsm_pipeline.bids.coils import coil_number, merged, without_coil
 from qsm_pipeline.bids.files import check_content
 from qsm_pipeline.bids.ignored import BidsIgnore
 from qsm_pipeline.bids.layout import Index, participants, sessions
@@ -102,13 +103,22 @@ def collect_runs(
     reader = SidecarReader(bids_dir)
     runs: list[GreRun] = []
     magnitude_only: list[Skipped] = []
-    for (suffix, pairs), files in sorted(groups.items()):
+    for (suffix, pairs), files in sorted(_with_coils_together(groups, left_out).items()):
         entities = dict(pairs)
         label = _label(suffix, pairs)
         try:
             _check_entities(entities, label)
             mask = find_mask(entities, bids_dir, mask_pattern, derivatives, files[0][1])
-            run = _build_run(bids_dir, suffix, entities, files, reader, mask)
+            coils = _by_coil(files)
+            if coils:
+                run = merged(
+                    {
+                        number: _build_run(bids_dir, suffix, entities, of_coil, reader, mask)
+                        for number, of_coil in coils.items()
+                    }
+                )
+            else:
+                run = _build_run(bids_dir, suffix, entities, files, reader, mask)
             runs.append(_with_segmentation(run, derivatives))
         except _NoPhaseError as err:
             magnitude_only.append(Skipped(label, str(err), entities["sub"]))
@@ -141,6 +151,37 @@ def collect_runs(
         )
     ordered = tuple(sorted(runs, key=lambda run: run.prefix))
     return Collection(ordered, tuple(skipped), tuple(left_out))
+
+
+def _with_coils_together(groups: _Groups, left_out: list[Skipped]) -> _Groups:
+    """Return the groups with single coils under the name of their run.
+
+    Where the images of a run were combined before, the single ones are left out.
+    """
+    together: _Groups = {}
+    for (suffix, pairs), members in groups.items():
+        of_run = dict(pairs)
+        number = coil_number(of_run)
+        if number is not None:
+            of_run = without_coil(of_run)
+            if (suffix, tuple(of_run.items())) in groups:
+                reason = "a single coil, of which the combined images are there"
+                left_out.append(_unwanted((suffix, pairs), reason))
+                continue
+        together.setdefault((suffix, tuple(of_run.items())), []).extend(members)
+    return together
+
+
+def _by_coil(
+    members: list[tuple[dict[str, str], Path]],
+) -> dict[int, list[tuple[dict[str, str], Path]]]:
+    """Return the files of each coil; nothing where the images are not of single coils."""
+    coils: dict[int, list[tuple[dict[str, str], Path]]] = {}
+    for entities, path in members:
+        number = coil_number(entities)
+        if number is not None:
+            coils.setdefault(number, []).append((entities, path))
+    return coils
 
 
 def _with_segmentation(run: GreRun, derivatives: Sequence[Path]) -> GreRun:
@@ -245,7 +286,7 @@ def _check_entities(entities: Mapping[str, str], label: str) -> None:
         if key not in RUN_ENTITIES:
             raise BIDSInputError(
                 f"{label}: BIDS has no entity {key!r} for gradient-echo images; tell runs apart "
-                "by acq-, rec- or run- (rec-coil01 for single coils)"
+                "by acq-, rec- or run- (coil-01 or rec-coil01 for single coils)"
             )
     try:
         build_name(entities, "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,9 @@ class GreRun:
         The sidecar keys that matter later, for each phase (or real) file.
     mask : str
         The user's own mask, or empty.
+    coils : tuple of dict
+        Where each receive coil has images of its own: the run of each but the first, as
+        `to_dict` makes it; the run itself holds the files of the first.
     segmentation : dict
         Fields of `qsm_pipeline.bids.segmentations.Segmentation`, empty without one.
     readout : str
@@ -69,6 +72,7 @@ class GreRun:
     imag: tuple[str, ...] = ()
     metadata: tuple[dict[str, Any], ...] = ()
     mask: str = ""
+    coils: tuple[dict[str, Any], ...] = ()
     segmentation: dict[str, Any] = field(default_factory=dict)
     readout: str = "unknown"
     inferred: dict[str, str] = field(default_factory=dict)
@@ -100,15 +104,24 @@ class GreRun:
     @property
     def files(self) -> tuple[str, ...]:
         """All image files of the run, the mask last."""
-        images = tuple(path for part in PARTS for path in getattr(self, part))
-        return (*images, self.mask) if self.mask else images
+        return (*self._images, self.mask) if self.mask else self._images
 
     @property
     def sources(self) -> tuple[str, ...]:
         """The files of the run relative to the data set, for ``Sources``."""
         root = Path(self.bids_dir)
-        images = [Path(path) for part in PARTS for path in getattr(self, part)]
-        return tuple(path.relative_to(root).as_posix() for path in images)
+        return tuple(Path(path).relative_to(root).as_posix() for path in self._images)
+
+    @property
+    def _images(self) -> tuple[str, ...]:
+        own = [path for part in PARTS for path in getattr(self, part)]
+        return (*own, *(path for coil in self.each_coil[1:] for path in coil._images))
+
+    @property
+    def each_coil(self) -> tuple[GreRun, ...]:
+        """The run of each coil; the run itself where they were combined before."""
+        others = tuple(GreRun.from_dict(coil) for coil in self.coils)
+        return (replace(self, coils=()), *others)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that JSON can hold."""
@@ -140,7 +153,11 @@ class GreRun:
             found = getattr(run, key)
             if not isinstance(found, kind) or isinstance(found, bool):
                 raise ValueError(f"{key} of a run is a {type(found).__name__}")
-        for keys, kind in ((PARTS, str), (("echo_times_s",), (int, float)), (("metadata",), dict)):
+        for keys, kind in (
+            (PARTS, str),
+            (("echo_times_s",), (int, float)),
+            (("metadata", "coils"), dict),
+        ):
             if not all(isinstance(each, kind) for key in keys for each in getattr(run, key)):
                 raise ValueError(f"{', '.join(keys)} of a run hold something else")
         if "sub" not in run.entities or not run.echo_times_s:
@@ -158,6 +175,7 @@ _TYPES: dict[str, Any] = {
     **dict.fromkeys(PARTS, tuple),
     "metadata": tuple,
     "mask": str,
+    "coils": tuple,
     "segmentation": dict,
     "readout": str,
     "inferred": dict,

@@ -14,7 +14,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from qsm_pipeline.bids.load import load_run
+from qsm_pipeline.bids.coils import load_combined
 from qsm_pipeline.bids.run import GreRun
 
 
@@ -44,8 +44,9 @@ class ReadRun(SimpleInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         from qsm_pipeline.io.volumes import save_array
+        from qsm_pipeline.steps.coils import combine_coils
 
-        loaded = load_run(GreRun.from_dict(self.inputs.run))
+        loaded = load_combined(GreRun.from_dict(self.inputs.run), combine_coils)
         folder = Path(runtime.cwd)
         magnitude = loaded.magnitude
         if magnitude is None:  # only with a mask of the user's own: every echo counts the same

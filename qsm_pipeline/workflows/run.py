@@ -114,7 +114,8 @@ def init_run_wf(
             mem_gb=node_memory_gb(kind, volume_gb, len(times)) + more_gb,
         )
 
-    read = node(ReadRun, nodes.READ, run=run.to_dict(), files=list(run.files))
+    sums_gb = 3 * len(times) * volume_gb if run.coils else 0.0
+    read = node(ReadRun, nodes.READ, sums_gb, run=run.to_dict(), files=list(run.files))
     brain = node(
         MaskBrain,
         nodes.MASK,

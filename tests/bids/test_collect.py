@@ -271,13 +271,10 @@ def test_phase_alone_suffices_with_a_mask(root):
     assert run.magnitude == ()
 
 
-def test_single_coils_are_separate_runs_or_refused(root):
-    add_megre(root, between="rec-coil01")
-    add_megre(root, between="rec-coil02")
-    assert len(collect(root).runs) == 2
-    add_megre(root, sub="02", between="coil-01")
+def test_an_entity_that_is_none_of_gradient_echoes_is_refused(root):
+    add_megre(root, sub="02", between="inv-1")
     (skipped,) = collect(root).skipped
-    assert "BIDS has no entity 'coil'" in skipped.reason
+    assert "BIDS has no entity 'inv'" in skipped.reason
     assert "rec-coil01" in skipped.reason
 
 

@@ -425,7 +425,7 @@ NAMES = {
     "partUnknown": Case(_rename("part-mag", "part-modulus"), "part-modulus is not known"),
     "partMissing": Case(_remove("*part-phase*"), "There is no phase"),
     "magnitudeMissing": Case(_remove("*part-mag*"), "phase but no magnitude"),
-    "entityUnknown": Case(_rename("_echo-", "_coil-1_echo-"), "BIDS has no entity 'coil'"),
+    "entityUnknown": Case(_rename("_echo-", "_inv-1_echo-"), "BIDS has no entity 'inv'"),
     "labelWithSpace": Case(_rename("_echo-", "_acq-a b_echo-"), "must be letters and digits"),
     "labelWithMarkup": Case(_rename("_echo-", "_acq-<b>_echo-"), "must be letters and digits"),
     "labelWithShell": Case(_rename("_echo-", "_acq-$(id)_echo-"), "must be letters and digits"),
