@@ -102,6 +102,23 @@ def _is_dicom(path: Path) -> bool:
         return False
 
 
+def check_reference(reference: str, pattern: str) -> None:
+    """Refuse a region without masks of it, and masks that nothing would use.
+
+    Raises
+    ------
+    ConfigError
+        Naming the option that is missing.
+    """
+    if reference == "region" and not pattern:
+        raise ConfigError("--reference region needs masks of the region: --reference-pattern")
+    if pattern and reference != "region":
+        raise ConfigError(
+            f"--reference-pattern is for --reference region, but the reference is {reference}; "
+            "give both, or none"
+        )
+
+
 def check_methods(methods: Mapping[str, Any]) -> dict[str, Any]:
     """Refuse methods that do not exist, and parameters that they do not have or cannot use.
 

@@ -13,6 +13,7 @@ from qsm_pipeline import __version__
 from qsm_pipeline.app.checks import (
     check_folders,
     check_methods,
+    check_reference,
     check_regions,
     too_few_echoes,
     validate_bids,
@@ -50,6 +51,7 @@ def run_participants(
     bids_database_dir: Path | None = None,
     derivatives: Sequence[Path] = (),
     mask_pattern: str = "",
+    reference_pattern: str = "",
     work_dir: Path | None = None,
     keep_work: bool = False,
     nprocs: int | None = None,
@@ -73,7 +75,7 @@ def run_participants(
         Raw data set and derivatives.
     echo : callable
         Prints one line.
-    participant_label, session_label, derivatives, mask_pattern
+    participant_label, session_label, derivatives, mask_pattern, reference_pattern
         See `qsm_pipeline.bids.collect.collect_runs`.
     bids_filter_file : pathlib.Path, optional
         The filters of `collect_runs` as JSON or TOML.
@@ -116,6 +118,7 @@ def run_participants(
     check_folders(bids_dir, output=out_dir, work=work_dir)
     check_owner(out_dir, bids_dir)
     methods = check_methods({**METHOD_DEFAULTS, **methods})
+    check_reference(methods["reference"], reference_pattern)
     methods["inversion_params"] = with_absolute_paths(methods["inversion_params"] or {})
     check_device_name(device)
     computes = not (dry_run or reports_only)  # if not, the device need not be looked for
@@ -135,6 +138,7 @@ def run_participants(
             bids_database_dir,
             mask_pattern,
             derivatives,
+            reference_pattern,
         )
         found = found.without(too_few_echoes(found.runs, methods))
         found = found.without(leading_out(out_dir, found.runs))
@@ -220,13 +224,20 @@ def collect(
     database_dir: Path | None,
     mask_pattern: str,
     derivatives: Sequence[Path],
+    reference_pattern: str = "",
 ) -> Collection:
     """Index a data set and find its runs; see `run_participants`."""
     filters = read_mapping(Path(filter_file)) if filter_file else None
     labels = [label.removeprefix("sub-") for label in participants] or None
     layout = index(bids_dir, labels, Path(database_dir) if database_dir else None)
     return collect_runs(
-        layout, labels, sessions or None, filters, mask_pattern, [Path(d) for d in derivatives]
+        layout,
+        labels,
+        sessions or None,
+        filters,
+        mask_pattern,
+        [Path(d) for d in derivatives],
+        reference_pattern,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qsm_pipeline.bids.coils import coil_number, without_coil
 from qsm_pipeline.bids.layout import participants
 from qsm_pipeline.bids.load import open_image
 from qsm_pipeline.bids.naming import RUN_ENTITIES, build_name, output_path, parse_name
@@ -147,6 +148,8 @@ def raw_prefixes(images: Iterable[Path]) -> set[str]:
         with contextlib.suppress(ValueError):
             entities = parse_name(path.name).entities
             own = {k: v for k, v in entities.items() if k not in ("echo", "part")}
+            if coil_number(own) is not None:
+                found.add(build_name(without_coil(own), ""))
             found.add(build_name(own, ""))
     return found
 

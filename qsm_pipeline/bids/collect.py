@@ -12,7 +12,7 @@ from qsm_pipeline.bids.coils import coil_number, merged, without_coil
 from qsm_pipeline.bids.files import check_content
 from qsm_pipeline.bids.ignored import BidsIgnore
 from qsm_pipeline.bids.layout import Index, participants, sessions
-from qsm_pipeline.bids.masks import find_mask
+from qsm_pipeline.bids.masks import find_by_pattern, find_mask
 from qsm_pipeline.bids.naming import (
     ENTITY_ORDER,
     RUN_ENTITIES,
@@ -54,6 +54,7 @@ def collect_runs(
     bids_filters: Mapping[str, Any] | None = None,
     mask_pattern: str = "",
     derivatives: Sequence[Path] = (),
+    reference_pattern: str = "",
 ) -> Collection:
     """Group the gradient-echo images of a data set into runs.
 
@@ -70,6 +71,8 @@ def collect_runs(
         See `qsm_pipeline.bids.masks.find_mask`.
     derivatives : sequence of pathlib.Path
         Folders to look for masks and segmentations in.
+    reference_pattern : str
+        Like ``mask_pattern``, for masks of the region that has the susceptibility zero.
 
     Returns
     -------
@@ -119,6 +122,12 @@ def collect_runs(
                 )
             else:
                 run = _build_run(bids_dir, suffix, entities, files, reader, mask)
+            if reference_pattern:
+                region = find_by_pattern(
+                    entities, bids_dir, reference_pattern, "reference pattern"
+                )
+                check_content(region)
+                run = replace(run, reference_region=region)
             runs.append(_with_segmentation(run, derivatives))
         except _NoPhaseError as err:
             magnitude_only.append(Skipped(label, str(err), entities["sub"]))

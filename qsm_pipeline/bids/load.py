@@ -51,8 +51,8 @@ class LoadedRun:
         Field strength.
     valid_mask : numpy.ndarray, shape (X, Y, Z), bool
         Where every echo holds a finite value and the slice is not empty.
-    mask : numpy.ndarray, shape (X, Y, Z), bool, or None
-        The user's own mask.
+    mask, reference_region : numpy.ndarray, shape (X, Y, Z), bool, or None
+        The user's own masks.
     inferred : dict of str to str
         The notes of the run and those of reading it.
     """
@@ -66,6 +66,7 @@ class LoadedRun:
     valid_mask: np.ndarray
     mask: np.ndarray | None
     inferred: dict[str, str]
+    reference_region: np.ndarray | None = None
 
     @property
     def grid(self) -> Grid:
@@ -132,7 +133,9 @@ def load_run(run: GreRun) -> LoadedRun:
     phase[:, ~valid] = 0
     if magnitude is not None:
         magnitude[:, ~valid] = 0
-    mask = _read_mask(run.mask, first) if run.mask else None
+    mask, region = (
+        _read_mask(path, first) if path else None for path in (run.mask, run.reference_region)
+    )
     return LoadedRun(
         phase,
         magnitude,
@@ -143,6 +146,7 @@ def load_run(run: GreRun) -> LoadedRun:
         valid,
         mask,
         notes,
+        region,
     )
 
 

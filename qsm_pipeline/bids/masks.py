@@ -50,7 +50,7 @@ def find_mask(
         If a pattern finds no file, or the choice is not unique.
     """
     if pattern:
-        return _by_pattern(entities, bids_dir, pattern)
+        return find_by_pattern(entities, bids_dir, pattern)
     ranked: dict[tuple[int, bool], list[str]] = {}
     for root in derivatives:
         for path in sorted((root / folder(entities)).rglob("*_mask.nii*")):
@@ -68,7 +68,16 @@ def find_mask(
     return best[0]
 
 
-def _by_pattern(entities: Mapping[str, str], bids_dir: Path, pattern: str) -> str:
+def find_by_pattern(
+    entities: Mapping[str, str], bids_dir: Path, pattern: str, what: str = "mask pattern"
+) -> str:
+    """Return the one file that a pattern finds for a run; see `find_mask`.
+
+    Raises
+    ------
+    BIDSInputError
+        If it finds none or several, or names an entity that the run lacks.
+    """
     prefix = build_name(entities, "")
     values = {**entities, "prefix": prefix}
 
@@ -76,7 +85,7 @@ def _by_pattern(entities: Mapping[str, str], bids_dir: Path, pattern: str) -> st
         key = match.group(1)
         if key not in values:
             raise BIDSInputError(
-                f"{prefix}: the mask pattern {pattern!r} needs the entity {key!r}, which this run "
+                f"{prefix}: the {what} {pattern!r} needs the entity {key!r}, which this run "
                 f"lacks; it has {', '.join(values)}"
             )
         return glob.escape(values[key])
@@ -84,10 +93,10 @@ def _by_pattern(entities: Mapping[str, str], bids_dir: Path, pattern: str) -> st
     wanted = re.sub(r"\{(\w+)\}", fill, pattern)
     found = sorted(glob.glob(str(Path(glob.escape(str(bids_dir))) / wanted), recursive=True))
     if not found:
-        raise BIDSInputError(f"{prefix}: the mask pattern finds no file: {wanted}")
+        raise BIDSInputError(f"{prefix}: the {what} finds no file: {wanted}")
     if len(found) > 1:
         raise BIDSInputError(
-            f"{prefix}: the mask pattern finds {len(found)} files, expected one: "
+            f"{prefix}: the {what} finds {len(found)} files, expected one: "
             f"{', '.join(found[:4])}; make it more specific"
         )
     return found[0]

@@ -50,6 +50,8 @@ class GreRun:
         The sidecar keys that matter later, for each phase (or real) file.
     mask : str
         The user's own mask, or empty.
+    reference_region : str
+        The user's own mask of the region that has the susceptibility zero, or empty.
     coils : tuple of dict
         Where each receive coil has images of its own: the run of each but the first, as
         `to_dict` makes it; the run itself holds the files of the first.
@@ -72,6 +74,7 @@ class GreRun:
     imag: tuple[str, ...] = ()
     metadata: tuple[dict[str, Any], ...] = ()
     mask: str = ""
+    reference_region: str = ""
     coils: tuple[dict[str, Any], ...] = ()
     segmentation: dict[str, Any] = field(default_factory=dict)
     readout: str = "unknown"
@@ -103,8 +106,9 @@ class GreRun:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """All image files of the run, the mask last."""
-        return (*self._images, self.mask) if self.mask else self._images
+        """All image files of the run, the user's own masks last."""
+        own = (self.mask, self.reference_region)
+        return (*self._images, *(path for path in own if path))
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -175,6 +179,7 @@ _TYPES: dict[str, Any] = {
     **dict.fromkeys(PARTS, tuple),
     "metadata": tuple,
     "mask": str,
+    "reference_region": str,
     "coils": tuple,
     "segmentation": dict,
     "readout": str,

@@ -130,6 +130,13 @@ _FILE, _FOLDER = Existing(folder=False), Existing(folder=True)
 @method_option("background")
 @method_option("inversion")
 @method_option("reference")
+@_masks(
+    "--reference-pattern",
+    default="",
+    show_default=False,
+    help="Masks of the region whose mean is the zero of the map, for --reference region, e.g. "
+    "masks/{prefix}_csf.nii.gz.",
+)
 @_methods(
     "--config-file",
     type=_FILE,

@@ -33,6 +33,7 @@ class ReadRunOutputSpec(TraitedSpec):
     combined = File(exists=True, desc="root sum of squares of the magnitude")
     valid = File(exists=True, desc="where every echo has a value")
     mask = traits.Str(desc="the user's mask, or empty")
+    region = traits.Str(desc="the user's reference region, or empty")
     facts = traits.Dict(desc="what was inferred")
 
 
@@ -55,13 +56,17 @@ class ReadRun(SimpleInterface):
         def save(name: str, array: np.ndarray) -> str:
             return save_array(array, loaded.affine, loaded.header, folder / f"{name}.nii")
 
+        def own(name: str, mask: np.ndarray | None) -> str:
+            return "" if mask is None else save(name, mask)
+
         combined = np.sqrt(np.square(magnitude, dtype=np.float32).sum(0))
         self._results = {
             "phase": save("phase", loaded.phase_rad),
             "magnitude": save("magnitude", magnitude),
             "combined": save("combined", combined),
             "valid": save("valid", loaded.valid_mask),
-            "mask": "" if loaded.mask is None else save("mask", loaded.mask),
+            "mask": own("mask", loaded.mask),
+            "region": own("region", loaded.reference_region),
             "facts": loaded.inferred,
         }
         return runtime

@@ -177,6 +177,7 @@ class ReferenceInputSpec(NumericInputSpec):
     chi = File(exists=True, mandatory=True, desc="ppm")
     mask = File(exists=True, mandatory=True)
     r2star = File(exists=True, desc="1/s, to find the CSF")
+    region = traits.Str(desc="mask of the region of the user's own, or empty")
     reference = traits.Enum(*methods("reference"), usedefault=True)
 
 
@@ -198,13 +199,14 @@ class Reference(NumericInterface):
         from qsm_pipeline.numerics.maps.reference import subtract_reference
 
         inputs = self.inputs
-        r2star = self._get("r2star")
+        r2star, region = self._get("r2star"), self._get("region")
         result = subtract_reference(
             load_tensor(inputs.chi, device=inputs.device),
             load_mask(inputs.mask, device=inputs.device),
             load_grid(inputs.chi),
             inputs.reference,
             load_tensor(r2star, device=inputs.device) if r2star else None,
+            region=load_mask(region, device=inputs.device) if region else None,
         )
         return {
             "chi": save_tensor(result.chi_ppm, inputs.chi, folder / "chi.nii"),

@@ -392,6 +392,14 @@ METHODS = (
         least_echoes=2,
     ),
     Method(
+        "region",
+        "reference",
+        "numerics.maps.reference:subtract_reference",
+        help="The mean of a region of your own; see --reference-pattern.",
+        sentence="Susceptibility is in ppm relative to the mean of a region that was drawn for "
+        "each scan",
+    ),
+    Method(
         "none",
         "reference",
         "numerics.maps.reference:subtract_reference",

@@ -182,6 +182,7 @@ def init_run_wf(
             *_connections(read, brain, fit, remove, invert),
             (brain, invert, [("mask", "brain")]),
             (invert, zero, [("mask", "mask")]),
+            (read, zero, [("region", "region")]),
             (invert, predict, [("mask", "mask")]),
             (remove, predict, [("local_field", "local_field")]),
             (read, write, [("facts", "inferred"), ("combined", "fieldmap_magnitude")]),

@@ -7,6 +7,7 @@ import pytest
 
 from qsm_pipeline.app.checks import (
     check_methods,
+    check_reference,
     check_regions,
     too_few_echoes,
     with_absolute_paths,
@@ -81,3 +82,12 @@ def test_nodes_find_a_generator_that_was_given_relative_to_the_current_folder(
     params = with_absolute_paths({"generator": "site.safetensors", "memory_gb": 3.0})
     assert params == {"generator": str(tmp_path / "site.safetensors"), "memory_gb": 3.0}
     assert with_absolute_paths({"generator": ""}) == {"generator": ""}
+
+
+def test_a_reference_region_and_its_masks_go_together():
+    check_reference("region", "masks/{prefix}.nii.gz")
+    check_reference("brain", "")
+    with pytest.raises(ConfigError, match="needs masks of the region"):
+        check_reference("region", "")
+    with pytest.raises(ConfigError, match="the reference is csf"):
+        check_reference("csf", "masks/{prefix}.nii.gz")

@@ -309,6 +309,19 @@ def test_own_mask(root):
         load(root, mask_pattern="m/{prefix}.nii.gz")
 
 
+def test_own_reference_region(root):
+    paths = add_megre(root)
+    inside = magnitude() > 120
+    write_image(root / "r/sub-01.nii.gz", inside, dtype=np.uint8)
+    found = collect_runs(index(root), reference_pattern="r/{prefix}.nii.gz")
+    (run,) = found.runs
+    assert run.files[-1] == str(root / "r/sub-01.nii.gz")
+    assert len(run.sources) == len(paths)
+    np.testing.assert_array_equal(load_run(run).reference_region, inside)
+    (skipped,) = collect_runs(index(root), reference_pattern="r/{sub}_no.nii.gz").skipped
+    assert "the reference pattern finds no file" in skipped.reason
+
+
 # --- real scans, where they are present ---------------------------------------------------------
 
 

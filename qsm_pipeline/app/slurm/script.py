@@ -17,6 +17,7 @@ from qsm_pipeline import __version__
 from qsm_pipeline.app.checks import (
     check_folders,
     check_methods,
+    check_reference,
     check_regions,
     too_few_echoes,
     validate_bids,
@@ -102,7 +103,7 @@ def write_slurm_array(
     check_folders(bids_dir, output=out_dir, work=work_dir, script=script.parent)
     check_owner(out_dir, bids_dir)
     methods = METHOD_DEFAULTS | {k: v for k, v in settings.items() if k in METHOD_DEFAULTS}
-    check_methods(methods)
+    check_reference(check_methods(methods)["reference"], settings["reference_pattern"])
     if not settings["skip_bids_validation"]:
         validate_bids(bids_dir, echo)
     found = collect(
@@ -113,6 +114,7 @@ def write_slurm_array(
         index_dir,
         settings["mask_pattern"],
         settings["derivatives"],
+        settings["reference_pattern"],
     )
     found = found.without(too_few_echoes(found.runs, methods))
     check_regions(found.runs, methods)
@@ -199,10 +201,13 @@ def _minutes(runs: Sequence[GreRun]) -> int:
 
 
 def _read_by(settings: Mapping[str, Any]) -> list[Path]:
-    """Return the files and the folder of masks that settings name."""
-    masks = Path(settings["mask_pattern"].partition("{")[0] + "x").parent
+    """Return the files and the folders of masks that settings name."""
+    masks = [
+        Path(settings[key].partition("{")[0] + "x").parent
+        for key in ("mask_pattern", "reference_pattern")
+    ]
     files = [value for value in settings.values() if isinstance(value, Path)]
-    return [*files, masks] if masks.is_absolute() else files
+    return [*files, *(folder for folder in masks if folder.is_absolute())]
 
 
 def _template() -> Any:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.core.connected import largest_parts
+from qsm_pipeline.numerics.core.contracts import check_mask
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.head_size import head_sized
 from qsm_pipeline.numerics.params.maps import CsfReferenceParams
@@ -58,6 +59,8 @@ def subtract_reference(
     reference: str = "brain",
     r2star_per_s: Tensor | None = None,
     params: CsfReferenceParams | None = None,
+    *,
+    region: Tensor | None = None,
 ) -> Referenced:
     """Subtract the mean of a reference region.
 
@@ -69,12 +72,14 @@ def subtract_reference(
         Where it is valid.
     grid : Grid
         Geometry.
-    reference : {"brain", "csf", "none"}
-        Region.
+    reference : {"brain", "csf", "region", "none"}
+        What has the susceptibility zero.
     r2star_per_s : torch.Tensor, shape (X, Y, Z), optional
         Needed for ``csf``.
     params : CsfReferenceParams, optional
         Parameters of ``csf``.
+    region : torch.Tensor, shape (X, Y, Z), bool, optional
+        Needed for ``region``.
 
     Returns
     -------
@@ -84,25 +89,35 @@ def subtract_reference(
     Raises
     ------
     ValueError
-        If the reference is unknown, or CSF is asked for and not to be found.
+        If the reference is unknown, or what it needs is not there.
     """
-    if reference not in ("brain", "csf", "none"):
-        raise ValueError(f"Expected a reference of brain, csf, none, got {reference!r}")
+    if reference not in ("brain", "csf", "region", "none"):
+        raise ValueError(f"Expected a reference of brain, csf, region, none, got {reference!r}")
     if reference == "none":
         return Referenced(torch.where(mask, chi_ppm, 0.0), reference, 0.0, 0.0, 0)
-    region = mask
-    if reference == "csf":
+    where = mask
+    if reference == "region":
+        if region is None:
+            raise ValueError("The reference 'region' needs a mask of the region")
+        check_mask("region", region, grid.shape)
+        where = region & mask
+        if not where.any():
+            raise ValueError(
+                f"None of the {int(region.sum())} voxels of the reference region has a "
+                "susceptibility; draw the region inside the brain"
+            )
+    elif reference == "csf":
         if r2star_per_s is None:
             raise ValueError("The CSF reference needs R2*, that is at least two echoes")
         params = params or CsfReferenceParams()
-        region = csf_mask(r2star_per_s, mask, grid, params)
-        if not region.any():
+        where = csf_mask(r2star_per_s, mask, grid, params)
+        if not where.any():
             raise ValueError(
                 f"No CSF was found: no voxel with R2* below {params.max_r2star_per_s:g} 1/s "
                 f"within {params.max_distance_mm:g} mm of the brain's centre; use another "
                 "reference"
             )
-    values = chi_ppm[region].double()
+    values = chi_ppm[where].double()
     mean, sd = float(values.mean()), float(values.std(correction=0))
     relative = mean - float(chi_ppm[mask].double().mean())
     zeroed = torch.where(mask, chi_ppm - mean, 0.0)

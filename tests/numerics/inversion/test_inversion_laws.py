@@ -241,8 +241,25 @@ def test_reference():
     assert torch.equal(subtract_reference(chi, mask, grid, "none").chi_ppm, chi)
     with pytest.raises(ValueError, match="No CSF"):
         subtract_reference(chi, mask, grid, "csf", torch.full(grid.shape, 30.0))
-    with pytest.raises(ValueError, match="brain, csf, none"):
+    with pytest.raises(ValueError, match="brain, csf, region, none"):
         subtract_reference(chi, mask, grid, "moon")
+
+
+def test_a_region_of_ones_own_is_the_zero_where_it_lies_in_the_brain():
+    grid = Grid((12, 10, 8), (1.0, 1.2, 2.0))
+    chi = torch.randn(grid.shape)
+    mask = torch.zeros(grid.shape, dtype=torch.bool)
+    mask[2:10, 2:8, 1:7] = True
+    region = torch.zeros_like(mask)
+    region[:6, 4:6, 2:4] = True  # a part of it lies outside
+    out = subtract_reference(chi, mask, grid, "region", region=region)
+    assert abs(float(out.chi_ppm[region & mask].mean())) < 1e-6
+    assert out.voxels == int((region & mask).sum())
+    assert not out.chi_ppm[~mask].any()
+    with pytest.raises(ValueError, match="needs a mask"):
+        subtract_reference(chi, mask, grid, "region")
+    with pytest.raises(ValueError, match="inside the brain"):
+        subtract_reference(chi, mask, grid, "region", region=~mask)
 
 
 def test_a_field_almost_without_noise_is_still_regularised():
