@@ -36,6 +36,7 @@ class CorrectPhaseOutputSpec(TraitedSpec):
     """Outputs of `CorrectPhase`."""
 
     phase = File(exists=True, desc="4D wrapped phase in rad")
+    left_out = traits.Either(None, traits.Int, desc="echo that does not fit the others, from 0")
     provenance = traits.Dict(desc="what was done, for the sidecar")
 
 
@@ -58,6 +59,7 @@ class CorrectPhase(NumericInterface):
         )
         return {
             "phase": save_tensor(corrected.phase_rad, inputs.phase, folder / "phase.nii"),
+            "left_out": corrected.left_out,
             "provenance": as_dict(corrected.provenance),
         }
 
@@ -150,6 +152,7 @@ class FitRelaxationInputSpec(NumericInputSpec):
     magnitude = File(exists=True, mandatory=True, desc="4D magnitude")
     mask = File(exists=True, mandatory=True)
     echo_times_s = traits.List(traits.Float, mandatory=True)
+    left_out = traits.Either(None, traits.Int, desc="echo that is not used, from 0")
 
 
 class FitRelaxationOutputSpec(TraitedSpec):
@@ -177,6 +180,7 @@ class FitRelaxation(NumericInterface):
             load_tensor(inputs.magnitude, device=inputs.device),
             load_mask(inputs.mask, device=inputs.device),
             tuple(inputs.echo_times_s),
+            left_out=self._get("left_out"),
         )
         like = inputs.magnitude
         return {

@@ -99,7 +99,7 @@ def fit_field_of_scan(scan: Scan, mask: Tensor, methods: Methods | None = None) 
     unwrapped = unwrap_phase(scan.with_phase(corrected.phase_rad), mask, method=methods.unwrap)
     total = fit_total_field(scan.with_phase(unwrapped.phase_rad), mask, method=methods.field_fit)
     provenance = corrected.provenance | unwrapped.provenance | total.provenance
-    return replace(total, provenance=provenance)
+    return replace(total, left_out=corrected.left_out, provenance=provenance)
 
 
 @torch.inference_mode()
@@ -155,7 +155,9 @@ def map_scan(
         chi = replace(chi, chi_ppm=combined)
     relaxation = None
     if len(scan.echo_times_s) > 1:
-        relaxation = fit_relaxation(scan.magnitude, brain, scan.echo_times_s)
+        relaxation = fit_relaxation(
+            scan.magnitude, brain, scan.echo_times_s, left_out=total.left_out
+        )
     r2star = relaxation.r2star_per_s if relaxation else None
     referenced = subtract_reference(chi.chi_ppm, chi.mask, chi.grid, methods.reference, r2star)
     provenance = (

@@ -39,10 +39,13 @@ class CorrectedPhase:
         Wrapped phase; a single echo keeps its offset.
     provenance : Provenance
         What was removed.
+    left_out : int, optional
+        The echo, from 0, that does not fit the others, and has what they say of it.
     """
 
     phase_rad: Tensor
     provenance: Provenance
+    left_out: int | None = None
 
 
 def correct_phase(
@@ -142,10 +145,10 @@ def _without_echo(scan: Scan, mask: Tensor, bad: int, params: PhaseOffsetParams)
     phase[bad] = wrap(fit.total_field_ppm * evolution) * mask
     said = (
         f"Echo {numbers[bad]} does not fit the others, as after motion or with damaged data; it "
-        "was left out of the field"
+        "was left out of the field and of R2*"
     )
     facts = Provenance(facts={"EchoLeftOut": numbers[bad]}, warnings=(said,))
-    return CorrectedPhase(phase, corrected.provenance | facts)
+    return CorrectedPhase(phase, corrected.provenance | facts, bad)
 
 
 def _without_alternation(

@@ -47,6 +47,8 @@ class TotalField:
         How many it was fitted to.
     mean_rad_per_ppm : float, optional
         Phase in radians of a field of 1 ppm at the mean echo time.
+    left_out : int, optional
+        An echo, from 0, that does not fit the others.
     provenance : Provenance
         How it was fitted.
 
@@ -65,6 +67,7 @@ class TotalField:
     unsure: Tensor | None = None
     echoes: int = 1
     mean_rad_per_ppm: float | None = None
+    left_out: int | None = None
     provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
@@ -138,5 +141,5 @@ def fit_total_field(
         trust.unsure,
         len(times),
         scan.mean_rad_per_ppm,
-        Provenance(parameters),
+        provenance=Provenance(parameters),
     )

@@ -237,6 +237,7 @@ def init_run_wf(
             [
                 (read, decay, [("magnitude", "magnitude")]),
                 (brain, decay, [("mask", "mask")]),
+                (correct, decay, [("left_out", "left_out")]),
                 (decay, zero, [("r2star", "r2star")]),
                 (
                     decay,

@@ -236,6 +236,10 @@ def test_relaxation_is_recovered():
     assert torch.isfinite(fit_relaxation(torch.zeros_like(magnitude), mask, TIMES).s0).all()
     with pytest.raises(ValueError, match="two echoes"):
         fit_relaxation(magnitude[:1], mask, TIMES[:1])
+    spoilt = magnitude.clone()
+    spoilt[1] = magnitude[1].flip(0)
+    without = fit_relaxation(spoilt, mask, TIMES, left_out=1)
+    torch.testing.assert_close(without.r2star_per_s[mask], rate[mask], rtol=1e-3, atol=0.01)
 
 
 def _noisy(rate_per_s, snr, times, seed=0):

@@ -197,6 +197,7 @@ def test_an_echo_that_does_not_fit_is_left_out_as_a_whole(five_echoes, echo, how
     elif how == "copied":
         phase[echo] = made.phase_rad[(echo + 2) % 5]
     found = _correct(made, phase)
+    assert found.left_out == echo
     assert found.provenance.facts["EchoLeftOut"] == echo + 1
     assert any(f"Echo {echo + 1} does not fit" in w for w in found.provenance.warnings)
     plain = _correct(made)

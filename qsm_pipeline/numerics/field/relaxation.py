@@ -56,7 +56,12 @@ class Relaxation:
 
 
 def fit_relaxation(
-    magnitude: Tensor, mask: Tensor, echo_times_s: tuple[float, ...], *, refinements: int = 6
+    magnitude: Tensor,
+    mask: Tensor,
+    echo_times_s: tuple[float, ...],
+    *,
+    left_out: int | None = None,
+    refinements: int = 6,
 ) -> Relaxation:
     """Fit ``S0 exp(-TE R2*)`` by Gauss-Newton from a weighted log-linear start.
 
@@ -71,6 +76,8 @@ def fit_relaxation(
         Where to fit.
     echo_times_s : tuple of float, length E
         Increasing.
+    left_out : int, optional
+        An echo, from 0, that is not to be used, as it does not fit the others.
     refinements : int
         Gauss-Newton steps on the signal itself.
 
@@ -90,6 +97,9 @@ def fit_relaxation(
     """
     if len(echo_times_s) < 2:
         raise ValueError("R2* needs at least two echoes")
+    if left_out is not None:
+        kept = [echo for echo in range(len(echo_times_s)) if echo != left_out]
+        magnitude, echo_times_s = magnitude[kept], tuple(echo_times_s[echo] for echo in kept)
     inside = mask.nonzero(as_tuple=True)
     noise = magnitude_noise(magnitude, mask)
     measured = magnitude[:, mask]
