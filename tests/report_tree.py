@@ -96,7 +96,8 @@ def scene(run: GreRun, out: Path) -> Scene:
         paths
         | dict.fromkeys(others, field)
         | dict.fromkeys(raw, run.phase[0])
-        | {"combined": paths["fieldmap_magnitude"]}
+        | {"combined": paths["fieldmap_magnitude"]},
+        {"n0_ppm": 0.02, "knee_per_mm": 0.2, "power": 3.0},
     )
 
 

@@ -65,6 +65,7 @@ class DrawFiguresInputSpec(BaseInterfaceInputSpec):
     qsm_mask = File(exists=True)
     predicted_field = File(exists=True, desc="ppm")
     residual = File(exists=True, desc="ppm")
+    field_error = traits.Dict(desc="provenance of the inversion, which holds it")
     uncertainty = File(desc="ppm")
     unsure = File(exists=True, desc="strong sources, where the field may be wrong")
     r2star = File(exists=True, desc="1/s")
@@ -91,12 +92,16 @@ class DrawFigures(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         run = GreRun.from_dict(self.inputs.run)
         given = {name: getattr(self.inputs, name) for name in _VOLUMES}
-        scene = Scene({n: str(path) for n, path in given.items() if isdefined(path) and path})
+        inversion = self.inputs.field_error if isdefined(self.inputs.field_error) else {}
+        scene = Scene(
+            {n: str(path) for n, path in given.items() if isdefined(path) and path},
+            inversion.get("parameters", {}).get("FieldError"),
+        )
         written = []
         for name in STAGES[self.inputs.stage]:
             path = Path(self.inputs.out_dir) / figure_path(run.entities, name, run.suffix)
             figure = FIGURES[name]
-            if all(volume in scene.paths for volume in figure.needs):
+            if all(scene.has(name) for name in figure.needs):
                 write_atomic(path, figure.draw(scene))
                 written.append(str(path))
             else:

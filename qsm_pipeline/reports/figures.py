@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from qsm_pipeline.reports.field_error import draw_field_error
 from qsm_pipeline.reports.histogram import draw_histogram
 from qsm_pipeline.reports.mosaic import Scale, draw_mosaic
 from qsm_pipeline.reports.palette import PALETTE
@@ -14,18 +15,30 @@ from qsm_pipeline.reports.slices import View, Volume, load_volume
 _BRAIN, _RELIABLE, _TRUSTED = "#ff5c5c", "#ffd24d", "#4dd2ff"
 
 
+FIELD_ERROR = "field_error"
+
+
 class Scene:
-    """The volumes of a run that can be shown.
+    """What there is of a run to be shown.
 
     Parameters
     ----------
     paths : mapping of str to str
         Names of volumes to NIfTI files, all of the same voxels.
+    field_error : mapping of str to float, optional
+        Spectrum of the local field's error, where the inversion estimated it.
     """
 
-    def __init__(self, paths: Mapping[str, str]) -> None:
+    def __init__(
+        self, paths: Mapping[str, str], field_error: Mapping[str, float] | None = None
+    ) -> None:
         self.paths = dict(paths)
+        self.field_error = field_error
         self._masks: dict[str, Volume] = {}
+
+    def has(self, name: str) -> bool:
+        """Return whether a figure can use something."""
+        return self.field_error is not None if name == FIELD_ERROR else name in self.paths
 
     def volume(self, name: str, echo: int = 0) -> Volume:
         """Load a volume, or an echo of it; negative numbers count from the last echo."""
@@ -58,7 +71,7 @@ class Figure:
     title, caption : str
         What it shows, and how to read it.
     needs : tuple of str
-        Volumes without which it is left out.
+        Volumes, or the field error, without which it is left out.
     draw : callable
         Makes a WebP picture of a `Scene`.
     """
@@ -93,6 +106,11 @@ def _map(
 
 def _histogram(scene: Scene) -> bytes:
     return draw_histogram(scene.volume("chi"), scene.mask("qsm_mask"))
+
+
+def _field_error(scene: Scene) -> bytes:
+    assert scene.field_error is not None
+    return draw_field_error(scene.volume("local_field"), scene.field_error)
 
 
 FIGURES: dict[str, Figure] = {
@@ -215,6 +233,15 @@ FIGURES: dict[str, Figure] = {
         "residual",
         PALETTE["residual"],
     ),
+    "fielderror": Figure(
+        "Spectrum of the local field's error",
+        "How strong the local field is at each frequency, and what of it is error: what it holds "
+        "where no susceptibility has a field. White noise is flat; errors of phase and background "
+        "rise towards low frequencies. Where the red line comes near the blue one, the map rests "
+        "on what is known of brains, and not on this field.",
+        ("local_field", FIELD_ERROR),
+        _field_error,
+    ),
     "uncertainty": _map(
         "Uncertainty of the susceptibility",
         "Where not to trust the map: its expected error, one standard deviation. It was "
@@ -274,6 +301,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         "strongsources",
         "predicted",
         "residual",
+        "fielderror",
         "uncertainty",
         "r2star",
         "t2star",

@@ -22,7 +22,7 @@ _GROUPS = (
     ("Raw data", ("magnitude", "phase", "lastphase")),
     ("Mask", ("mask", "quality")),
     ("Total field", ("unwrapped", "lastunwrapped", "totalfield", "weights")),
-    ("Local field", ("localfield", "residual")),
+    ("Local field", ("localfield", "residual", "fielderror")),
     ("Susceptibility", ("nuclei", "chi", "trusted", "strongsources", "uncertainty", "histogram")),
     ("Relaxation", ("r2star", "t2star", "s0")),
     ("Susceptibility-weighted images", ("swi", "minip", "tswi")),

@@ -31,6 +31,7 @@ _SOURCES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("invert", "valid", "qsm_mask"),
         ("fit", "unsure", ""),
         ("invert", "uncertainty", ""),
+        ("invert", "provenance", "field_error"),
         ("reference", "chi", ""),
         ("predict", "predicted_field", ""),
         ("predict", "residual", ""),

@@ -8,9 +8,11 @@ from matplotlib import colormaps
 from PIL import Image
 from report_tree import make_run, scene, write_maps
 
+from qsm_pipeline.reports.field_error import _radial_ppm
 from qsm_pipeline.reports.figures import FIGURES, STAGES, Scene
 from qsm_pipeline.reports.mosaic import Scale
 from qsm_pipeline.reports.palette import PALETTE, lookup
+from qsm_pipeline.reports.slices import Volume
 from qsm_pipeline.workflows.run import init_run_wf
 
 
@@ -83,3 +85,11 @@ def test_windows():
     low, high = Scale("ppm", symmetric=True).limits(values)
     assert low == -high == pytest.approx(-2.88, abs=0.02)
     assert Scale("a.u.").limits(np.zeros(9)) == (0.0, 1.0)
+
+
+def test_the_spectrum_of_white_noise_is_flat_at_its_standard_deviation():
+    noise = np.random.default_rng(0).normal(size=(48, 40, 36)).astype(np.float32) * 0.02
+    for voxel in ((1.0, 1.0, 1.0), (0.8, 1.0, 2.0)):
+        frequency, level = _radial_ppm(Volume(noise, np.diag([*voxel, 1.0])))
+        assert frequency.max() < 0.5 / min(voxel)
+        np.testing.assert_allclose(level[frequency > 0.1], 0.02, rtol=0.15)
