@@ -25,7 +25,8 @@ from qsm_pipeline.bids.ownership import check_owner
 from qsm_pipeline.bids.selection import known_labels
 from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.bids.tables import write_table
-from qsm_pipeline.exceptions import BIDSInputError, ConfigError
+from qsm_pipeline.exceptions import BIDSInputError, NoInputError
+from qsm_pipeline.exit_codes import ExitCode
 from qsm_pipeline.io.locks import NameLocks
 from qsm_pipeline.reports.citations import write_citations
 from qsm_pipeline.reports.group.page import render_group
@@ -43,7 +44,7 @@ def run_group(
     bids_filter_file: Path | None = None,
     bids_database_dir: Path | None = None,
     **_: Any,
-) -> bool:
+) -> ExitCode:
     """Merge what the participant level has written.
 
     Parameters
@@ -59,13 +60,13 @@ def run_group(
 
     Returns
     -------
-    bool
-        Whether somebody is missing.
+    ExitCode
+        OK unless somebody is missing.
 
     Raises
     ------
-    ConfigError
-        If a folder is none, or no participant has a map yet.
+    NoInputError
+        If no participant has a map yet.
     BIDSInputError
         If a participant does not exist, or ``participants.tsv`` is broken.
     OutputError
@@ -76,7 +77,7 @@ def run_group(
     check_folders(bids_dir, output=out_dir)
     check_owner(out_dir, bids_dir)
     if not out_dir.is_dir():
-        raise ConfigError(f"{out_dir} does not exist; start the participant level first")
+        raise NoInputError(f"{out_dir} does not exist; start the participant level first")
     labels = known_labels(participant_label, "sub", participants(bids_dir), bids_dir)
     found = collect(
         bids_dir,
@@ -97,7 +98,7 @@ def run_group(
         runs = [run for run in runs if run.prefix in passed]
     everything, runs = runs, [run for run in runs if not run.damaged]
     if not runs:
-        raise ConfigError(
+        raise NoInputError(
             f"{out_dir} holds no susceptibility map of the participants asked for; start the "
             "participant level first"
         )
@@ -137,7 +138,8 @@ def run_group(
     if missing:
         people = len({row["participant_id"] for row in missing})
         echo(f"exit status 1: something is missing of {people} participant(s), see above")
-    return bool(missing)
+        return ExitCode.FAILED
+    return ExitCode.OK
 
 
 def _sessions(

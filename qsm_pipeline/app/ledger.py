@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qsm_pipeline import __version__
+from qsm_pipeline.app.units import Unit
 from qsm_pipeline.bids.derivatives import write_json
 from qsm_pipeline.bids.files import file_size
 from qsm_pipeline.bids.naming import NOTES, OUTPUTS, figure_path, output_path, parse_name
@@ -60,8 +61,8 @@ class Ledger:
                 raise OutputError(
                     f"{self._path(run)} cannot be replaced: {error.strerror}"
                 ) from None
-        for subject in {run.subject for run in unfinished}:
-            self._remove_partial_files(subject)
+        for name in {Unit(run.subject, run.session or "").label for run in unfinished}:
+            self._remove_partial_files(f"sub-{name}")
         return unfinished
 
     def close_run(self, run: GreRun, written: Sequence[str], seconds: float) -> None:
@@ -120,12 +121,16 @@ class Ledger:
         text = json.dumps(facts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _remove_partial_files(self, subject: str) -> None:
-        """Remove what `write_atomic` could not, because its process was killed."""
+    def _remove_partial_files(self, name: str) -> None:
+        """Remove what `write_atomic` could not, because its process was killed.
+
+        Those of another session stay: a job of its own may be writing them.
+        """
+        wanted = f".{name}[._]*.tmp"
         for folder in (self._out_dir, self._out_dir / FOLDER):
-            for path in folder.glob(f".sub-{subject}[._]*.tmp"):
+            for path in folder.glob(wanted):
                 path.unlink(missing_ok=True)
-        for path in (self._out_dir / f"sub-{subject}").rglob(".*.tmp"):
+        for path in (self._out_dir / name.partition("_")[0]).rglob(wanted):
             path.unlink(missing_ok=True)
 
 

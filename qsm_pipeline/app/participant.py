@@ -22,6 +22,7 @@ from qsm_pipeline.app.display import Display
 from qsm_pipeline.app.ledger import Ledger
 from qsm_pipeline.app.settings import absolute, read_mapping, to_toml
 from qsm_pipeline.app.summary import Summary
+from qsm_pipeline.app.units import Unit, units_of
 from qsm_pipeline.bids.collect import collect_runs
 from qsm_pipeline.bids.derivatives import write_atomic, write_dataset_files
 from qsm_pipeline.bids.layout import index
@@ -30,6 +31,7 @@ from qsm_pipeline.bids.run import Collection, GreRun
 from qsm_pipeline.engine.plugins import check_plugin, on_cluster
 from qsm_pipeline.engine.resources import Resources, check_device_name
 from qsm_pipeline.exceptions import OutputError, printable
+from qsm_pipeline.exit_codes import ExitCode
 from qsm_pipeline.io.locks import NameLocks, lock_all
 from qsm_pipeline.steps.methods import STAGES
 from qsm_pipeline.steps.settings import METHOD_DEFAULTS
@@ -62,7 +64,7 @@ def run_participants(
     dry_run: bool = False,
     reports_only: bool = False,
     **methods: Any,
-) -> bool:
+) -> ExitCode:
     """Process every run of the chosen participants.
 
     Every parameter but the first three is an option of the command and a key of its TOML file.
@@ -95,8 +97,8 @@ def run_participants(
 
     Returns
     -------
-    bool
-        Whether anything failed or was left out.
+    ExitCode
+        OK unless something failed, was left out for a fault, or nothing was run.
 
     Raises
     ------
@@ -147,7 +149,7 @@ def run_participants(
         summary = Summary(found, display.echo)
         summary.list_found(dry_run=dry_run)
         if dry_run:
-            return False
+            return found.exit_code
         if not found.runs:
             return summary.close(out_dir, time.monotonic() - start)
         if computes:
@@ -157,10 +159,12 @@ def run_participants(
 
         if reports_only:
             summary.note_missing_maps(out_dir)
-            write_pages(summary, out_dir, whole=not participant_label)
+            units = units_of(found, session_label)
+            write_pages(summary, out_dir, units, whole=not participant_label)
             return summary.close(out_dir, time.monotonic() - start)
         _prepare_output(bids_dir, out_dir, work_dir, settings | methods, resources)
-        with _reserve(summary, out_dir, work_dir) as locks:
+        units = units_of(found, session_label)
+        with _reserve(summary, units, out_dir, work_dir) as locks:
             ledger = Ledger(out_dir, methods)
             runs = _unfinished(ledger, summary)
             summary.note_finished(runs)
@@ -183,7 +187,8 @@ def run_participants(
                 execute(execution, runs, ledger, summary, locks, display)
                 summary.note_warnings(out_dir)
             display.stage("writing the pages")
-            write_pages(summary, out_dir, whole=not participant_label)
+            units = units_of(summary.found, session_label)
+            write_pages(summary, out_dir, units, whole=not participant_label)
         return summary.close(out_dir, time.monotonic() - start)
 
 
@@ -239,11 +244,17 @@ def _prepare_output(
 ) -> None:
     """Make the folders, describe the data set and write down how it is made.
 
-    One participant has a file of settings of its own, as the next may run at the same time. What
+    One participant or session has a file of settings of its own, as the next may run at the same
+    time. What
     this machine has is a remark, so that the settings repeat the run on another one.
     """
-    labels = [label.removeprefix("sub-") for label in settings["participant_label"]]
-    name = f"config_sub-{labels[0]}.toml" if len(labels) == 1 else "config.toml"
+    chosen = {"sub": settings["participant_label"], "ses": settings["session_label"]}
+    named = [
+        f"_{key}-{labels[0].removeprefix(f'{key}-')}"
+        for key, labels in chosen.items()
+        if len(labels) == 1
+    ]
+    name = f"config{''.join(named)}.toml"
     try:
         write_dataset_files(out_dir, bids_dir)
         work_dir.mkdir(parents=True, exist_ok=True)
@@ -258,16 +269,19 @@ def _prepare_output(
 
 
 @contextmanager
-def _reserve(summary: Summary, out_dir: Path, work_dir: Path) -> Iterator[list[NameLocks]]:
-    """Lock the participants, and leave those out that another process works on."""
+def _reserve(
+    summary: Summary, units: Sequence[Unit], out_dir: Path, work_dir: Path
+) -> Iterator[list[NameLocks]]:
+    """Lock participants or sessions, and leave those out that another process works on."""
     locks = [NameLocks(folder / "locks.txt") for folder in (out_dir / "logs", work_dir)]
     try:
-        subjects = sorted({run.subject for run in summary.found.runs})
+        held = lock_all(locks, [unit.lock for unit in units])
         summary.leave_out(
             {
-                subject: f"is being processed by {holder}; wait until that has ended, or end it "
-                "and start again"
-                for subject, holder in lock_all(locks, subjects).items()
+                unit: f"is being processed by {held[unit.lock]}; wait until that has ended, or "
+                "end it and start again"
+                for unit in units
+                if unit.lock in held
             }
         )
         yield locks

@@ -29,7 +29,8 @@ from qsm_pipeline.bids.selection import (
     why_filtered,
 )
 from qsm_pipeline.bids.sidecar import SidecarReader, is_finite
-from qsm_pipeline.exceptions import BIDSInputError, unforeseen
+from qsm_pipeline.exceptions import BIDSInputError, NoInputError, unforeseen
+from qsm_pipeline.exit_codes import ExitCode
 
 _PART_NAMES = {"mag": "magnitude", "phase": "phase", "real": "real", "imag": "imag"}
 
@@ -37,7 +38,7 @@ _MAX_ECHO_DIGITS = 3
 _SAME_TIME_S = 2e-5
 
 
-class _NoPhaseError(BIDSInputError):
+class _NoPhaseError(NoInputError):
     """There is magnitude alone, which is no fault beside a run that can be mapped."""
 
 
@@ -93,12 +94,14 @@ def collect_runs(
     filters = checked_filters(bids_filters or {})
     groups, skipped = _groups(index, subjects, left_out)
     wanted: tuple[str, ...] = ()
+    before_choice = len(left_out)
     if session_labels:
         wanted = known_labels(session_labels, "ses", sessions(bids_dir), bids_dir)
         for key in [k for k in groups if dict(k[1]).get("ses") not in wanted]:
             del groups[key]
             left_out.append(_unwanted(key, "not in a session named by --session-label"))
     groups = _filtered(groups, filters, left_out)
+    chosen_away = {item.subject for item in left_out[before_choice:]}
     reader = SidecarReader(bids_dir)
     runs: list[GreRun] = []
     magnitude_only: list[Skipped] = []
@@ -111,9 +114,9 @@ def collect_runs(
             run = _build_run(bids_dir, suffix, entities, files, reader, mask)
             runs.append(_with_segmentation(run, derivatives))
         except _NoPhaseError as err:
-            magnitude_only.append(Skipped(label, str(err), entities["sub"]))
+            magnitude_only.append(Skipped(label, str(err), entities["sub"], err.exit_code))
         except BIDSInputError as err:
-            skipped.append(Skipped(label, str(err), entities["sub"]))
+            skipped.append(Skipped(label, str(err), entities["sub"], err.exit_code))
         except Exception as err:  # noqa: BLE001, it must cost nobody else their map
             skipped.append(Skipped(label, unforeseen(err), entities["sub"]))
     mapped = {(run.subject, run.session) for run in runs}
@@ -137,6 +140,7 @@ def collect_runs(
                 + _stale(index)
                 + near_misses(bids_dir / f"sub-{subject}"),
                 subject,
+                ExitCode.NOTHING_CHOSEN if subject in chosen_away else ExitCode.NO_INPUT,
             )
         )
     ordered = tuple(sorted(runs, key=lambda run: run.prefix))

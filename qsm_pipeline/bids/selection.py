@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qsm_pipeline.bids.naming import ENTITY_ORDER, LONG_NAMES
-from qsm_pipeline.exceptions import BIDSInputError, ConfigError
+from qsm_pipeline.exceptions import ConfigError, NothingChosenError
 
 SUFFIXES = ("MEGRE", "T2starw")
 _OF_OTHER_APPS = (
@@ -41,7 +41,7 @@ def known_labels(
 
     Raises
     ------
-    BIDSInputError
+    NothingChosenError
         If a label does not exist.
     """
     if not labels:
@@ -50,7 +50,9 @@ def known_labels(
     for label in wanted:
         if label not in existing:
             listed = ", ".join(existing[:50]) + (", ..." if len(existing) > 50 else "")
-            raise BIDSInputError(f"{key}-{label} is not in {bids_dir}; it has: {listed or 'none'}")
+            raise NothingChosenError(
+                f"{key}-{label} is not in {bids_dir}; it has: {listed or 'none'}"
+            )
     return wanted
 
 

@@ -24,11 +24,13 @@ from qsm_pipeline.app.checks import (
 from qsm_pipeline.app.participant import Echo, collect
 from qsm_pipeline.app.settings import absolute, to_toml
 from qsm_pipeline.app.slurm.audit import counted
+from qsm_pipeline.app.units import Unit, units_of
 from qsm_pipeline.bids.derivatives import write_atomic
+from qsm_pipeline.bids.naming import is_label
 from qsm_pipeline.bids.ownership import check_owner
 from qsm_pipeline.bids.run import Collection, GreRun
 from qsm_pipeline.engine.resources import PARENT_GB
-from qsm_pipeline.exceptions import ConfigError, OutputError
+from qsm_pipeline.exceptions import ConfigError, NothingToDoError, OutputError
 from qsm_pipeline.steps.settings import METHOD_DEFAULTS
 from qsm_pipeline.workflows.memory import run_memory_gb, volume_size_gb
 
@@ -89,7 +91,9 @@ def write_slurm_array(
     Raises
     ------
     ConfigError
-        If folders overlap, a setting is wrong or there is nothing to do.
+        If folders overlap or a setting is wrong.
+    NothingToDoError
+        If no run can be mapped.
     BIDSInputError
         If a participant does not exist.
     OutputError
@@ -119,11 +123,11 @@ def write_slurm_array(
     for skipped in found.skipped:
         fate = "will fail as it is" if _is_line(skipped.subject) else "gets no task"
         echo(f"{fate}: {skipped.what}: {skipped.reason}")
-    labels = _labels(found)
+    labels = _labels(found, settings["session_label"])
     if not found.runs:
-        raise ConfigError("Nothing to do: no gradient-echo run with phase that can be used")
+        raise NothingToDoError(found.nothing, found.exit_code)
     cores = settings["nprocs"] or _CORES
-    memory_mb, minutes = _memory_mb(found.runs), _minutes(found.runs)
+    memory_mb, minutes = _memory_mb(found.runs), _minutes(found.runs, settings["session_label"])
     derivatives = [Path(d).resolve() for d in settings["derivatives"]]
     plain = {k: absolute(v) for k, v in settings.items() if k not in _OF_EACH_TASK}
     plain["skip_bids_validation"] = True  # done above, once for all
@@ -161,9 +165,11 @@ def write_slurm_array(
     )
 
 
-def _labels(found: Collection) -> list[str]:
-    subjects = {r.subject for r in found.runs} | {s.subject for s in found.skipped}
-    return sorted(filter(_is_line, subjects))
+def _labels(found: Collection, sessions: Sequence[str]) -> list[str]:
+    """Return what has a task: participants, or with ``--session-label`` their sessions."""
+    labels = {unit.label for unit in units_of(found, sessions)}
+    odd = {skipped.subject for skipped in found.skipped if not is_label(skipped.subject)}
+    return sorted(labels | set(filter(_is_line, odd)))
 
 
 def _is_line(label: str) -> bool:
@@ -183,17 +189,18 @@ def _memory_mb(runs: Sequence[GreRun]) -> int:
     return math.ceil(1024 * _SPARE * (PARENT_GB + max(map(run_memory_gb, runs))))
 
 
-def _minutes(runs: Sequence[GreRun]) -> int:
-    """Return the time for the participant with the most data."""
+def _minutes(runs: Sequence[GreRun], sessions: Sequence[str]) -> int:
+    """Return the time for the task with the most data."""
     million_values: Counter[str] = Counter()
-    number = Counter(run.subject for run in runs)
-    for run in runs:
+    tasks = [Unit(run.subject, (run.session or "") if sessions else "").label for run in runs]
+    number = Counter(tasks)
+    for run, task in zip(runs, tasks, strict=True):
         values = volume_size_gb(run) * 2**30 / 4 * len(run.echo_times_s)
-        million_values[run.subject] += values / 1e6
+        million_values[task] += values / 1e6
     return math.ceil(
         max(
-            number[subject] * _MINUTES + amount * _MINUTES_PER_MILLION_VALUES
-            for subject, amount in million_values.items()
+            number[task] * _MINUTES + amount * _MINUTES_PER_MILLION_VALUES
+            for task, amount in million_values.items()
         )
     )
 
