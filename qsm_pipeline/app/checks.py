@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -197,31 +194,3 @@ def too_few_echoes(runs: Sequence[GreRun], methods: Mapping[str, Any]) -> list[S
         for run in runs
         if len(run.echo_times_s) == 1
     ]
-
-
-def validate_bids(bids_dir: Path, echo: Callable[[str], None]) -> None:
-    """Run bids-validator-deno where it is installed.
-
-    Raises
-    ------
-    ConfigError
-        With what the validator says, if the data set is not valid.
-    """
-    # it and the deno that it starts lie beside this Python even if the environment is not active
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    validator = shutil.which("bids-validator-deno", path=path)
-    if validator is None:
-        echo("BIDS validation skipped: bids-validator-deno is not installed")
-        return
-    result = subprocess.run(
-        [validator, str(bids_dir), "--ignoreWarnings"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PATH": path},
-    )
-    if result.returncode:
-        echo(result.stdout.strip()[-2000:])
-        raise ConfigError(
-            f"{bids_dir} is not valid BIDS, see above; correct it or use --skip-bids-validation"
-        )

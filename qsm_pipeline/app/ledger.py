@@ -111,14 +111,17 @@ class Ledger:
         )
 
     def _fingerprint(self, run: GreRun) -> str:
-        """Hash all that the maps depend on; files count by size and time of change."""
+        """Hash all that the maps depend on; files count by size and time of change.
+
+        Where they lie does not count: in a container they are mounted elsewhere.
+        """
         files = [*run.files, *(run.segmentation.get(key, "") for key in _SEGMENTATION_FILES)]
         files += [str(self._methods[key] or "") for key in ("atlas", "atlas_template")]
         for params in self._methods.values():
             files.append(params.get("generator", "") if isinstance(params, Mapping) else "")
         states = [_state(file) for file in files if file]
         facts = [__version__, run.to_dict(), self._methods, states]
-        text = json.dumps(facts, sort_keys=True, default=str)
+        text = json.dumps(_without_places(facts, run.bids_dir), sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _remove_partial_files(self, name: str) -> None:
@@ -176,6 +179,18 @@ def is_unchanged(path: Path, state: Any) -> bool:
 def _hash(path: Path | str) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _without_places(value: Any, root: str) -> Any:
+    """Return facts with paths relative to a data set, and of other absolute paths the name."""
+    if isinstance(value, Mapping):
+        return {key: _without_places(each, root) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_places(each, root) for each in value]
+    if isinstance(value, str | os.PathLike) and os.path.isabs(value):
+        path = os.path.relpath(value, root)
+        return os.path.basename(value) if path.startswith(os.pardir) else path
+    return value
 
 
 def _state(file: str) -> tuple[str, int, int]:

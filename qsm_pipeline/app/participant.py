@@ -15,19 +15,21 @@ from qsm_pipeline.app.checks import (
     check_methods,
     check_regions,
     too_few_echoes,
-    validate_bids,
     with_absolute_paths,
 )
+from qsm_pipeline.app.choice import chosen_participants, collect
+from qsm_pipeline.app.command_log import CommandLog
 from qsm_pipeline.app.display import Display
 from qsm_pipeline.app.ledger import Ledger
 from qsm_pipeline.app.settings import absolute, read_mapping, to_toml
 from qsm_pipeline.app.summary import Summary
 from qsm_pipeline.app.units import Unit, units_of
-from qsm_pipeline.bids.collect import collect_runs
+from qsm_pipeline.app.validation import validate_bids
 from qsm_pipeline.bids.derivatives import write_atomic, write_dataset_files
 from qsm_pipeline.bids.layout import index
 from qsm_pipeline.bids.ownership import check_owner, leading_out
 from qsm_pipeline.bids.run import Collection, GreRun
+from qsm_pipeline.bids.selection import with_files
 from qsm_pipeline.engine.plugins import check_plugin, on_cluster
 from qsm_pipeline.engine.resources import Resources, check_device_name
 from qsm_pipeline.exceptions import OutputError, printable
@@ -46,12 +48,14 @@ def run_participants(
     out_dir: Path,
     echo: Echo = print,
     participant_label: Sequence[str] = (),
+    exclude_participant_label: Sequence[str] = (),
     session_label: Sequence[str] = (),
     bids_filter_file: Path | None = None,
     skip_bids_validation: bool = False,
     bids_database_dir: Path | None = None,
     derivatives: Sequence[Path] = (),
     mask_pattern: str = "",
+    segmentation: str = "",
     work_dir: Path | None = None,
     keep_work: bool = False,
     nprocs: int | None = None,
@@ -75,8 +79,10 @@ def run_participants(
         Raw data set and derivatives.
     echo : callable
         Prints one line.
-    participant_label, session_label, derivatives, mask_pattern
+    participant_label, session_label, derivatives, mask_pattern, segmentation
         See `qsm_pipeline.bids.collect.collect_runs`.
+    exclude_participant_label : sequence of str
+        Participants that are left out.
     bids_filter_file : pathlib.Path, optional
         The filters of `collect_runs` as JSON or TOML.
     skip_bids_validation : bool
@@ -109,6 +115,9 @@ def run_participants(
     OutputError
         If the output folder cannot be written.
     """
+    participant_label, exclude_participant_label, session_label = map(
+        with_files, (participant_label, exclude_participant_label, session_label)
+    )
     settings = {
         k: v for k, v in locals().items() if k not in ("bids_dir", "out_dir", "echo", "methods")
     }
@@ -116,13 +125,14 @@ def run_participants(
     bids_dir, out_dir = Path(bids_dir).resolve(), Path(out_dir).resolve()
     work_dir = Path(work_dir or out_dir / "work").resolve()
     check_folders(bids_dir, output=out_dir, work=work_dir)
+    chosen = chosen_participants(bids_dir, participant_label, exclude_participant_label)
     check_owner(out_dir, bids_dir)
     methods = check_methods({**METHOD_DEFAULTS, **methods})
     methods["inversion_params"] = with_absolute_paths(methods["inversion_params"] or {})
     check_device_name(device)
     computes = not (dry_run or reports_only)  # if not, the device need not be looked for
     plugin = _plugin(nipype_plugin_file)
-    with Display(echo, quiet=not computes) as display:
+    with CommandLog("participant") as log, Display(echo, quiet=not computes, log=log) as display:
         if computes:
             display.echo(f"qsm-pipeline {__version__}: {bids_dir} to {out_dir}")
             display.stage("looking at this machine")
@@ -130,24 +140,34 @@ def run_participants(
         memory_gb = math.inf if on_cluster(plugin) else resources.mem_gb
         display.stage("reading the data set")
         found = collect(
-            bids_dir,
-            participant_label,
+            index(bids_dir, chosen, bids_database_dir),
+            chosen,
             session_label,
             bids_filter_file,
-            bids_database_dir,
             mask_pattern,
             derivatives,
+            segmentation,
+            excluded=exclude_participant_label,
         )
         found = found.without(too_few_echoes(found.runs, methods))
         found = found.without(leading_out(out_dir, found.runs))
         check_regions(found.runs, methods)
-        if computes and not skip_bids_validation:  # last: it takes a second or more
-            display.stage("checking the data set with the BIDS validator")
-            validate_bids(bids_dir, display.echo)
         if dry_run:
             found = found.without(too_large(found.runs, memory_gb))
         summary = Summary(found, display.echo)
-        summary.list_found(dry_run=dry_run)
+        if dry_run:
+            summary.list_found(dry_run=True)
+        if not (reports_only or skip_bids_validation):  # late: it takes a second or more
+            display.stage("checking the data set with the BIDS validator")
+            validate_bids(
+                bids_dir,
+                display.echo,
+                None if dry_run else out_dir,
+                chosen or (),
+                [label.removeprefix("ses-") for label in session_label],
+            )
+        if not dry_run:
+            summary.list_found(dry_run=False)
         if dry_run:
             return found.exit_code
         if not found.runs:
@@ -158,11 +178,13 @@ def run_participants(
         from qsm_pipeline.app.pages import write_pages
 
         if reports_only:
+            log.begin(out_dir / "logs")
             summary.note_missing_maps(out_dir)
             units = units_of(found, session_label)
             write_pages(summary, out_dir, units, whole=not participant_label)
             return summary.close(out_dir, time.monotonic() - start)
         _prepare_output(bids_dir, out_dir, work_dir, settings | methods, resources)
+        log.begin(out_dir / "logs")
         units = units_of(found, session_label)
         with _reserve(summary, units, out_dir, work_dir) as locks:
             ledger = Ledger(out_dir, methods)
@@ -215,24 +237,6 @@ def _unfinished(ledger: Ledger, summary: Summary) -> list[GreRun]:
 
 def _plugin(file: Path | None) -> Mapping[str, Any] | None:
     return None if file is None else check_plugin(read_mapping(Path(file)), Path(file))
-
-
-def collect(
-    bids_dir: Path,
-    participants: Sequence[str],
-    sessions: Sequence[str],
-    filter_file: Path | None,
-    database_dir: Path | None,
-    mask_pattern: str,
-    derivatives: Sequence[Path],
-) -> Collection:
-    """Index a data set and find its runs; see `run_participants`."""
-    filters = read_mapping(Path(filter_file)) if filter_file else None
-    labels = [label.removeprefix("sub-") for label in participants] or None
-    layout = index(bids_dir, labels, Path(database_dir) if database_dir else None)
-    return collect_runs(
-        layout, labels, sessions or None, filters, mask_pattern, [Path(d) for d in derivatives]
-    )
 
 
 def _prepare_output(

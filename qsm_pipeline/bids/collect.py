@@ -54,6 +54,7 @@ def collect_runs(
     bids_filters: Mapping[str, Any] | None = None,
     mask_pattern: str = "",
     derivatives: Sequence[Path] = (),
+    segmentation: str = "",
 ) -> Collection:
     """Group the gradient-echo images of a data set into runs.
 
@@ -69,7 +70,10 @@ def collect_runs(
     mask_pattern : str
         See `qsm_pipeline.bids.masks.find_mask`.
     derivatives : sequence of pathlib.Path
-        Folders to look for masks and segmentations in.
+        Folders to look for masks and segmentations in; where they hold equally good ones, the
+        folder named first wins.
+    segmentation : str
+        Name of the segmentation to take, such as ``aseg``; the one that fits best by default.
 
     Returns
     -------
@@ -112,7 +116,7 @@ def collect_runs(
             _check_entities(entities, label)
             mask = find_mask(entities, bids_dir, mask_pattern, derivatives, files[0][1])
             run = _build_run(bids_dir, suffix, entities, files, reader, mask)
-            runs.append(_with_segmentation(run, derivatives))
+            runs.append(_with_segmentation(run, derivatives, segmentation))
         except _NoPhaseError as err:
             magnitude_only.append(Skipped(label, str(err), entities["sub"], err.exit_code))
         except BIDSInputError as err:
@@ -147,10 +151,10 @@ def collect_runs(
     return Collection(ordered, tuple(skipped), tuple(left_out))
 
 
-def _with_segmentation(run: GreRun, derivatives: Sequence[Path]) -> GreRun:
+def _with_segmentation(run: GreRun, derivatives: Sequence[Path], name: str) -> GreRun:
     if not derivatives:
         return run
-    found = find_segmentation(run.entities, Path(run.files[0]), derivatives)
+    found = find_segmentation(run.entities, Path(run.files[0]), derivatives, name)
     return replace(run, segmentation=asdict(found)) if found else run
 
 

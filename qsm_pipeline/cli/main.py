@@ -73,9 +73,20 @@ _FILE, _FOLDER = Existing(folder=False), Existing(folder=True)
     "--participant-label",
     "--participant_label",
     multiple=True,
-    help="Participants, with or without sub-; several values or the option repeated.",
+    help="Participants, with or without sub-; several values or the option repeated. @FILE stands "
+    "for the labels in a file, one a line, or a participants.tsv.",
 )
-@_selection("--session-label", multiple=True, help="Sessions, with or without ses-.")
+@_selection(
+    "--exclude-participant-label",
+    multiple=True,
+    help="Participants to leave out, named as with --participant-label.",
+)
+@_selection(
+    "--session-label",
+    multiple=True,
+    help="Sessions, with or without ses-. Each has a page of its own, and two commands may map "
+    "two sessions of a participant at once.",
+)
 @_selection(
     "--bids-filter-file",
     type=_FILE,
@@ -85,7 +96,7 @@ _FILE, _FOLDER = Existing(folder=False), Existing(folder=True)
     "--skip-bids-validation",
     "--skip_bids_validation",
     is_flag=True,
-    help="Do not run bids-validator-deno before the start.",
+    help="Do not run the BIDS validator before the start.",
 )
 @_selection(
     "--bids-database-dir",
@@ -97,7 +108,15 @@ _FILE, _FOLDER = Existing(folder=False), Existing(folder=True)
     "--derivatives",
     multiple=True,
     type=_FOLDER,
-    help="Folders of derivatives, e.g. of fMRIPrep, to look for brain masks and segmentations in.",
+    help="Folders of derivatives, e.g. of fMRIPrep, to look for brain masks and segmentations in; "
+    "of equally good ones those of the folder named first are taken.",
+)
+@_masks(
+    "--segmentation",
+    default="",
+    show_default=False,
+    help="Which segmentation of --derivatives to take, e.g. aseg.  "
+    "[default: the one that fits best]",
 )
 @_masks(
     "--mask-pattern",

@@ -36,8 +36,8 @@ class NameLocks:
     Each name locks a byte of the file, far behind its end. A name with a slash lies below
     another: ``01/a`` and ``01/b`` can be held at once, but neither beside ``01``. Child processes
     that this object is sent to hold the locks too: a name is free when the last of them has
-    ended. (The package filelock needs an open file for each lock, and children cannot share it.) Where the file
-    system or the platform has no such locks, every name counts as free.
+    ended. (The package filelock needs an open file for each lock, and children cannot share it.)
+    Where the file system or the platform has no such locks, every name counts as free.
 
     Parameters
     ----------

@@ -19,16 +19,19 @@ from qsm_pipeline.app.checks import (
     check_methods,
     check_regions,
     too_few_echoes,
-    validate_bids,
 )
-from qsm_pipeline.app.participant import Echo, collect
+from qsm_pipeline.app.choice import chosen_participants, collect
+from qsm_pipeline.app.participant import Echo
 from qsm_pipeline.app.settings import absolute, to_toml
 from qsm_pipeline.app.slurm.audit import counted
 from qsm_pipeline.app.units import Unit, units_of
+from qsm_pipeline.app.validation import validate_bids
 from qsm_pipeline.bids.derivatives import write_atomic
+from qsm_pipeline.bids.layout import index
 from qsm_pipeline.bids.naming import is_label
 from qsm_pipeline.bids.ownership import check_owner
 from qsm_pipeline.bids.run import Collection, GreRun
+from qsm_pipeline.bids.selection import with_files
 from qsm_pipeline.engine.resources import PARENT_GB
 from qsm_pipeline.exceptions import ConfigError, NothingToDoError, OutputError
 from qsm_pipeline.steps.settings import METHOD_DEFAULTS
@@ -41,6 +44,7 @@ _MINUTES_PER_MILLION_VALUES = 0.5
 """Of one run; a value is a voxel of an echo. The default chain needs 0.7 CPU-s for a million."""
 _OF_EACH_TASK = (
     "participant_label",
+    "exclude_participant_label",
     "work_dir",
     "bids_database_dir",
     "nprocs",
@@ -105,18 +109,27 @@ def write_slurm_array(
     script, options = slurm.script.resolve(), _words(slurm.options)
     check_folders(bids_dir, output=out_dir, work=work_dir, script=script.parent)
     check_owner(out_dir, bids_dir)
+    names = ("participant_label", "exclude_participant_label", "session_label")
+    settings |= {name: with_files(settings[name]) for name in names}
+    chosen = chosen_participants(bids_dir, *(settings[name] for name in names[:2]))
     methods = METHOD_DEFAULTS | {k: v for k, v in settings.items() if k in METHOD_DEFAULTS}
     check_methods(methods)
     if not settings["skip_bids_validation"]:
-        validate_bids(bids_dir, echo)
+        validate_bids(
+            bids_dir,
+            echo,
+            out_dir,
+            chosen or (),
+            [label.removeprefix("ses-") for label in settings["session_label"]],
+        )
     found = collect(
-        bids_dir,
-        settings["participant_label"],
+        index(bids_dir, chosen, index_dir),
+        chosen,
         settings["session_label"],
         settings["bids_filter_file"],
-        index_dir,
         settings["mask_pattern"],
         settings["derivatives"],
+        settings["segmentation"],
     )
     found = found.without(too_few_echoes(found.runs, methods))
     check_regions(found.runs, methods)
