@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from qsm_pipeline.exit_codes import ExitCode
+
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a question with the known word that is nearest to one, empty if none is near.
@@ -36,18 +38,63 @@ def unforeseen(error: Exception) -> str:
 class QSMPipelineError(Exception):
     """Base of all errors whose message is meant for the user as it stands."""
 
+    exit_code = ExitCode.FAILED
+    """Of a command that such an error ends."""
+
 
 class ConfigError(QSMPipelineError):
     """An option has a value that cannot be used."""
+
+    exit_code = ExitCode.USAGE
 
 
 class BIDSInputError(QSMPipelineError):
     """An input file or its metadata cannot be used for QSM."""
 
+    exit_code = ExitCode.DATA
+
+
+class NoInputError(BIDSInputError):
+    """What is to be read is not there or cannot be read."""
+
+    exit_code = ExitCode.NO_INPUT
+
+
+class NothingChosenError(BIDSInputError):
+    """Labels or filters choose nothing that exists."""
+
+    exit_code = ExitCode.NOTHING_CHOSEN
+
+
+class InvalidBIDSError(BIDSInputError):
+    """A folder is no valid BIDS data set."""
+
+    exit_code = ExitCode.INVALID_BIDS
+
+
+class NothingToDoError(QSMPipelineError):
+    """There is nothing to run.
+
+    Parameters
+    ----------
+    message : str
+        Why.
+    code : ExitCode
+        Of the command.
+    """
+
+    def __init__(self, message: str, code: ExitCode) -> None:
+        super().__init__(message)
+        self.exit_code = code
+
 
 class MaskError(QSMPipelineError):
     """A mask is empty, far too small or far too large."""
 
+    exit_code = ExitCode.DATA
+
 
 class OutputError(QSMPipelineError):
     """An output cannot be written."""
+
+    exit_code = ExitCode.NO_OUTPUT

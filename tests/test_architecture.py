@@ -138,7 +138,7 @@ ROOMS = {
 }
 """From the top down: a room imports from rooms below it alone, ``engine`` and ``io`` aside."""
 
-EVERYWHERE = ("exceptions", "")
+EVERYWHERE = ("exceptions", "exit_codes", "")
 """Modules of the package itself that all rooms may import: errors and the version."""
 
 

@@ -199,6 +199,6 @@ def test_invalid_bids_is_refused_without_the_environment_on_the_path(
     (raw / "sub-01" / "nonsense.txt").write_text("not BIDS")
     monkeypatch.setenv("PATH", os.defpath)
     result = commands.call(raw, tmp_path / "out", "participant")
-    assert result.exit_code == 2
+    assert result.exit_code == 16
     assert "is not valid BIDS" in result.output
     assert not (tmp_path / "out").exists()

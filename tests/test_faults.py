@@ -96,7 +96,7 @@ def test_read_only_output(tmp_path):
         result = faults.run_with_read_only_output(tmp_path)
     except PermissionError as error:
         pytest.skip(str(error))
-    assert result.exit_code == 2
+    assert result.exit_code == 73
     assert result.lines == [
         f"Error: {tmp_path}/out cannot be written to (no permission, or a read-only file system); "
         "choose another output folder"
@@ -169,7 +169,7 @@ def test_memory_that_a_cgroup_limits(tmp_path):
 
 def test_gpu_that_is_not_there(tmp_path):
     result = faults.run_without_gpu(tmp_path)
-    assert result.exit_code == 2
+    assert result.exit_code == 64
     assert result.lines[-1].startswith("Error: --device cuda cannot be used because ")
     assert not (tmp_path / "out").exists()
 

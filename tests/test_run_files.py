@@ -59,7 +59,7 @@ def test_cohort(tmp_path):
 def test_cohort_refuses_what_is_no_setting(raw, tmp_path):
     (tmp_path / "a.toml").write_text('inverson = "tkd"\n')
     result = _run("cohort.py", raw, tmp_path / "out", tmp_path / "a.toml")
-    assert result.exit_code == 2
+    assert result.exit_code == 64
     assert result.lines[-1].startswith("Error: 'inverson' is no setting; known: ")
 
 

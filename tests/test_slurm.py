@@ -101,7 +101,7 @@ def test_group_level_waits_for_the_array(cohort):
 
 def test_submitting_twice_is_refused(cohort, slurm):
     result = _bash(slurm, cohort[1], "submit")
-    assert result.exit_code == 2
+    assert result.exit_code == 64
     assert result.lines == ["has been submitted before; use audit and resubmit"]
 
 

@@ -15,17 +15,18 @@ from qsm_pipeline.exceptions import QSMPipelineError
 
 def main(bids_dir: str, out_dir: str, *settings_files: str) -> int:
     """Run all participants with all settings; return the exit status."""
-    failed = False
+    worst = 0
     for file in map(Path, settings_files):
         out = Path(out_dir) / file.stem
         print(f"{file.stem}: derivatives in {out}")
         try:
             settings = tomllib.loads(file.read_text())
-            failed |= run_participants(bids_dir=Path(bids_dir), out_dir=out, **settings)
+            code = run_participants(bids_dir=Path(bids_dir), out_dir=out, **settings)
+            worst = max(worst, code)
         except QSMPipelineError as error:
             print(f"Error: {error}")
-            return 2
-    return int(failed)
+            return error.exit_code
+    return worst
 
 
 if __name__ == "__main__":  # the nodes start from a fork server, which imports this file

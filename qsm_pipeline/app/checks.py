@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from qsm_pipeline.bids.run import GreRun, Skipped
-from qsm_pipeline.exceptions import ConfigError, OutputError, did_you_mean, printable
+from qsm_pipeline.exceptions import (
+    ConfigError,
+    InvalidBIDSError,
+    OutputError,
+    QSMPipelineError,
+    did_you_mean,
+    printable,
+)
 from qsm_pipeline.external.simpleitk.itk import require_simpleitk
 from qsm_pipeline.numerics.quality.limits import check_limits
 from qsm_pipeline.steps.methods import STAGES, method
@@ -32,8 +36,10 @@ def check_folders(bids_dir: Path, **folders: Path) -> None:
 
     Raises
     ------
+    InvalidBIDSError
+        If ``bids_dir`` is no data set.
     ConfigError
-        If ``bids_dir`` is no data set, something would be written into it, or a path is no text.
+        If something would be written into it, it is a part of one, or a path is no text.
     OutputError
         If a folder cannot be written to.
     """
@@ -45,7 +51,7 @@ def check_folders(bids_dir: Path, **folders: Path) -> None:
                 f"{printable(str(folder))} has bytes in its path that are no UTF-8; rename it"
             ) from None
     if not (bids_dir / "dataset_description.json").is_file():
-        raise ConfigError(_no_data_set(bids_dir))
+        raise _no_data_set(bids_dir)
     for name, folder in folders.items():
         inside = folder == bids_dir or bids_dir in folder.parents
         if inside and bids_dir / "derivatives" not in (folder, *folder.parents):
@@ -65,31 +71,31 @@ def check_folders(bids_dir: Path, **folders: Path) -> None:
             )
 
 
-def _no_data_set(folder: Path) -> str:
+def _no_data_set(folder: Path) -> QSMPipelineError:
     """Say what a folder is that is no BIDS data set, and what to give instead."""
     lacks = f"{folder} has no dataset_description.json, so it is no BIDS data set"
     for parent in folder.parents:
         if (parent / "dataset_description.json").is_file():
             label = next((p for p in folder.relative_to(parent).parts if p.startswith("sub-")), "")
             only = f" with --participant-label {label.removeprefix('sub-')}" if label else ""
-            return f"{folder} is a part of the data set {parent}; give {parent}{only}"
+            return ConfigError(f"{folder} is a part of the data set {parent}; give {parent}{only}")
     names = [each.name for each in islice(folder.iterdir(), 200)]
     if any(name.startswith("sub-") for name in names):
-        return (
+        return InvalidBIDSError(
             f"{lacks}, but it holds participants; add the file, for example "
             '{"Name": "my data", "BIDSVersion": "1.10.0"}'
         )
     if any(map(_is_dicom, islice(folder.rglob("*"), 50))):
-        return (
+        return InvalidBIDSError(
             f"{folder} holds DICOM files, expected a BIDS data set; convert them with dcm2niix "
             "and heudiconv, dcm2bids or bidscoin"
         )
     if any(name.endswith((".nii", ".nii.gz")) for name in names):
-        return (
+        return InvalidBIDSError(
             f"{lacks}, but it holds images; name them as BIDS does, such as "
             "sub-01/anat/sub-01_echo-1_part-phase_MEGRE.nii.gz"
         )
-    return f"{lacks}; give its root"
+    return InvalidBIDSError(f"{lacks}; give its root")
 
 
 def _is_dicom(path: Path) -> bool:
@@ -205,31 +211,3 @@ def too_few_echoes(runs: Sequence[GreRun], methods: Mapping[str, Any]) -> list[S
         for run in runs
         if len(run.echo_times_s) == 1
     ]
-
-
-def validate_bids(bids_dir: Path, echo: Callable[[str], None]) -> None:
-    """Run bids-validator-deno where it is installed.
-
-    Raises
-    ------
-    ConfigError
-        With what the validator says, if the data set is not valid.
-    """
-    # it and the deno that it starts lie beside this Python even if the environment is not active
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    validator = shutil.which("bids-validator-deno", path=path)
-    if validator is None:
-        echo("BIDS validation skipped: bids-validator-deno is not installed")
-        return
-    result = subprocess.run(
-        [validator, str(bids_dir), "--ignoreWarnings"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PATH": path},
-    )
-    if result.returncode:
-        echo(result.stdout.strip()[-2000:])
-        raise ConfigError(
-            f"{bids_dir} is not valid BIDS, see above; correct it or use --skip-bids-validation"
-        )

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from qsm_pipeline.app.command_log import CommandLog
+
 Echo = Callable[[str], None]
 
 
@@ -26,11 +28,14 @@ class Display:
         Prints one line.
     quiet : bool
         Whether nothing but what is printed by `echo` is shown.
+    log : CommandLog, optional
+        Takes every line too, and the stages that a terminal shows in passing.
     """
 
-    def __init__(self, echo: Echo, *, quiet: bool = False) -> None:
+    def __init__(self, echo: Echo, *, quiet: bool = False, log: CommandLog | None = None) -> None:
         self._echo = echo
         self._quiet = quiet
+        self._log = log
         self._what, self._since = "", time.monotonic()
         self._began = self._since
         self._more: Callable[[], Sequence[str]] | None = None
@@ -71,6 +76,8 @@ class Display:
 
     def echo(self, line: str) -> None:
         """Print one line, above the display if there is one."""
+        if self._log is not None:
+            self._log.add(line)
         if self._live is None:
             self._echo(line)
         else:
@@ -79,6 +86,8 @@ class Display:
     def stage(self, what: str) -> None:
         """Say what is done from now on."""
         self._what, self._since, self._more = what, time.monotonic(), None
+        if self._log is not None:
+            self._log.add(f"progress: {what}")
         if self._live is None and not self._quiet:
             self._echo(f"progress: {what}")
 

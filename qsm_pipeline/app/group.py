@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from qsm_pipeline import __version__
 from qsm_pipeline.app.checks import check_folders
-from qsm_pipeline.app.display import duration
+from qsm_pipeline.app.choice import chosen_participants, collect
+from qsm_pipeline.app.command_log import CommandLog
+from qsm_pipeline.app.display import Display, duration
 from qsm_pipeline.app.missing import MISSING_COLUMNS, missing_results
-from qsm_pipeline.app.participant import collect
 from qsm_pipeline.bids.cohort import (
     FinishedRun,
     finished_runs,
@@ -22,10 +23,11 @@ from qsm_pipeline.bids.cohort import (
 from qsm_pipeline.bids.derivatives import write_atomic, write_dataset_files
 from qsm_pipeline.bids.layout import index, participants
 from qsm_pipeline.bids.ownership import check_owner
-from qsm_pipeline.bids.selection import known_labels
+from qsm_pipeline.bids.selection import with_files
 from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.bids.tables import write_table
-from qsm_pipeline.exceptions import BIDSInputError, ConfigError
+from qsm_pipeline.exceptions import BIDSInputError, NoInputError
+from qsm_pipeline.exit_codes import ExitCode
 from qsm_pipeline.io.locks import NameLocks
 from qsm_pipeline.reports.citations import write_citations
 from qsm_pipeline.reports.group.page import render_group
@@ -39,11 +41,12 @@ def run_group(
     out_dir: Path,
     echo: Callable[[str], None] = print,
     participant_label: Sequence[str] = (),
+    exclude_participant_label: Sequence[str] = (),
     session_label: Sequence[str] = (),
     bids_filter_file: Path | None = None,
     bids_database_dir: Path | None = None,
     **_: Any,
-) -> bool:
+) -> ExitCode:
     """Merge what the participant level has written.
 
     Parameters
@@ -52,20 +55,21 @@ def run_group(
         Raw data set, and the derivatives that the participant level wrote.
     echo : callable
         Prints one line.
-    participant_label, session_label, bids_filter_file, bids_database_dir
+    participant_label, exclude_participant_label, session_label : sequence of str
+    bids_filter_file, bids_database_dir : pathlib.Path, optional
         As of `qsm_pipeline.app.participant.run_participants`; everything by default.
     **_
         The other options of the command belong to the participant level.
 
     Returns
     -------
-    bool
-        Whether somebody is missing.
+    ExitCode
+        OK unless somebody is missing.
 
     Raises
     ------
-    ConfigError
-        If a folder is none, or no participant has a map yet.
+    NoInputError
+        If no participant has a map yet.
     BIDSInputError
         If a participant does not exist, or ``participants.tsv`` is broken.
     OutputError
@@ -73,71 +77,84 @@ def run_group(
     """
     start = time.monotonic()
     bids_dir, out_dir = Path(bids_dir).resolve(), Path(out_dir).resolve()
-    check_folders(bids_dir, output=out_dir)
-    check_owner(out_dir, bids_dir)
-    if not out_dir.is_dir():
-        raise ConfigError(f"{out_dir} does not exist; start the participant level first")
-    labels = known_labels(participant_label, "sub", participants(bids_dir), bids_dir)
-    found = collect(
-        bids_dir,
-        labels if participant_label else (),
-        session_label,
-        bids_filter_file,
-        bids_database_dir,
-        "",
-        (),
-    )
-    raw = raw_prefixes(index(bids_dir, labels).images)
-    runs = finished_runs(out_dir, labels)
-    if session_label:
-        wanted = {label.removeprefix("ses-") for label in session_label}
-        runs = [run for run in runs if run.entities.get("ses") in wanted]
-    if bids_filter_file:
-        passed = {run.prefix for run in found.runs}
-        runs = [run for run in runs if run.prefix in passed]
-    everything, runs = runs, [run for run in runs if not run.damaged]
-    if not runs:
-        raise ConfigError(
-            f"{out_dir} holds no susceptibility map of the participants asked for; start the "
-            "participant level first"
+    with CommandLog("group") as log, Display(echo, log=log) as display:
+        display.echo(f"qsm-pipeline {__version__}: {bids_dir} and {out_dir}")
+        check_folders(bids_dir, output=out_dir)
+        check_owner(out_dir, bids_dir)
+        if not out_dir.is_dir():
+            raise NoInputError(f"{out_dir} does not exist; start the participant level first")
+        log.begin(out_dir / "logs")
+        participant_label, exclude_participant_label, session_label = map(
+            with_files, (participant_label, exclude_participant_label, session_label)
         )
-    listed = read_participants(bids_dir)
-    expected = [name for name in listed if not participant_label or name[4:] in labels]
-    from qsm_pipeline.app.cohort_tables import quality_table, region_table  # loads torch
+        display.stage("reading the data set")
+        chosen = chosen_participants(bids_dir, participant_label, exclude_participant_label)
+        labels = participants(bids_dir) if chosen is None else chosen
+        layout = index(bids_dir, chosen, bids_database_dir)
+        found = collect(layout, chosen, session_label, bids_filter_file)
+        display.stage(f"reading the results of {len(labels)} participant(s)")
+        everything = finished_runs(out_dir, labels)
+        if session_label:
+            wanted = {label.removeprefix("ses-") for label in session_label}
+            everything = [run for run in everything if run.entities.get("ses") in wanted]
+        if bids_filter_file:
+            passed = {run.prefix for run in found.runs}
+            everything = [run for run in everything if run.prefix in passed]
+        runs = [run for run in everything if not run.damaged]
+        if not runs:
+            raise NoInputError(
+                f"{out_dir} holds no susceptibility map of the participants asked for; start the "
+                "participant level first"
+            )
+        listed = read_participants(bids_dir)
+        display.stage("making the tables")
+        from qsm_pipeline.app.cohort_tables import quality_table, region_table  # loads torch
 
-    write_dataset_files(out_dir, bids_dir)
-    withdrawn = {run.prefix for run in runs if run.prefix not in raw}
-    sessions = _sessions(bids_dir, runs, echo)
-    quality = quality_table(runs, listed, sessions, withdrawn)
-    regions = region_table(runs, listed)
-    missing = missing_results(
-        everything, labels, expected, out_dir, found.runs, _in_progress(out_dir, labels)
-    )
-    about = {"GeneratedBy": [{"Name": "qsm-pipeline", "Version": __version__}]}
-    for name, (columns, rows) in {
-        "quality": quality,
-        "regions": regions,
-        "missing": (MISSING_COLUMNS, missing),
-    }.items():
-        path = out_dir / f"group_{name}.tsv"
-        write_table(path, columns, rows, about)
-        echo(f"{len(rows)} row(s) in {path}")
-    page = out_dir / "group.html"
-    title = str(read_json_object(bids_dir / "dataset_description.json").get("Name", bids_dir.name))
-    write_atomic(page, render_group(title, runs, quality, regions, missing, out_dir).encode())
-    write_citations(out_dir)
-    echo(f"report {page}")
+        write_dataset_files(out_dir, bids_dir)
+        raw = raw_prefixes(layout.images)
+        withdrawn = {run.prefix for run in runs if run.prefix not in raw}
+        quality = quality_table(runs, listed, _sessions(bids_dir, runs, display.echo), withdrawn)
+        regions = region_table(runs, listed)
+        expected = [name for name in listed if chosen is None or name[4:] in labels]
+        running = _in_progress(out_dir, labels)
+        missing = missing_results(everything, labels, expected, out_dir, found.runs, running)
+        about = {"GeneratedBy": [{"Name": "qsm-pipeline", "Version": __version__}]}
+        for name, (columns, rows) in {
+            "quality": quality,
+            "regions": regions,
+            "missing": (MISSING_COLUMNS, missing),
+        }.items():
+            path = out_dir / f"group_{name}.tsv"
+            write_table(path, columns, rows, about)
+            display.echo(f"{len(rows)} row(s) in {path}")
+        display.stage("making the page")
+        page = out_dir / "group.html"
+        title = _title(bids_dir)
+        html = render_group(title, runs, quality, regions, missing, out_dir)
+        write_atomic(page, html.encode())
+        display.stage("writing the methods text")
+        write_citations(out_dir)
+        display.echo(f"report {page}")
+        _tell_withdrawn(withdrawn, display.echo)
+        for row in missing:
+            display.echo(f"missing {row['run'] or row['participant_id']}: {row['reason']}")
+        display.echo(f"finished in {duration(time.monotonic() - start)}")
+        if not missing:
+            return ExitCode.OK
+        people = len({row["participant_id"] for row in missing})
+        display.echo(f"exit status 1: something is missing of {people} participant(s), see above")
+        return ExitCode.FAILED
+
+
+def _title(bids_dir: Path) -> str:
+    return str(read_json_object(bids_dir / "dataset_description.json").get("Name", bids_dir.name))
+
+
+def _tell_withdrawn(withdrawn: Collection[str], echo: Callable[[str], None]) -> None:
     if withdrawn:
         names = ", ".join(sorted(withdrawn)[:_SHOWN])
         more = ", ..." if len(withdrawn) > _SHOWN else ""
         echo(f"note: {len(withdrawn)} run(s) are no longer in the raw data set: {names}{more}")
-    for row in missing:
-        echo(f"missing {row['run'] or row['participant_id']}: {row['reason']}")
-    echo(f"finished in {duration(time.monotonic() - start)}")
-    if missing:
-        people = len({row["participant_id"] for row in missing})
-        echo(f"exit status 1: something is missing of {people} participant(s), see above")
-    return bool(missing)
 
 
 def _sessions(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qsm_pipeline import __version__
+from qsm_pipeline.app.units import Unit
 from qsm_pipeline.bids.derivatives import write_json
 from qsm_pipeline.bids.files import file_size
 from qsm_pipeline.bids.naming import NOTES, OUTPUTS, figure_path, output_path, parse_name
@@ -60,8 +61,8 @@ class Ledger:
                 raise OutputError(
                     f"{self._path(run)} cannot be replaced: {error.strerror}"
                 ) from None
-        for subject in {run.subject for run in unfinished}:
-            self._remove_partial_files(subject)
+        for name in {Unit(run.subject, run.session or "").label for run in unfinished}:
+            self._remove_partial_files(f"sub-{name}")
         return unfinished
 
     def close_run(self, run: GreRun, written: Sequence[str], seconds: float) -> None:
@@ -110,22 +111,29 @@ class Ledger:
         )
 
     def _fingerprint(self, run: GreRun) -> str:
-        """Hash all that the maps depend on; files count by size and time of change."""
+        """Hash all that the maps depend on; files count by size and time of change.
+
+        Where they lie does not count: in a container they are mounted elsewhere.
+        """
         files = [*run.files, *(run.segmentation.get(key, "") for key in _SEGMENTATION_FILES)]
         files += [str(self._methods[key] or "") for key in ("atlas", "atlas_template")]
         for params in self._methods.values():
             files.append(params.get("generator", "") if isinstance(params, Mapping) else "")
         states = [_state(file) for file in files if file]
         facts = [__version__, run.to_dict(), self._methods, states]
-        text = json.dumps(facts, sort_keys=True, default=str)
+        text = json.dumps(_without_places(facts, run.bids_dir), sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _remove_partial_files(self, subject: str) -> None:
-        """Remove what `write_atomic` could not, because its process was killed."""
+    def _remove_partial_files(self, name: str) -> None:
+        """Remove what `write_atomic` could not, because its process was killed.
+
+        Those of another session stay: a job of its own may be writing them.
+        """
+        wanted = f".{name}[._]*.tmp"
         for folder in (self._out_dir, self._out_dir / FOLDER):
-            for path in folder.glob(f".sub-{subject}[._]*.tmp"):
+            for path in folder.glob(wanted):
                 path.unlink(missing_ok=True)
-        for path in (self._out_dir / f"sub-{subject}").rglob(".*.tmp"):
+        for path in (self._out_dir / name.partition("_")[0]).rglob(wanted):
             path.unlink(missing_ok=True)
 
 
@@ -171,6 +179,18 @@ def is_unchanged(path: Path, state: Any) -> bool:
 def _hash(path: Path | str) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _without_places(value: Any, root: str) -> Any:
+    """Return facts with paths relative to a data set, and of other absolute paths the name."""
+    if isinstance(value, Mapping):
+        return {key: _without_places(each, root) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_places(each, root) for each in value]
+    if isinstance(value, str | os.PathLike) and os.path.isabs(value):
+        path = os.path.relpath(value, root)
+        return os.path.basename(value) if path.startswith(os.pardir) else path
+    return value
 
 
 def _state(file: str) -> tuple[str, int, int]:

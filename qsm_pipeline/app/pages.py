@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from qsm_pipeline.app.record import RunState, merge_record, record_path
+from qsm_pipeline.app.record import RunState, merge_record, write_record
 from qsm_pipeline.app.summary import Summary
-from qsm_pipeline.bids.derivatives import write_atomic, write_json
-from qsm_pipeline.bids.naming import figure_path, is_label
+from qsm_pipeline.app.units import Unit
+from qsm_pipeline.bids.derivatives import write_atomic
+from qsm_pipeline.bids.naming import figure_path
 from qsm_pipeline.exceptions import OutputError, unforeseen
 from qsm_pipeline.reports.citations import write_citations
 from qsm_pipeline.reports.figures import STAGES
@@ -16,8 +18,8 @@ from qsm_pipeline.reports.templates import as_bytes
 from qsm_pipeline.steps.nodes import DRAW
 
 
-def write_pages(summary: Summary, out_dir: Path, *, whole: bool) -> None:
-    """Write ``sub-<label>.html`` for everybody who was found, with what failed.
+def write_pages(summary: Summary, out_dir: Path, units: Sequence[Unit], *, whole: bool) -> None:
+    """Write the page of each unit, ``sub-<label>[_ses-<label>].html``, with what failed.
 
     Parameters
     ----------
@@ -25,21 +27,21 @@ def write_pages(summary: Summary, out_dir: Path, *, whole: bool) -> None:
         What became of each run; a page that cannot be written is noted there.
     out_dir : pathlib.Path
         Derivatives data set.
+    units : sequence of Unit
+        Whose pages are written.
     whole : bool
         Whether the command is for the whole data set, and so writes its methods text too. Of a
         job array each task would read what all others left: there it is done at group level.
     """
-    found = summary.found
-    subjects = {r.subject for r in found.runs} | {s.subject for s in found.skipped if s.subject}
-    for subject in sorted(filter(is_label, subjects)):  # any other name has no place in a path
-        page = out_dir / f"sub-{subject}.html"
-        states = summary.states_of(subject)
+    for unit in units:
+        page = out_dir / f"sub-{unit.label}.html"
+        states = summary.states_of(unit)
         try:
             for state in states:
                 _remove_old_figures(state, out_dir)
-            record = merge_record(out_dir, subject, states, summary.left_out_of(subject))
+            record = merge_record(out_dir, unit.label, states, summary.left_out_of(unit))
             write_atomic(page, as_bytes(render_page(record, out_dir)))
-            write_json(record_path(out_dir, subject), record)
+            write_record(out_dir, unit, record)
         except (OSError, OutputError) as error:
             summary.note_page(page, str(error))
         except Exception as error:  # noqa: BLE001, it must cost nobody else their page

@@ -16,21 +16,25 @@ from qsm_pipeline.app.checks import (
     check_reference,
     check_regions,
     too_few_echoes,
-    validate_bids,
     with_absolute_paths,
 )
+from qsm_pipeline.app.choice import chosen_participants, collect
+from qsm_pipeline.app.command_log import CommandLog
 from qsm_pipeline.app.display import Display
 from qsm_pipeline.app.ledger import Ledger
 from qsm_pipeline.app.settings import absolute, read_mapping, to_toml
 from qsm_pipeline.app.summary import Summary
-from qsm_pipeline.bids.collect import collect_runs
+from qsm_pipeline.app.units import Unit, units_of
+from qsm_pipeline.app.validation import validate_bids
 from qsm_pipeline.bids.derivatives import write_atomic, write_dataset_files
 from qsm_pipeline.bids.layout import index
 from qsm_pipeline.bids.ownership import check_owner, leading_out
 from qsm_pipeline.bids.run import Collection, GreRun
+from qsm_pipeline.bids.selection import with_files
 from qsm_pipeline.engine.plugins import check_plugin, on_cluster
 from qsm_pipeline.engine.resources import Resources, check_device_name
 from qsm_pipeline.exceptions import OutputError, printable
+from qsm_pipeline.exit_codes import ExitCode
 from qsm_pipeline.io.locks import NameLocks, lock_all
 from qsm_pipeline.steps.methods import STAGES
 from qsm_pipeline.steps.settings import METHOD_DEFAULTS
@@ -45,6 +49,7 @@ def run_participants(
     out_dir: Path,
     echo: Echo = print,
     participant_label: Sequence[str] = (),
+    exclude_participant_label: Sequence[str] = (),
     session_label: Sequence[str] = (),
     bids_filter_file: Path | None = None,
     skip_bids_validation: bool = False,
@@ -52,6 +57,7 @@ def run_participants(
     derivatives: Sequence[Path] = (),
     mask_pattern: str = "",
     reference_pattern: str = "",
+    segmentation: str = "",
     work_dir: Path | None = None,
     keep_work: bool = False,
     nprocs: int | None = None,
@@ -64,7 +70,7 @@ def run_participants(
     dry_run: bool = False,
     reports_only: bool = False,
     **methods: Any,
-) -> bool:
+) -> ExitCode:
     """Process every run of the chosen participants.
 
     Every parameter but the first three is an option of the command and a key of its TOML file.
@@ -75,8 +81,11 @@ def run_participants(
         Raw data set and derivatives.
     echo : callable
         Prints one line.
-    participant_label, session_label, derivatives, mask_pattern, reference_pattern
+    participant_label, session_label, derivatives, mask_pattern, segmentation,
+    reference_pattern
         See `qsm_pipeline.bids.collect.collect_runs`.
+    exclude_participant_label : sequence of str
+        Participants that are left out.
     bids_filter_file : pathlib.Path, optional
         The filters of `collect_runs` as JSON or TOML.
     skip_bids_validation : bool
@@ -97,8 +106,8 @@ def run_participants(
 
     Returns
     -------
-    bool
-        Whether anything failed or was left out.
+    ExitCode
+        OK unless something failed, was left out for a fault, or nothing was run.
 
     Raises
     ------
@@ -109,6 +118,9 @@ def run_participants(
     OutputError
         If the output folder cannot be written.
     """
+    participant_label, exclude_participant_label, session_label = map(
+        with_files, (participant_label, exclude_participant_label, session_label)
+    )
     settings = {
         k: v for k, v in locals().items() if k not in ("bids_dir", "out_dir", "echo", "methods")
     }
@@ -116,6 +128,7 @@ def run_participants(
     bids_dir, out_dir = Path(bids_dir).resolve(), Path(out_dir).resolve()
     work_dir = Path(work_dir or out_dir / "work").resolve()
     check_folders(bids_dir, output=out_dir, work=work_dir)
+    chosen = chosen_participants(bids_dir, participant_label, exclude_participant_label)
     check_owner(out_dir, bids_dir)
     methods = check_methods({**METHOD_DEFAULTS, **methods})
     check_reference(methods["reference"], reference_pattern)
@@ -123,7 +136,7 @@ def run_participants(
     check_device_name(device)
     computes = not (dry_run or reports_only)  # if not, the device need not be looked for
     plugin = _plugin(nipype_plugin_file)
-    with Display(echo, quiet=not computes) as display:
+    with CommandLog("participant") as log, Display(echo, quiet=not computes, log=log) as display:
         if computes:
             display.echo(f"qsm-pipeline {__version__}: {bids_dir} to {out_dir}")
             display.stage("looking at this machine")
@@ -131,27 +144,37 @@ def run_participants(
         memory_gb = math.inf if on_cluster(plugin) else resources.mem_gb
         display.stage("reading the data set")
         found = collect(
-            bids_dir,
-            participant_label,
+            index(bids_dir, chosen, bids_database_dir),
+            chosen,
             session_label,
             bids_filter_file,
-            bids_database_dir,
             mask_pattern,
             derivatives,
+            segmentation,
             reference_pattern,
+            excluded=exclude_participant_label,
         )
         found = found.without(too_few_echoes(found.runs, methods))
         found = found.without(leading_out(out_dir, found.runs))
         check_regions(found.runs, methods)
-        if computes and not skip_bids_validation:  # last: it takes a second or more
-            display.stage("checking the data set with the BIDS validator")
-            validate_bids(bids_dir, display.echo)
         if dry_run:
             found = found.without(too_large(found.runs, memory_gb))
         summary = Summary(found, display.echo)
-        summary.list_found(dry_run=dry_run)
         if dry_run:
-            return False
+            summary.list_found(dry_run=True)
+        if not (reports_only or skip_bids_validation):  # late: it takes a second or more
+            display.stage("checking the data set with the BIDS validator")
+            validate_bids(
+                bids_dir,
+                display.echo,
+                None if dry_run else out_dir,
+                chosen or (),
+                [label.removeprefix("ses-") for label in session_label],
+            )
+        if not dry_run:
+            summary.list_found(dry_run=False)
+        if dry_run:
+            return found.exit_code
         if not found.runs:
             return summary.close(out_dir, time.monotonic() - start)
         if computes:
@@ -160,11 +183,15 @@ def run_participants(
         from qsm_pipeline.app.pages import write_pages
 
         if reports_only:
+            log.begin(out_dir / "logs")
             summary.note_missing_maps(out_dir)
-            write_pages(summary, out_dir, whole=not participant_label)
+            units = units_of(found, session_label)
+            write_pages(summary, out_dir, units, whole=not participant_label)
             return summary.close(out_dir, time.monotonic() - start)
         _prepare_output(bids_dir, out_dir, work_dir, settings | methods, resources)
-        with _reserve(summary, out_dir, work_dir) as locks:
+        log.begin(out_dir / "logs")
+        units = units_of(found, session_label)
+        with _reserve(summary, units, out_dir, work_dir) as locks:
             ledger = Ledger(out_dir, methods)
             runs = _unfinished(ledger, summary)
             summary.note_finished(runs)
@@ -187,7 +214,8 @@ def run_participants(
                 execute(execution, runs, ledger, summary, locks, display)
                 summary.note_warnings(out_dir)
             display.stage("writing the pages")
-            write_pages(summary, out_dir, whole=not participant_label)
+            units = units_of(summary.found, session_label)
+            write_pages(summary, out_dir, units, whole=not participant_label)
         return summary.close(out_dir, time.monotonic() - start)
 
 
@@ -216,31 +244,6 @@ def _plugin(file: Path | None) -> Mapping[str, Any] | None:
     return None if file is None else check_plugin(read_mapping(Path(file)), Path(file))
 
 
-def collect(
-    bids_dir: Path,
-    participants: Sequence[str],
-    sessions: Sequence[str],
-    filter_file: Path | None,
-    database_dir: Path | None,
-    mask_pattern: str,
-    derivatives: Sequence[Path],
-    reference_pattern: str = "",
-) -> Collection:
-    """Index a data set and find its runs; see `run_participants`."""
-    filters = read_mapping(Path(filter_file)) if filter_file else None
-    labels = [label.removeprefix("sub-") for label in participants] or None
-    layout = index(bids_dir, labels, Path(database_dir) if database_dir else None)
-    return collect_runs(
-        layout,
-        labels,
-        sessions or None,
-        filters,
-        mask_pattern,
-        [Path(d) for d in derivatives],
-        reference_pattern,
-    )
-
-
 def _prepare_output(
     bids_dir: Path,
     out_dir: Path,
@@ -250,11 +253,17 @@ def _prepare_output(
 ) -> None:
     """Make the folders, describe the data set and write down how it is made.
 
-    One participant has a file of settings of its own, as the next may run at the same time. What
+    One participant or session has a file of settings of its own, as the next may run at the same
+    time. What
     this machine has is a remark, so that the settings repeat the run on another one.
     """
-    labels = [label.removeprefix("sub-") for label in settings["participant_label"]]
-    name = f"config_sub-{labels[0]}.toml" if len(labels) == 1 else "config.toml"
+    chosen = {"sub": settings["participant_label"], "ses": settings["session_label"]}
+    named = [
+        f"_{key}-{labels[0].removeprefix(f'{key}-')}"
+        for key, labels in chosen.items()
+        if len(labels) == 1
+    ]
+    name = f"config{''.join(named)}.toml"
     try:
         write_dataset_files(out_dir, bids_dir)
         work_dir.mkdir(parents=True, exist_ok=True)
@@ -269,16 +278,19 @@ def _prepare_output(
 
 
 @contextmanager
-def _reserve(summary: Summary, out_dir: Path, work_dir: Path) -> Iterator[list[NameLocks]]:
-    """Lock the participants, and leave those out that another process works on."""
+def _reserve(
+    summary: Summary, units: Sequence[Unit], out_dir: Path, work_dir: Path
+) -> Iterator[list[NameLocks]]:
+    """Lock participants or sessions, and leave those out that another process works on."""
     locks = [NameLocks(folder / "locks.txt") for folder in (out_dir / "logs", work_dir)]
     try:
-        subjects = sorted({run.subject for run in summary.found.runs})
+        held = lock_all(locks, [unit.lock for unit in units])
         summary.leave_out(
             {
-                subject: f"is being processed by {holder}; wait until that has ended, or end it "
-                "and start again"
-                for subject, holder in lock_all(locks, subjects).items()
+                unit: f"is being processed by {held[unit.lock]}; wait until that has ended, or "
+                "end it and start again"
+                for unit in units
+                if unit.lock in held
             }
         )
         yield locks

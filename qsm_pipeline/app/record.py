@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from qsm_pipeline import __version__
-from qsm_pipeline.bids.records import read_record
+from qsm_pipeline.app.units import Unit
+from qsm_pipeline.bids.derivatives import write_json
+from qsm_pipeline.bids.records import read_participant, records_of_sessions
 from qsm_pipeline.bids.run import GreRun, Skipped
 from qsm_pipeline.exceptions import BIDSInputError
 
@@ -57,15 +59,15 @@ class RunState:
     ran: bool
 
 
-def record_path(out_dir: Path, subject: str) -> Path:
-    """Return where the record of a participant is kept."""
-    return out_dir / "logs" / f"sub-{subject}.json"
+def record_path(out_dir: Path, label: str) -> Path:
+    """Return where the record of a unit is kept."""
+    return out_dir / "logs" / f"sub-{label}.json"
 
 
 def merge_record(
-    out_dir: Path, subject: str, states: Sequence[RunState], left_out: Sequence[Skipped]
+    out_dir: Path, label: str, states: Sequence[RunState], left_out: Sequence[Skipped]
 ) -> dict[str, Any]:
-    """Return the record of a participant with what is known now.
+    """Return the record of a participant, or of one session, with what is known now.
 
     Runs that this command did not look at, those of another session say, stay as they were.
 
@@ -73,18 +75,23 @@ def merge_record(
     ----------
     out_dir : pathlib.Path
         Derivatives data set.
-    subject : str
-        Label without ``sub-``.
+    label : str
+        Of the participant, ``01``, or of one session of it, ``01_ses-a``.
     states : sequence of RunState
         Of the runs that were looked at.
     left_out : sequence of Skipped
         What was left out this time.
     """
+    unit = Unit.of(label)
     try:
-        known = read_record(record_path(out_dir, subject))["runs"]
+        known = read_participant(out_dir, unit.subject)["runs"]
     except BIDSInputError:  # there is none, or it cannot be read and is replaced
         known = {}
-    runs = {prefix: entry for prefix, entry in known.items() if entry["run"]}
+    runs = {
+        prefix: entry
+        for prefix, entry in known.items()
+        if entry["run"] and unit.has(GreRun.from_dict(entry["run"]))
+    }
     for state in states:
         old = runs.get(state.run.prefix, {})
         entry = {
@@ -98,8 +105,23 @@ def merge_record(
             entry["node_seconds"] = old.get("node_seconds", {})
         runs[state.run.prefix] = entry
     return {
-        "subject": subject,
+        "subject": label,
         "version": __version__,
         "runs": dict(sorted(runs.items())),
         "left_out": [{"what": s.what, "reason": s.reason} for s in left_out],
     }
+
+
+def write_record(out_dir: Path, unit: Unit, record: Mapping[str, Any]) -> None:
+    """Write the record of a unit; that of a whole participant replaces those of its sessions.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    write_json(record_path(out_dir, unit.label), record)
+    if not unit.session:
+        for path in records_of_sessions(out_dir, unit.subject):
+            path.unlink(missing_ok=True)
+            (out_dir / path.name).with_suffix(".html").unlink(missing_ok=True)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from qsm_pipeline.app.display import duration
 from qsm_pipeline.app.record import Problem, RunState
+from qsm_pipeline.app.units import Unit
 from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.bids.run import Collection, GreRun, Skipped, doubts
 from qsm_pipeline.engine.failures import Failure
 from qsm_pipeline.exceptions import QSMPipelineError, printable, unforeseen
+from qsm_pipeline.exit_codes import ExitCode
 from qsm_pipeline.reports.facts import read_sidecar, warnings_of
 from qsm_pipeline.reports.tables import read_metrics
 from qsm_pipeline.steps.nodes import NODES, WRITE
@@ -55,14 +57,19 @@ class Summary:
             for doubt in doubts(run.inferred) if dry_run else ():
                 self._echo(f"warning on {run.prefix}: {doubt}")
         if not self.found.runs:
-            self._echo("Nothing to do: no gradient-echo run with phase that can be used")
+            self._echo(self.found.nothing)
 
-    def leave_out(self, subjects: Mapping[str, str]) -> None:
-        """Leave out participants, each for one reason; they get no page."""
-        left_out = [Skipped(f"sub-{label}", reason) for label, reason in subjects.items()]
+    def leave_out(self, units: Mapping[Unit, str]) -> None:
+        """Leave out participants or sessions, each for one reason; they get no page."""
+        left_out = [
+            Skipped(f"sub-{unit.label}", reason, code=ExitCode.TEMPORARY)
+            for unit, reason in units.items()
+        ]
         self._tell(left_out)
-        runs = tuple(run for run in self.found.runs if run.subject not in subjects)
-        others = tuple(s for s in self.found.skipped if s.subject not in subjects)
+        runs = tuple(run for run in self.found.runs if not any(unit.has(run) for unit in units))
+        others = tuple(
+            s for s in self.found.skipped if not any(unit.has_skipped(s) for unit in units)
+        )
         self.found = Collection(runs, (*others, *left_out))
 
     def skip(self, skipped: Sequence[Skipped]) -> None:
@@ -133,8 +140,8 @@ class Summary:
         else:
             self._pages.append(page)
 
-    def states_of(self, subject: str) -> list[RunState]:
-        """Return what became of each run of a participant."""
+    def states_of(self, unit: Unit) -> list[RunState]:
+        """Return what became of each run of a participant or a session."""
         return [
             RunState(
                 run,
@@ -143,15 +150,15 @@ class Summary:
                 run.prefix in self._ran,
             )
             for run in self.found.runs
-            if run.subject == subject
+            if unit.has(run)
         ]
 
-    def left_out_of(self, subject: str) -> list[Skipped]:
-        """Return what was left out of a participant."""
-        return [skipped for skipped in self.found.skipped if skipped.subject == subject]
+    def left_out_of(self, unit: Unit) -> list[Skipped]:
+        """Return what was left out of a participant or a session."""
+        return [skipped for skipped in self.found.skipped if unit.has_skipped(skipped)]
 
-    def close(self, out_dir: Path, seconds: float) -> bool:
-        """Print what failed and where to look; return whether anything failed or was left out.
+    def close(self, out_dir: Path, seconds: float) -> ExitCode:
+        """Print what failed and where to look; return how the command ends.
 
         Parameters
         ----------
@@ -178,12 +185,14 @@ class Summary:
             "page(s) not written": len(self._unwritten),
         }
         reasons = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
-        parts = [f"exit status 1: {reasons}, see above"] if reasons else []
+        code = self.found.exit_code or (ExitCode.FAILED if reasons else ExitCode.OK)
+        reasons = reasons or ("" if self.found.runs else "nothing was chosen")
+        parts = [f"exit status {code}: {reasons}, see above"] if reasons else []
         if any(_map_of(run, out_dir).is_file() for run in self.found.runs):
             parts.append(f"maps in {out_dir}")
         if parts:
             self._echo("; ".join(parts))
-        return bool(reasons)
+        return code
 
     def _fail(self, what: str, problem: Problem) -> None:
         self._problems.setdefault(what, []).append(problem)

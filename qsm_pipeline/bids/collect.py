@@ -30,7 +30,8 @@ from qsm_pipeline.bids.selection import (
     why_filtered,
 )
 from qsm_pipeline.bids.sidecar import SidecarReader, is_finite
-from qsm_pipeline.exceptions import BIDSInputError, unforeseen
+from qsm_pipeline.exceptions import BIDSInputError, NoInputError, unforeseen
+from qsm_pipeline.exit_codes import ExitCode
 
 _PART_NAMES = {"mag": "magnitude", "phase": "phase", "real": "real", "imag": "imag"}
 
@@ -38,7 +39,7 @@ _MAX_ECHO_DIGITS = 3
 _SAME_TIME_S = 2e-5
 
 
-class _NoPhaseError(BIDSInputError):
+class _NoPhaseError(NoInputError):
     """There is magnitude alone, which is no fault beside a run that can be mapped."""
 
 
@@ -54,6 +55,7 @@ def collect_runs(
     bids_filters: Mapping[str, Any] | None = None,
     mask_pattern: str = "",
     derivatives: Sequence[Path] = (),
+    segmentation: str = "",
     reference_pattern: str = "",
 ) -> Collection:
     """Group the gradient-echo images of a data set into runs.
@@ -70,7 +72,10 @@ def collect_runs(
     mask_pattern : str
         See `qsm_pipeline.bids.masks.find_mask`.
     derivatives : sequence of pathlib.Path
-        Folders to look for masks and segmentations in.
+        Folders to look for masks and segmentations in; where they hold equally good ones, the
+        folder named first wins.
+    segmentation : str
+        Name of the segmentation to take, such as ``aseg``; the one that fits best by default.
     reference_pattern : str
         Like ``mask_pattern``, for masks of the region that has the susceptibility zero.
 
@@ -97,12 +102,14 @@ def collect_runs(
     filters = checked_filters(bids_filters or {})
     groups, skipped = _groups(index, subjects, left_out)
     wanted: tuple[str, ...] = ()
+    before_choice = len(left_out)
     if session_labels:
         wanted = known_labels(session_labels, "ses", sessions(bids_dir), bids_dir)
         for key in [k for k in groups if dict(k[1]).get("ses") not in wanted]:
             del groups[key]
             left_out.append(_unwanted(key, "not in a session named by --session-label"))
     groups = _filtered(groups, filters, left_out)
+    chosen_away = {item.subject for item in left_out[before_choice:]}
     reader = SidecarReader(bids_dir)
     runs: list[GreRun] = []
     magnitude_only: list[Skipped] = []
@@ -128,11 +135,11 @@ def collect_runs(
                 )
                 check_content(region)
                 run = replace(run, reference_region=region)
-            runs.append(_with_segmentation(run, derivatives))
+            runs.append(_with_segmentation(run, derivatives, segmentation))
         except _NoPhaseError as err:
-            magnitude_only.append(Skipped(label, str(err), entities["sub"]))
+            magnitude_only.append(Skipped(label, str(err), entities["sub"], err.exit_code))
         except BIDSInputError as err:
-            skipped.append(Skipped(label, str(err), entities["sub"]))
+            skipped.append(Skipped(label, str(err), entities["sub"], err.exit_code))
         except Exception as err:  # noqa: BLE001, it must cost nobody else their map
             skipped.append(Skipped(label, unforeseen(err), entities["sub"]))
     mapped = {(run.subject, run.session) for run in runs}
@@ -156,6 +163,7 @@ def collect_runs(
                 + _stale(index)
                 + near_misses(bids_dir / f"sub-{subject}"),
                 subject,
+                ExitCode.NOTHING_CHOSEN if subject in chosen_away else ExitCode.NO_INPUT,
             )
         )
     ordered = tuple(sorted(runs, key=lambda run: run.prefix))
@@ -193,10 +201,10 @@ def _by_coil(
     return coils
 
 
-def _with_segmentation(run: GreRun, derivatives: Sequence[Path]) -> GreRun:
+def _with_segmentation(run: GreRun, derivatives: Sequence[Path], name: str) -> GreRun:
     if not derivatives:
         return run
-    found = find_segmentation(run.entities, Path(run.files[0]), derivatives)
+    found = find_segmentation(run.entities, Path(run.files[0]), derivatives, name)
     return replace(run, segmentation=asdict(found)) if found else run
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from qsm_pipeline import __version__
 from qsm_pipeline.bids.files import read_limited
 from qsm_pipeline.bids.naming import OUTPUTS, output_path
-from qsm_pipeline.bids.ownership import PRODUCT, RAW
+from qsm_pipeline.bids.ownership import OWN_KEY, PRODUCT, RAW, fingerprint
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.exceptions import BIDSInputError, OutputError
@@ -321,6 +321,7 @@ def write_dataset_files(
             "GeneratedBy": [generated],
             "SourceDatasets": [source],
             "DatasetLinks": {RAW: uri},
+            OWN_KEY: {"SourceParticipants": fingerprint(bids_dir)},
             "HEDVersion": raw.get("HEDVersion", "8.2.0"),
             "License": raw.get("License", "n/a"),
             "Authors": [

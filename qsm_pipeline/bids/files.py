@@ -8,7 +8,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from qsm_pipeline.exceptions import BIDSInputError
+from qsm_pipeline.exceptions import BIDSInputError, NoInputError
 
 _CHUNK_BYTES = 2**22
 _SPARE_BYTES = 2**24
@@ -27,7 +27,7 @@ def file_size(path: Path | str) -> int:
 
     Raises
     ------
-    BIDSInputError
+    NoInputError
         If it does not exist, cannot be reached, is a folder, a pipe or a device, or its content
         was not fetched by datalad, git-annex or Git LFS.
     """
@@ -36,12 +36,12 @@ def file_size(path: Path | str) -> int:
     except FileNotFoundError:
         if os.path.islink(path) and _ANNEX in os.readlink(path):
             raise _not_fetched(path) from None
-        raise BIDSInputError(f"{path} does not exist (or is a link to nothing)") from None
+        raise NoInputError(f"{path} does not exist (or is a link to nothing)") from None
     except (OSError, ValueError) as err:
         reason = getattr(err, "strerror", None) or err
-        raise BIDSInputError(f"{path} cannot be read: {reason}") from None
+        raise NoInputError(f"{path} cannot be read: {reason}") from None
     if not stat.S_ISREG(status.st_mode):
-        raise BIDSInputError(f"{path} is no file but a folder, a pipe or a device; replace it")
+        raise NoInputError(f"{path} is no file but a folder, a pipe or a device; replace it")
     if status.st_size <= _POINTER_BYTES:
         with suppress(OSError), open(path, "rb") as file:
             if file.read(64).startswith(_POINTERS):
@@ -65,7 +65,7 @@ def read_limited(path: Path | str, most_bytes: int) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise BIDSInputError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise NoInputError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 def check_content(path: Path | str) -> None:
@@ -81,11 +81,11 @@ def check_content(path: Path | str) -> None:
             f"{path} is not a readable NIfTI file (it is empty); copy or convert it again"
         )
     if not os.access(path, os.R_OK):
-        raise BIDSInputError(f"{path} cannot be read: no permission; change its mode")
+        raise NoInputError(f"{path} cannot be read: no permission; change its mode")
 
 
-def _not_fetched(path: Path | str) -> BIDSInputError:
-    return BIDSInputError(
+def _not_fetched(path: Path | str) -> NoInputError:
+    return NoInputError(
         f"The content of {path} was not fetched (a pointer of git-annex or Git LFS); fetch it "
         "with datalad get, git annex get or git lfs pull"
     )

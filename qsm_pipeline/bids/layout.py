@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from qsm_pipeline.bids.selection import SUFFIXES
 from qsm_pipeline.bids.sidecar import read_json_object
-from qsm_pipeline.exceptions import BIDSInputError, OutputError
+from qsm_pipeline.exceptions import BIDSInputError, NoInputError, OutputError
 from qsm_pipeline.io.locks import NameLocks
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def participants(bids_dir: Path) -> tuple[str, ...]:
     try:
         entries = sorted(os.scandir(bids_dir), key=lambda e: e.name)
     except OSError as err:
-        raise BIDSInputError(f"{bids_dir} cannot be read: {err.strerror}") from err
+        raise NoInputError(f"{bids_dir} cannot be read: {err.strerror}") from err
     return tuple(e.name[4:] for e in entries if e.name.startswith("sub-") and e.is_dir())
 
 
@@ -102,10 +102,10 @@ def index(
     """
     bids_dir = bids_dir.absolute()
     if not bids_dir.is_dir():
-        raise BIDSInputError(f"{bids_dir} is not a folder; expected a BIDS data set")
+        raise NoInputError(f"{bids_dir} is not a folder; expected a BIDS data set")
     found = participants(bids_dir)
     if not found:
-        raise BIDSInputError(f"{bids_dir} holds no participant folder (sub-<label>)")
+        raise NoInputError(f"{bids_dir} holds no participant folder (sub-<label>)")
     description = bids_dir / "dataset_description.json"
     if description.exists():
         read_json_object(description)  # pybids fails on some broken ones without naming them

@@ -34,7 +34,8 @@ def find_mask(
         keys stand for labels, ``{prefix}`` for the whole ``sub-01_ses-a_run-1``.
     derivatives : sequence of pathlib.Path
         Looked through for ``*_mask.nii[.gz]`` if there is no pattern: every entity of the mask
-        must agree with the run, the most specific mask wins, ``desc-brain`` first.
+        must agree with the run, the most specific mask wins, ``desc-brain`` first, then that of
+        the folder that is named first.
     image : pathlib.Path, optional
         An image of the run. Without ``space`` in its name a mask may be of any image of the
         participant, so that in derivatives one of other voxels is none of the run.
@@ -51,19 +52,19 @@ def find_mask(
     """
     if pattern:
         return find_by_pattern(entities, bids_dir, pattern)
-    ranked: dict[tuple[int, bool], list[str]] = {}
-    for root in derivatives:
+    ranked: dict[tuple[int, bool, int], list[str]] = {}
+    for number, root in enumerate(derivatives):
         for path in sorted((root / folder(entities)).rglob("*_mask.nii*")):
             rank = _rank(path, entities)
             if rank is not None and (image is None or has_voxels_of(path, image)):
-                ranked.setdefault(rank, []).append(str(path.absolute()))
+                ranked.setdefault((*rank, -number), []).append(str(path.absolute()))
     if not ranked:
         return ""
     best = ranked[max(ranked)]
     if len(best) > 1:
         raise BIDSInputError(
             f"{build_name(entities, '')}: {len(best)} masks fit equally well: {', '.join(best)}; "
-            "choose one with a mask pattern"
+            "choose one with --mask-pattern"
         )
     return best[0]
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from qsm_pipeline.bids.layout import index, participants
 from qsm_pipeline.bids.naming import folder
 from qsm_pipeline.bids.run import GreRun, Skipped
 from qsm_pipeline.bids.sidecar import read_json_object
@@ -14,6 +18,9 @@ from qsm_pipeline.exceptions import BIDSInputError, ConfigError
 PRODUCT = "qsm-pipeline"
 RAW = "raw"
 """Name of the raw data set in the links of the derivatives."""
+OWN_KEY = "QSMPipeline"
+"""What is of this product alone in a file of BIDS stands under this key."""
+_SAMPLE, _MOST_VISITED = 3, 20
 
 
 def check_owner(out_dir: Path, bids_dir: Path) -> None:
@@ -51,12 +58,47 @@ def check_owner(out_dir: Path, bids_dir: Path) -> None:
         )
     links = found.get("DatasetLinks")
     other = links.get(RAW) if isinstance(links, dict) else None
-    if other != bids_dir.as_uri():
+    if other != bids_dir.as_uri() and not _is_same(found, bids_dir):
         raise ConfigError(
             f"{out_dir} holds results of {other}, not of {bids_dir.as_uri()}, whose participants "
-            f"may have the same labels; choose another output folder. If the data set was moved, "
-            f"remove {path}, and it is made again"
+            f"may have the same labels; choose another output folder. If it is the same data set, "
+            f"moved and changed, remove {path}, and it is made again"
         )
+
+
+def fingerprint(bids_dir: Path) -> dict[str, str]:
+    """Return what a raw data set is known by where it is mounted or moved to another path.
+
+    These are the names and sizes of the gradient-echo images of its first participants, by
+    label and hashed; what is added later does not change them.
+    """
+    found: dict[str, str] = {}
+    with suppress(BIDSInputError):  # what it is known by is then nothing
+        for label in participants(bids_dir)[:_MOST_VISITED]:
+            images = index(bids_dir, [label]).images if len(found) < _SAMPLE else ()
+            if images:
+                facts = [f"{i.relative_to(bids_dir).as_posix()} {_size(i)}" for i in images]
+                found[label] = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+    return found
+
+
+def _is_same(description: dict[str, Any], bids_dir: Path) -> bool:
+    """Return whether results are of the data set, though it had another path."""
+    name = read_json_object(bids_dir / "dataset_description.json").get("Name", bids_dir.name)
+    own = description.get(OWN_KEY)
+    known = own.get("SourceParticipants") if isinstance(own, dict) else None
+    if description.get("Name") != f"QSM of {name}" or not isinstance(known, dict):
+        return False
+    now = fingerprint(bids_dir)
+    both = known.keys() & now.keys()
+    return bool(both) and all(known[label] == now[label] for label in both)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # a link to nothing
+        return -1
 
 
 def leading_out(out_dir: Path, runs: Iterable[GreRun]) -> list[Skipped]:

@@ -6,11 +6,13 @@ its run counts as one that was never looked at.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.bids.sidecar import read_json_object
+from qsm_pipeline.exceptions import BIDSInputError
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -19,7 +21,7 @@ def read_record(path: Path) -> dict[str, Any]:
     Parameters
     ----------
     path : pathlib.Path
-        ``logs/sub-<label>.json``.
+        ``logs/sub-<label>.json``, or that of a session.
 
     Returns
     -------
@@ -47,6 +49,56 @@ def read_record(path: Path) -> dict[str, Any]:
             if "what" in item and "reason" in item
         ],
     }
+
+
+def records_of_sessions(out_dir: Path, subject: str) -> list[Path]:
+    """Return the records of those sessions of a participant that had jobs of their own."""
+    return sorted((out_dir / "logs").glob(f"sub-{subject}_ses-*.json"))
+
+
+def read_participant(out_dir: Path, subject: str) -> dict[str, Any]:
+    """Return all that is recorded of a participant, as `read_record` does.
+
+    What the record of a session says is newer than what that of the participant says of it. One
+    that is damaged counts as not there, unless it is the only one.
+
+    Parameters
+    ----------
+    out_dir : pathlib.Path
+        Derivatives data set.
+    subject : str
+        Label without ``sub-``.
+
+    Raises
+    ------
+    BIDSInputError
+        If there is none, or it cannot be read.
+    """
+    of_sessions = records_of_sessions(out_dir, subject)
+    whole = out_dir / "logs" / f"sub-{subject}.json"
+    if not of_sessions:
+        return read_record(whole)
+    runs: dict[str, Any] = {}
+    left_out: list[dict[str, str]] = []
+    for path in (whole, *of_sessions):
+        with contextlib.suppress(BIDSInputError):
+            record = read_record(path)
+            replaced = "" if path == whole else path.stem
+            runs = {name: run for name, run in runs.items() if not _is_of(name, replaced)}
+            left_out = [item for item in left_out if not _is_of(item["what"], replaced)]
+            runs |= record["runs"]
+            left_out += [item for item in record["left_out"] if item not in left_out]
+    return {"runs": runs, "left_out": left_out}
+
+
+def recorded_participants(out_dir: Path) -> list[str]:
+    """Return the labels of all participants that have a record, without ``sub-``, sorted."""
+    stems = (path.stem for path in (out_dir / "logs").glob("sub-*.json"))
+    return sorted({stem.removeprefix("sub-").partition("_ses-")[0] for stem in stems})
+
+
+def _is_of(name: str, session: str) -> bool:
+    return bool(session) and (name == session or name.startswith(f"{session}_"))
 
 
 def _run(entry: dict[str, Any]) -> dict[str, Any]:

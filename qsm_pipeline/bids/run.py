@@ -10,6 +10,7 @@ from typing import Any
 
 from qsm_pipeline.bids.naming import build_name
 from qsm_pipeline.exceptions import printable
+from qsm_pipeline.exit_codes import ExitCode, of_nothing
 
 DOUBTFUL = (
     "echo_times",
@@ -204,11 +205,14 @@ class Skipped:
         One sentence.
     subject : str
         Participant label without ``sub-``.
+    code : ExitCode
+        How a command ends that finds nothing else.
     """
 
     what: str
     reason: str
     subject: str = ""
+    code: ExitCode = ExitCode.DATA
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "what", printable(self.what))
@@ -232,6 +236,18 @@ class Collection:
     runs: tuple[GreRun, ...]
     skipped: tuple[Skipped, ...] = ()
     left_out: tuple[Skipped, ...] = ()
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """How a command ends if there is nothing to run, and that there is no reason else."""
+        return ExitCode.OK if self.runs else of_nothing([each.code for each in self.skipped])
+
+    @property
+    def nothing(self) -> str:
+        """What to say if there is nothing to run."""
+        chosen = self.exit_code == ExitCode.NOTHING_CHOSEN
+        among = " among those that the labels and filters choose" if chosen else ""
+        return f"Nothing to do: no gradient-echo run with phase that can be used{among}"
 
     def without(self, skipped: Sequence[Skipped]) -> Collection:
         """Return the collection with some runs skipped, named by prefix and suffix."""

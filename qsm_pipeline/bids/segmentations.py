@@ -61,7 +61,7 @@ class Segmentation:
 
 
 def find_segmentation(
-    entities: Mapping[str, str], image: Path, derivatives: Sequence[Path]
+    entities: Mapping[str, str], image: Path, derivatives: Sequence[Path], name: str = ""
 ) -> Segmentation | None:
     """Find the segmentation that fits a run best.
 
@@ -74,29 +74,42 @@ def find_segmentation(
     derivatives : sequence of pathlib.Path
         Folders with ``sub-<label>`` folders: BIDS derivatives such as fMRIPrep's, or the subjects
         of FreeSurfer and FastSurfer.
+    name : str
+        Of the segmentation (its ``seg``, ``desc`` or ``atlas``); any by default.
 
     Returns
     -------
     Segmentation or None
         First one with the voxels of the run, then one in T1w space with a transform, then one with
-        a T1-weighted image that can be registered; of these aseg first. None if there is none.
+        a T1-weighted image that can be registered; of these aseg first, then those of the folder
+        that is named first. None if there is none.
 
     Raises
     ------
     BIDSInputError
-        If the choice is not unique, or one in T1w space has neither transform nor image.
+        If the choice is not unique, none has that name, or one in T1w space has neither
+        transform nor image.
     """
     roots = [root.absolute() for root in derivatives]
-    own = [found for root in roots for found in _of_bids(root, entities, image)]
-    found = own or [found for root in roots for found in _of_freesurfer(root, entities)]
-    if not found:
+    own = [list(_of_bids(root, entities, image)) for root in roots]
+    of_all = own if any(own) else [list(_of_freesurfer(root, entities)) for root in roots]
+    if not any(of_all):
         return None
-    best = max(map(_rank, found))
-    choice = [segmentation for segmentation in found if _rank(segmentation) == best]
+    named = [[each for each in found if name in ("", each.name)] for found in of_all]
+    if not any(named):
+        there = ", ".join(sorted({each.name for found in of_all for each in found}))
+        raise BIDSInputError(
+            f"{build_name(entities, '')}: there is no segmentation {name!r}, but {there}; name "
+            "one of these with --segmentation"
+        )
+    best = max(_rank(each) for found in named for each in found)
+    choices = ([each for each in found if _rank(each) == best] for found in named)
+    choice = next(filter(None, choices))  # of the folder named first
     if len(choice) > 1:
         raise BIDSInputError(
             f"{build_name(entities, '')}: {len(choice)} segmentations fit equally well: "
-            f"{', '.join(s.labels for s in choice)}; give fewer folders with --derivatives"
+            f"{', '.join(s.labels for s in choice)}; choose one with --segmentation "
+            f"{choice[0].name}, or keep one"
         )
     if not any(best[:3]):
         raise BIDSInputError(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from qsm_pipeline.bids.files import read_limited
 from qsm_pipeline.bids.naming import ENTITY_ORDER, LONG_NAMES
-from qsm_pipeline.exceptions import BIDSInputError, ConfigError
+from qsm_pipeline.exceptions import ConfigError, NoInputError, NothingChosenError
 
+_MAX_LIST_BYTES = 2**24
 SUFFIXES = ("MEGRE", "T2starw")
 _OF_OTHER_APPS = (
     "fmap",
@@ -41,7 +44,7 @@ def known_labels(
 
     Raises
     ------
-    BIDSInputError
+    NothingChosenError
         If a label does not exist.
     """
     if not labels:
@@ -50,8 +53,47 @@ def known_labels(
     for label in wanted:
         if label not in existing:
             listed = ", ".join(existing[:50]) + (", ..." if len(existing) > 50 else "")
-            raise BIDSInputError(f"{key}-{label} is not in {bids_dir}; it has: {listed or 'none'}")
+            raise NothingChosenError(
+                f"{key}-{label} is not in {bids_dir}; it has: {listed or 'none'}"
+            )
     return wanted
+
+
+def read_labels_file(path: Path) -> list[str]:
+    """Return the labels in a text file: one a line, or the first column of a table.
+
+    A header ``participant_id``, empty lines, and what follows ``#`` are passed by.
+
+    Raises
+    ------
+    NoInputError
+        If it cannot be read.
+    NothingChosenError
+        If it names nobody.
+    """
+    try:
+        text = read_limited(path, _MAX_LIST_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise NoInputError(f"{path} is no text ({error}); expected a label on each line") from None
+    words = (re.split(r"[\t,#]", line, maxsplit=1)[0].strip() for line in text.splitlines())
+    labels = [word for word in words if word and word not in ("participant_id", "session_id")]
+    if not labels:
+        raise NothingChosenError(f"{path} names nobody; expected a label on each line")
+    return labels
+
+
+def with_files(labels: Sequence[str]) -> tuple[str, ...]:
+    """Return labels, those of a file in the place of ``@file``.
+
+    Raises
+    ------
+    NoInputError, NothingChosenError
+        As of :func:`read_labels_file`.
+    """
+    found: list[str] = []
+    for label in labels:
+        found += read_labels_file(Path(label[1:])) if label.startswith("@") else [label]
+    return tuple(dict.fromkeys(found))
 
 
 def checked_filters(bids_filters: Mapping[str, Any]) -> Filters:

@@ -10,10 +10,13 @@ import click
 
 from qsm_pipeline.app.slurm.audit import DONE, UNFINISHED, audit, counted
 from qsm_pipeline.bids.derivatives import write_atomic
+from qsm_pipeline.cli.choices import Existing
+from qsm_pipeline.cli.exits import UsageCode
+from qsm_pipeline.exit_codes import ExitCode
 
 
-@click.command()
-@click.argument("out_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.command(cls=UsageCode)
+@click.argument("out_dir", type=Existing(folder=True))
 def main(out_dir: Path) -> None:
     """List who is not done in OUT_DIR, and why.
 
@@ -35,7 +38,8 @@ def main(out_dir: Path) -> None:
     logs = out_dir / "logs" / "slurm"
     write_atomic(logs / "audit.tsv", "".join(f"{row}\n" for row in rows).encode())
     write_atomic(logs / "unfinished.txt", "".join(f"{x}\n" for x in unfinished).encode())
-    sys.exit(any(verdict.state != DONE for verdict in verdicts))
+    done = all(verdict.state == DONE for verdict in verdicts)
+    sys.exit(ExitCode.OK if done else ExitCode.FAILED)
 
 
 if __name__ == "__main__":

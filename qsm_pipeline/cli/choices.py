@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
+from qsm_pipeline.cli.exits import NotThere
 from qsm_pipeline.exceptions import did_you_mean
 
 
 class NearChoice(click.Choice[str]):
-    """One of some names, in upper or lower case; a typo is answered with the nearest name."""
+    """One of some names, in upper or lower case; a typo is answered with the nearest name.
 
-    def __init__(self, names: list[str] | tuple[str, ...]) -> None:
+    Parameters
+    ----------
+    names : list or tuple of str
+        The names.
+    error : type
+        Of what is raised for any other word.
+    """
+
+    def __init__(
+        self,
+        names: list[str] | tuple[str, ...],
+        error: type[click.BadParameter] = click.BadParameter,
+    ) -> None:
         super().__init__(names, case_sensitive=False)
+        self._error = error
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the name in the spelling of the list."""
@@ -22,7 +37,8 @@ class NearChoice(click.Choice[str]):
             return super().convert(value, param, ctx)
         except click.BadParameter as error:
             near = did_you_mean(str(value), map(str, self.choices))
-            self.fail(f"{error.message.rstrip('.')}{near}.", param, ctx)
+            text = f"{error.message.rstrip('.')}{near}."
+            raise self._error(text, ctx=ctx, param=param) from None
 
 
 class Existing(click.Path):
@@ -49,8 +65,11 @@ class Existing(click.Path):
             self.fail(f"{path} is {kind}, expected a folder; {hint}.", param, ctx)
         if not self._folder and path.is_dir():
             self.fail(f"{path} is a folder, expected a file.", param, ctx)
-        if not path.exists():
-            self.fail(f"{path} does not exist{_neighbour(path)}.", param, ctx)
+        text = "" if path.exists() else f"{path} does not exist{_neighbour(path)}."
+        if not text and not os.access(path, os.R_OK):
+            text = f"{path} cannot be read: no permission; change its mode."
+        if text:
+            raise NotThere(text, ctx=ctx, param=param)
         return super().convert(value, param, ctx)
 
 

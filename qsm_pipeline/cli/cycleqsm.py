@@ -13,6 +13,7 @@ import click
 from qsm_pipeline import __version__
 from qsm_pipeline.app.display import Display
 from qsm_pipeline.cli.choices import Existing, NearChoice
+from qsm_pipeline.cli.exits import CommandGroup
 from qsm_pipeline.cli.help import CONTEXT
 from qsm_pipeline.exceptions import QSMPipelineError
 
@@ -33,7 +34,7 @@ Examples:
 """
 
 
-@click.group(context_settings=CONTEXT, epilog=EXAMPLES)
+@click.group(cls=CommandGroup, context_settings=CONTEXT, epilog=EXAMPLES)
 @click.version_option(__version__, prog_name="cycleqsm")
 def main() -> None:
     """Train CycleQSM and use it outside the pipeline."""

@@ -14,6 +14,7 @@ from qsm_pipeline import __version__
 from qsm_pipeline.cli.arguments import ManyValuesCommand
 from qsm_pipeline.cli.choices import Existing, NearChoice
 from qsm_pipeline.cli.config_file import load_config
+from qsm_pipeline.cli.exits import NoLevel, UsageCode
 from qsm_pipeline.cli.help import CONTEXT, GroupedHelp, grouped
 from qsm_pipeline.cli.method_options import method_option
 from qsm_pipeline.cli.reference import ANSWERS
@@ -21,13 +22,8 @@ from qsm_pipeline.cli.streams import prepare, tell, tell_error
 from qsm_pipeline.engine.resources import check_current_folder, limit_threads, make_caches_writable
 from qsm_pipeline.exceptions import QSMPipelineError
 
-EXIT_FAILED = 1
-"""A participant failed or was left out for a fault of its data."""
-EXIT_USAGE = 2
-"""The command, its settings or its folders cannot be used; nothing was run."""
 
-
-class QsmPipeline(GroupedHelp, ManyValuesCommand):
+class QsmPipeline(UsageCode, GroupedHelp, ManyValuesCommand):
     """The command; in the place of a data set, ``methods`` and ``explain`` are answered."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
@@ -72,14 +68,25 @@ _FILE, _FOLDER = Existing(folder=False), Existing(folder=True)
 @click.command(cls=QsmPipeline, context_settings=CONTEXT, epilog=EXAMPLES)
 @click.argument("bids_dir", type=_FOLDER)
 @click.argument("out_dir", type=click.Path(file_okay=False, path_type=Path))
-@click.argument("level", type=NearChoice(["participant", "group"]))
+@click.argument("level", type=NearChoice(["participant", "group"], NoLevel))
 @_selection(
     "--participant-label",
     "--participant_label",
     multiple=True,
-    help="Participants, with or without sub-; several values or the option repeated.",
+    help="Participants, with or without sub-; several values or the option repeated. @FILE stands "
+    "for the labels in a file, one a line, or a participants.tsv.",
 )
-@_selection("--session-label", multiple=True, help="Sessions, with or without ses-.")
+@_selection(
+    "--exclude-participant-label",
+    multiple=True,
+    help="Participants to leave out, named as with --participant-label.",
+)
+@_selection(
+    "--session-label",
+    multiple=True,
+    help="Sessions, with or without ses-. Each has a page of its own, and two commands may map "
+    "two sessions of a participant at once.",
+)
 @_selection(
     "--bids-filter-file",
     type=_FILE,
@@ -89,7 +96,7 @@ _FILE, _FOLDER = Existing(folder=False), Existing(folder=True)
     "--skip-bids-validation",
     "--skip_bids_validation",
     is_flag=True,
-    help="Do not run bids-validator-deno before the start.",
+    help="Do not run the BIDS validator before the start.",
 )
 @_selection(
     "--bids-database-dir",
@@ -101,7 +108,15 @@ _FILE, _FOLDER = Existing(folder=False), Existing(folder=True)
     "--derivatives",
     multiple=True,
     type=_FOLDER,
-    help="Folders of derivatives, e.g. of fMRIPrep, to look for brain masks and segmentations in.",
+    help="Folders of derivatives, e.g. of fMRIPrep, to look for brain masks and segmentations in; "
+    "of equally good ones those of the folder named first are taken.",
+)
+@_masks(
+    "--segmentation",
+    default="",
+    show_default=False,
+    help="Which segmentation of --derivatives to take, e.g. aseg.  "
+    "[default: the one that fits best]",
 )
 @_masks(
     "--mask-pattern",
@@ -203,7 +218,8 @@ def main(context: click.Context, **arguments: Any) -> None:
 
     Derivatives, one HTML page per participant and logs go to OUT_DIR. The level group merges what
     is there into tables and group.html. Exit status: 0 if every participant succeeded, 1 if one
-    failed, was left out or is missing, 2 if nothing was run, 130 or 143 if it was stopped.
+    failed, was left out or is missing, 16 to 18 and 64 to 75 if nothing was run (docs/cohorts.md
+    lists why), 130 or 143 if it was stopped.
     """
     prepare()
     limit_threads(1)  # of this process, which computes nothing; the nodes get their own
@@ -227,10 +243,10 @@ def main(context: click.Context, **arguments: Any) -> None:
 
             write_slurm_array(SlurmOptions(script, *slurm), echo=tell, **settings)
             return
-        failed = run(echo=tell, **settings)
+        code = run(echo=tell, **settings)
     except QSMPipelineError as error:
         tell_error(str(error))
-        sys.exit(EXIT_USAGE)
+        sys.exit(error.exit_code)
     except KeyboardInterrupt as stopped:
         number = signal.Signals(*stopped.args or (signal.SIGINT,))
         tell_error(
@@ -238,4 +254,4 @@ def main(context: click.Context, **arguments: Any) -> None:
             "from there"
         )
         sys.exit(128 + number)
-    sys.exit(EXIT_FAILED if failed else 0)
+    sys.exit(code)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from qsm_pipeline.cli.choices import NearChoice
+from qsm_pipeline.cli.exits import UsageCode
 from qsm_pipeline.cli.help import CONTEXT
 
 VENDORS = ("siemens", "siemens-unscaled", "philips", "ge")
@@ -19,6 +20,7 @@ Examples:
 
 
 @click.command(
+    cls=UsageCode,
     context_settings=CONTEXT,
     epilog=EXAMPLES,
 )

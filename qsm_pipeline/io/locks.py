@@ -33,10 +33,11 @@ _ORPHANS_S = 60.0
 class NameLocks:
     """Locks on any number of names, all held through one open file.
 
-    Each name locks a byte of the file, far behind its end. Child processes that this object is
-    sent to hold the locks too: a name is free when the last of them has ended. (The package
-    filelock needs an open file for each lock, and children cannot share it.) Where the file
-    system or the platform has no such locks, every name counts as free.
+    Each name locks a byte of the file, far behind its end. A name with a slash lies below
+    another: ``01/a`` and ``01/b`` can be held at once, but neither beside ``01``. Child processes
+    that this object is sent to hold the locks too: a name is free when the last of them has
+    ended. (The package filelock needs an open file for each lock, and children cannot share it.)
+    Where the file system or the platform has no such locks, every name counts as free.
 
     Parameters
     ----------
@@ -78,10 +79,12 @@ class NameLocks:
         str
             Empty, or who holds the lock.
         """
-        while not self._lock(name):
-            if time.monotonic() >= deadline:
-                return self._holder(name)
-            time.sleep(_POLL_S)
+        above, _, _ = name.rpartition("/")
+        for each, kind in ((above, fcntl.F_RDLCK), (name, fcntl.F_WRLCK)):
+            while each and not self._lock(each, kind):
+                if time.monotonic() >= deadline:
+                    return self._holder(each)
+                time.sleep(_POLL_S)
         who = f"{name}: process {os.getpid()} on {socket.gethostname()}\n"
         with suppress(OSError):  # the disk is full: then nobody can say who holds it
             os.write(self._descriptor, who.encode())
@@ -92,7 +95,7 @@ class NameLocks:
         if not hasattr(fcntl, "F_OFD_GETLK"):
             return ""
         try:
-            found = fcntl.fcntl(self._descriptor, fcntl.F_OFD_GETLK, _lock_of(name))
+            found = fcntl.fcntl(self._descriptor, fcntl.F_OFD_GETLK, _lock_of(name, fcntl.F_WRLCK))
         except OSError:
             return ""
         return "" if struct.unpack(_LOCK, found)[0] == fcntl.F_UNLCK else self._holder(name)
@@ -105,11 +108,11 @@ class NameLocks:
         """Send the open file to a child that is being started; it holds the locks to its end."""
         return _keep_open, (reduction.DupFd(self._descriptor),)
 
-    def _lock(self, name: str) -> bool:
+    def _lock(self, name: str, kind: int) -> bool:
         if not hasattr(fcntl, "F_OFD_SETLK"):  # Linux has it
             return True
         try:
-            fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _lock_of(name))
+            fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _lock_of(name, kind))
         except OSError as error:
             return error.errno in _UNSUPPORTED
         return True
@@ -119,15 +122,16 @@ class NameLocks:
             last = max(0, os.fstat(self._descriptor).st_size - _TAIL_BYTES)
             tail = os.pread(self._descriptor, _TAIL_BYTES, last).decode(errors="replace")
             for line in reversed(tail.splitlines()):
-                if line.startswith(f"{name}: "):
-                    return line.removeprefix(f"{name}: ")
+                who, _, holder = line.partition(": ")
+                if who == name or who.startswith(f"{name}/"):
+                    return holder
         return "another process"
 
 
-def _lock_of(name: str) -> bytes:
-    """Return the lock of a name as the kernel wants it."""
+def _lock_of(name: str, kind: int) -> bytes:
+    """Return the lock of a name as the kernel wants it, to be shared (F_RDLCK) or not."""
     byte = 2**40 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:7])
-    return struct.pack(_LOCK, fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+    return struct.pack(_LOCK, kind, os.SEEK_SET, byte, 1, 0)
 
 
 def lock_all(locks: list[NameLocks], names: list[str]) -> dict[str, str]:

@@ -33,3 +33,16 @@ def test_every_file_counts(changed, files, tmp_path):
     if changed:
         files[changed].write_text("is another now")
     assert ledger.open_runs([run]) == ([run] if changed else [])
+
+
+def test_a_run_is_finished_wherever_its_data_set_is_mounted(files, tmp_path):
+    (tmp_path / "raw").mkdir()
+    run = make_run(tmp_path / "raw")
+    methods = METHOD_DEFAULTS | {"atlas": files["atlas"], "atlas_template": files["template"]}
+    ledger = Ledger(tmp_path, methods)
+    ledger.close_run(run, [str(files["map"])], 1.0)
+    (tmp_path / "raw").rename(tmp_path / "mounted")
+    there = str(tmp_path / "mounted" / "phase.nii.gz")
+    moved = replace(run, bids_dir=str(tmp_path / "mounted"), phase=(there,), magnitude=(there,))
+    assert ledger.open_runs([moved]) == []
+    assert ledger.open_runs([replace(moved, magnitude=())]) == [replace(moved, magnitude=())]

@@ -308,9 +308,9 @@ def test_nothing_usable_is_a_failure(finished, tmp_path):
     for path in raw.rglob("*part-phase*.nii.gz"):
         path.unlink()
     result = run(raw, tmp_path / "out")
-    assert result.exit_code == 1
+    assert result.exit_code == 66
     assert "Nothing to do: no gradient-echo run with phase" in result.output
-    assert result.output.splitlines()[-1].startswith("exit status 1: 2 left out")
+    assert result.output.splitlines()[-1].startswith("exit status 66: 2 left out")
     assert not (tmp_path / "out").exists()
 
 
@@ -354,7 +354,7 @@ def test_a_plugin_file_that_cannot_be_used(finished, tmp_path, text, words):
     (tmp_path / "plugin.json").write_text(text)
     file = ("--nipype-plugin-file", tmp_path / "plugin.json")
     result = run(finished[0], tmp_path / "out", *file)
-    assert result.exit_code == 2
+    assert result.exit_code == 64
     assert words in result.output
     assert not (tmp_path / "out").exists()
 

@@ -2,9 +2,17 @@
 
 from report_tree import make_run
 
-from qsm_pipeline.app.record import Problem, RunState, merge_record, record_path
+from qsm_pipeline.app.record import (
+    Problem,
+    RunState,
+    merge_record,
+    record_path,
+    write_record,
+)
+from qsm_pipeline.app.units import Unit, units_of
 from qsm_pipeline.bids.derivatives import write_json
-from qsm_pipeline.bids.run import Skipped
+from qsm_pipeline.bids.records import read_participant, recorded_participants
+from qsm_pipeline.bids.run import Collection, Skipped
 
 
 def _run(folder, session):
@@ -49,3 +57,33 @@ def test_a_broken_record_is_replaced(tmp_path):
     run = _run(tmp_path, "a")
     record = _update(tmp_path, [RunState(run, [], {}, True)])
     assert list(record["runs"]) == ["sub-01_ses-a"]
+
+
+def test_sessions_have_records_of_their_own_until_the_whole_participant_is_mapped(tmp_path):
+    first, second = _run(tmp_path, "a"), _run(tmp_path, "b")
+    old = [RunState(run, [Problem("is old")], {}, True) for run in (first, second)]
+    left_out = [Skipped("sub-01_ses-a_run-1_MEGRE", "No phase", "01")]
+    _update(tmp_path, old, left_out)
+    for run in (first, second):
+        label = f"01_ses-{run.session}"
+        record = merge_record(tmp_path, label, [RunState(run, [], {}, True)], [])
+        assert list(record["runs"]) == [run.prefix]
+        write_record(tmp_path, Unit.of(label), record)
+        (tmp_path / f"sub-{label}.html").touch()
+    found = read_participant(tmp_path, "01")
+    assert [run["problems"] for run in found["runs"].values()] == [[], []]
+    assert found["left_out"] == []  # what was left out of a session is as its own job says
+    assert recorded_participants(tmp_path) == ["01"]
+    write_record(tmp_path, Unit("01"), merge_record(tmp_path, "01", [], []))
+    assert [path.name for path in tmp_path.glob("logs/*")] == ["sub-01.json"]
+    assert not list(tmp_path.glob("*.html"))
+    assert list(read_participant(tmp_path, "01")["runs"]) == [first.prefix, second.prefix]
+
+
+def test_units_are_participants_or_the_sessions_asked_for(tmp_path):
+    runs = (_run(tmp_path, "a"), _run(tmp_path, "b"))
+    skipped = (Skipped("sub-02_ses-b_MEGRE", "", "02"), Skipped("sub-03", "", "03"))
+    found = Collection(runs, (*skipped, Skipped("sub-x y", "", "x y")))
+    assert [unit.label for unit in units_of(found, ())] == ["01", "02", "03"]
+    labels = [unit.label for unit in units_of(found, ("ses-a", "b"))]
+    assert labels == ["01_ses-a", "01_ses-b", "02_ses-b", "03_ses-a", "03_ses-b"]

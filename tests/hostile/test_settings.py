@@ -131,7 +131,7 @@ def test_settings_that_cannot_be_read(tmp_path, name):
         result = CliRunner().invoke(
             main, [str(raw), str(tmp_path / "out"), "participant", "--config-file", str(path)]
         )
-        assert result.exit_code == 2, result.output
+        assert result.exit_code == 64, result.output
         assert "cannot be read as TOML" in result.output
         assert "Traceback" not in result.output
 
@@ -155,7 +155,7 @@ def test_descriptions_that_cannot_be_read(tmp_path, name):
     result = CliRunner().invoke(
         main, [str(raw), str(tmp_path / "out"), "participant", "--skip-bids-validation"]
     )
-    assert result.exit_code == 2
+    assert result.exit_code == 65
     assert "dataset_description.json" in result.output
     assert "Traceback" not in result.output
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import socket
 import time
 
 import pytest
@@ -100,3 +101,24 @@ def test_a_file_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be written"):
         NameLocks(tmp_path / "file" / "locks.txt")
+
+
+def test_what_lies_below_a_name_is_held_beside_each_other_but_not_beside_it(tmp_path):
+    first, second, third = (NameLocks(tmp_path / "locks.txt") for _ in range(3))
+    assert first.acquire("01/a", 0) == ""
+    assert second.acquire("01/b", 0) == ""
+    assert third.acquire("01/a", 0) == third.acquire("01", 0) == f"{_me()}"
+    assert third.holder("01") == _me()
+    assert third.acquire("02", 0) == ""
+    first.close()
+    assert third.acquire("01", 0) == _me()  # the other one is still there
+    second.close()
+    assert third.acquire("01", 0) == ""
+    fourth = NameLocks(tmp_path / "locks.txt")
+    assert fourth.acquire("01/b", 0) == _me()
+    for each in (third, fourth):
+        each.close()
+
+
+def _me():
+    return f"process {os.getpid()} on {socket.gethostname()}"

@@ -45,7 +45,7 @@ class Verdict:
     Parameters
     ----------
     label : str
-        Without ``sub-``.
+        Without ``sub-``; ``01_ses-a`` for a session that had a task of its own.
     state : str
         ``done``, ``failed``, ``killed``, ``running``, ``waiting``, ``never started`` or
         ``unknown``.
@@ -140,8 +140,9 @@ def _verdict(label: str, out_dir: Path, job: str, states: dict[str, str]) -> Ver
     if last.value != "0":
         reason = "; ".join(_told(log)) or f"exit status {last.value}, see {logs / job}.out"
         return Verdict(label, KILLED if _KILLED_NODE in reason else FAILED, reason, job)
-    if not any((out_dir / f"sub-{label}").rglob("*_Chimap.nii.gz")):
-        return Verdict(label, FAILED, f"no map is left in {out_dir / f'sub-{label}'}", job)
+    folder = out_dir / f"sub-{label}".replace("_ses-", "/ses-")
+    if not any(folder.rglob("*_Chimap.nii.gz")):
+        return Verdict(label, FAILED, f"no map is left in {folder}", job)
     return Verdict(label, DONE, "", job)
 
 

@@ -20,16 +20,21 @@ from qsm_pipeline.app.checks import (
     check_reference,
     check_regions,
     too_few_echoes,
-    validate_bids,
 )
-from qsm_pipeline.app.participant import Echo, collect
+from qsm_pipeline.app.choice import chosen_participants, collect
+from qsm_pipeline.app.participant import Echo
 from qsm_pipeline.app.settings import absolute, to_toml
 from qsm_pipeline.app.slurm.audit import counted
+from qsm_pipeline.app.units import Unit, units_of
+from qsm_pipeline.app.validation import validate_bids
 from qsm_pipeline.bids.derivatives import write_atomic
+from qsm_pipeline.bids.layout import index
+from qsm_pipeline.bids.naming import is_label
 from qsm_pipeline.bids.ownership import check_owner
 from qsm_pipeline.bids.run import Collection, GreRun
+from qsm_pipeline.bids.selection import with_files
 from qsm_pipeline.engine.resources import PARENT_GB
-from qsm_pipeline.exceptions import ConfigError, OutputError
+from qsm_pipeline.exceptions import ConfigError, NothingToDoError, OutputError
 from qsm_pipeline.steps.settings import METHOD_DEFAULTS
 from qsm_pipeline.workflows.memory import run_memory_gb, volume_size_gb
 
@@ -40,6 +45,7 @@ _MINUTES_PER_MILLION_VALUES = 0.5
 """Of one run; a value is a voxel of an echo. The default chain needs 0.7 CPU-s for a million."""
 _OF_EACH_TASK = (
     "participant_label",
+    "exclude_participant_label",
     "work_dir",
     "bids_database_dir",
     "nprocs",
@@ -90,7 +96,9 @@ def write_slurm_array(
     Raises
     ------
     ConfigError
-        If folders overlap, a setting is wrong or there is nothing to do.
+        If folders overlap or a setting is wrong.
+    NothingToDoError
+        If no run can be mapped.
     BIDSInputError
         If a participant does not exist.
     OutputError
@@ -102,18 +110,27 @@ def write_slurm_array(
     script, options = slurm.script.resolve(), _words(slurm.options)
     check_folders(bids_dir, output=out_dir, work=work_dir, script=script.parent)
     check_owner(out_dir, bids_dir)
+    names = ("participant_label", "exclude_participant_label", "session_label")
+    settings |= {name: with_files(settings[name]) for name in names}
+    chosen = chosen_participants(bids_dir, *(settings[name] for name in names[:2]))
     methods = METHOD_DEFAULTS | {k: v for k, v in settings.items() if k in METHOD_DEFAULTS}
     check_reference(check_methods(methods)["reference"], settings["reference_pattern"])
     if not settings["skip_bids_validation"]:
-        validate_bids(bids_dir, echo)
+        validate_bids(
+            bids_dir,
+            echo,
+            out_dir,
+            chosen or (),
+            [label.removeprefix("ses-") for label in settings["session_label"]],
+        )
     found = collect(
-        bids_dir,
-        settings["participant_label"],
+        index(bids_dir, chosen, index_dir),
+        chosen,
         settings["session_label"],
         settings["bids_filter_file"],
-        index_dir,
         settings["mask_pattern"],
         settings["derivatives"],
+        settings["segmentation"],
         settings["reference_pattern"],
     )
     found = found.without(too_few_echoes(found.runs, methods))
@@ -121,11 +138,11 @@ def write_slurm_array(
     for skipped in found.skipped:
         fate = "will fail as it is" if _is_line(skipped.subject) else "gets no task"
         echo(f"{fate}: {skipped.what}: {skipped.reason}")
-    labels = _labels(found)
+    labels = _labels(found, settings["session_label"])
     if not found.runs:
-        raise ConfigError("Nothing to do: no gradient-echo run with phase that can be used")
+        raise NothingToDoError(found.nothing, found.exit_code)
     cores = settings["nprocs"] or _CORES
-    memory_mb, minutes = _memory_mb(found.runs), _minutes(found.runs)
+    memory_mb, minutes = _memory_mb(found.runs), _minutes(found.runs, settings["session_label"])
     derivatives = [Path(d).resolve() for d in settings["derivatives"]]
     plain = {k: absolute(v) for k, v in settings.items() if k not in _OF_EACH_TASK}
     plain["skip_bids_validation"] = True  # done above, once for all
@@ -163,9 +180,11 @@ def write_slurm_array(
     )
 
 
-def _labels(found: Collection) -> list[str]:
-    subjects = {r.subject for r in found.runs} | {s.subject for s in found.skipped}
-    return sorted(filter(_is_line, subjects))
+def _labels(found: Collection, sessions: Sequence[str]) -> list[str]:
+    """Return what has a task: participants, or with ``--session-label`` their sessions."""
+    labels = {unit.label for unit in units_of(found, sessions)}
+    odd = {skipped.subject for skipped in found.skipped if not is_label(skipped.subject)}
+    return sorted(labels | set(filter(_is_line, odd)))
 
 
 def _is_line(label: str) -> bool:
@@ -185,17 +204,18 @@ def _memory_mb(runs: Sequence[GreRun]) -> int:
     return math.ceil(1024 * _SPARE * (PARENT_GB + max(map(run_memory_gb, runs))))
 
 
-def _minutes(runs: Sequence[GreRun]) -> int:
-    """Return the time for the participant with the most data."""
+def _minutes(runs: Sequence[GreRun], sessions: Sequence[str]) -> int:
+    """Return the time for the task with the most data."""
     million_values: Counter[str] = Counter()
-    number = Counter(run.subject for run in runs)
-    for run in runs:
+    tasks = [Unit(run.subject, (run.session or "") if sessions else "").label for run in runs]
+    number = Counter(tasks)
+    for run, task in zip(runs, tasks, strict=True):
         values = volume_size_gb(run) * 2**30 / 4 * len(run.echo_times_s)
-        million_values[run.subject] += values / 1e6
+        million_values[task] += values / 1e6
     return math.ceil(
         max(
-            number[subject] * _MINUTES + amount * _MINUTES_PER_MILLION_VALUES
-            for subject, amount in million_values.items()
+            number[task] * _MINUTES + amount * _MINUTES_PER_MILLION_VALUES
+            for task, amount in million_values.items()
         )
     )
 

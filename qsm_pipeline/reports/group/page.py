@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -54,7 +55,7 @@ def render_group(
         "runs": [
             {
                 "name": run.prefix,
-                "page": f"{run.participant}.html#{run.prefix}",
+                "page": f"{_page_of(run, out_dir)}#{run.prefix}",
                 "picture": _picture(run, out_dir),
                 "warnings": row["warnings"],
                 "outliers": row["outliers"],
@@ -109,8 +110,20 @@ def render_group(
 
 def _page(row: Mapping[str, str | None], out_dir: Path) -> str:
     """Return the page that says why somebody has no result, empty if there is none."""
-    page = f"{row['participant_id']}.html"
-    return page if (out_dir / page).is_file() else ""
+    session = re.match(r"sub-[^_]+_ses-[^_]+", row["run"] or "")
+    for name in (session[0] if session else "", row["participant_id"]):
+        if name and (out_dir / f"{name}.html").is_file():
+            return f"{name}.html"
+    return ""
+
+
+def _page_of(run: FinishedRun, out_dir: Path) -> str:
+    """Return the page of a run: of its session, if that was mapped by a job of its own."""
+    if "ses" in run.entities:
+        page = f"{run.participant}_ses-{run.entities['ses']}.html"
+        if (out_dir / page).is_file():
+            return page
+    return f"{run.participant}.html"
 
 
 def _picture(run: FinishedRun, out_dir: Path) -> str:

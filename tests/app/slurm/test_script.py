@@ -107,6 +107,24 @@ def test_new_settings_start_from_nothing(raw):
     assert not submitted.exists()
 
 
+def test_sessions_are_tasks_where_they_are_asked_for(tmp_path):
+    root = bids_trees.make_dataset(tmp_path / "raw")
+    for session in ("a", "b"):
+        bids_trees.add_megre(root, "01", ses=session)
+    bids_trees.add_megre(root, "02", ses="b")
+    result, out, script = _write(root, "--session-label", "a", "b")
+    assert result.exit_code == 0, result.output
+    tasks = out / "logs/slurm/participants.txt"
+    assert tasks.read_text() == "01_ses-a\n01_ses-b\n02_ses-b\n"
+    said = re.sub("^python=.*", "python=echo", script.read_text(), flags=re.MULTILINE)
+    script.write_text(said)
+    array = {"SLURM_ARRAY_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": "2"}
+    done = _bash(script, "task", str(tasks), env=os.environ | array)
+    assert "--participant-label=01 --session-label=b" in done.stdout
+    assert "/sub-01_ses-b" in done.stdout
+    assert (out / "logs/slurm/sub-01_ses-b.tsv").is_file()
+
+
 def test_gpu_is_asked_for(raw):
     result, _, script = _write(raw, "--device", "cuda")
     assert result.exit_code == 0, result.output  # the machine that submits needs none
@@ -228,7 +246,7 @@ def test_two_submissions_at_once(raw, slurm):
     with (out / "logs/slurm/lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         done = _bash(script, "submit")
-    assert done.returncode == 2
+    assert done.returncode == 75
     assert "another submit or resubmit is at work" in done.stderr
     assert _submitted(slurm) == []
 
@@ -253,14 +271,14 @@ def test_modules_where_the_user_stands_are_not_imported(raw, tmp_path):
 
 def test_options_that_cannot_be_split(raw):
     result, _, script = _write(raw, "--slurm-options", "--comment=it's")
-    assert result.exit_code == 2
+    assert result.exit_code == 64
     assert "cannot be split: No closing quotation" in result.output
     assert not script.exists()
 
 
 def test_the_script_stays_out_of_the_raw_data(raw):
     result, _, _ = _write(raw, "--slurm-array", raw / "array.sh")
-    assert result.exit_code == 2
+    assert result.exit_code == 64
     assert "The script folder" in result.output
     assert not (raw / "array.sh").exists()
 
@@ -271,7 +289,7 @@ def test_a_script_that_cannot_be_written_leaves_the_array_before(raw):
     submitted.write_text("7\tlist\n")
     (raw.parent / "file").touch()
     result, _, _ = _write(raw, "--slurm-array", raw.parent / "file" / "array.sh")
-    assert result.exit_code == 2
+    assert result.exit_code == 73
     assert submitted.exists()
 
 
@@ -288,7 +306,7 @@ def test_nothing_to_do(tmp_path):
     root = bids_trees.make_dataset(tmp_path / "raw")
     (root / "sub-01" / "anat").mkdir(parents=True)
     result, _, script = _write(root)
-    assert result.exit_code == 2
+    assert result.exit_code == 66
     assert "Nothing to do" in result.output
     assert not script.exists()
 
@@ -297,6 +315,6 @@ def test_an_atlas_without_its_template_is_refused_before_anything_is_submitted(r
     atlas = raw.parent / "atlas.nii.gz"
     atlas.touch()
     result, _, script = _write(raw, "--atlas", atlas)
-    assert result.exit_code == 2
+    assert result.exit_code == 64
     assert "--atlas and --atlas-template belong together" in result.output
     assert not script.exists()
