@@ -125,6 +125,18 @@ def check_reference(reference: str, pattern: str) -> None:
         )
 
 
+def check_start(start_from: str, methods: Mapping[str, Any]) -> None:
+    """Refuse what field maps cannot give.
+
+    Raises
+    ------
+    ConfigError
+        If susceptibility-weighted images are asked for, which need phase.
+    """
+    if start_from == "fieldmap" and methods["derive"]:
+        raise ConfigError("--derive needs phase images, but --start-from fieldmap has none")
+
+
 def check_methods(methods: Mapping[str, Any]) -> dict[str, Any]:
     """Refuse methods that do not exist, and parameters that they do not have or cannot use.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from qsm_pipeline.app.settings import read_mapping
 from qsm_pipeline.bids.collect import collect_runs
+from qsm_pipeline.bids.field_maps import collect_field_maps
 from qsm_pipeline.bids.layout import Index, participants
 from qsm_pipeline.bids.run import Collection
 from qsm_pipeline.bids.selection import known_labels
@@ -43,12 +44,17 @@ def collect(
     derivatives: Sequence[Path] = (),
     segmentation: str = "",
     reference_pattern: str = "",
+    start_from: str = "phase",
     *,
     excluded: Sequence[str] = (),
 ) -> Collection:
     """Find the runs of a data set; see `qsm_pipeline.app.participant.run_participants`."""
     filters = read_mapping(Path(filter_file)) if filter_file else None
     folders = [Path(folder) for folder in derivatives]
+    if start_from == "fieldmap":
+        labels = participants(layout.root) if chosen is None else chosen
+        patterns = mask_pattern, folders, reference_pattern
+        return collect_field_maps(layout.root, labels, sessions or None, *patterns)
     found = collect_runs(
         layout,
         chosen,

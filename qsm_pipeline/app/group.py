@@ -21,6 +21,7 @@ from qsm_pipeline.bids.cohort import (
     read_sessions,
 )
 from qsm_pipeline.bids.derivatives import write_atomic, write_dataset_files
+from qsm_pipeline.bids.field_maps import field_map_files
 from qsm_pipeline.bids.layout import index, participants
 from qsm_pipeline.bids.ownership import check_owner
 from qsm_pipeline.bids.selection import with_files
@@ -111,7 +112,7 @@ def run_group(
         from qsm_pipeline.app.cohort_tables import quality_table, region_table  # loads torch
 
         write_dataset_files(out_dir, bids_dir)
-        raw = raw_prefixes(layout.images)
+        raw = raw_prefixes((*layout.images, *field_map_files(bids_dir, labels)))
         withdrawn = {run.prefix for run in runs if run.prefix not in raw}
         quality = quality_table(runs, listed, _sessions(bids_dir, runs, display.echo), withdrawn)
         regions = region_table(runs, listed)

@@ -15,6 +15,7 @@ from qsm_pipeline.app.checks import (
     check_methods,
     check_reference,
     check_regions,
+    check_start,
     too_few_echoes,
     with_absolute_paths,
 )
@@ -57,6 +58,7 @@ def run_participants(
     derivatives: Sequence[Path] = (),
     mask_pattern: str = "",
     reference_pattern: str = "",
+    start_from: str = "phase",
     segmentation: str = "",
     work_dir: Path | None = None,
     keep_work: bool = False,
@@ -84,6 +86,8 @@ def run_participants(
     participant_label, session_label, derivatives, mask_pattern, segmentation,
     reference_pattern
         See `qsm_pipeline.bids.collect.collect_runs`.
+    start_from : {"phase", "fieldmap"}
+        The raw images, or the total field that `qsm_pipeline.bids.field_maps` finds.
     exclude_participant_label : sequence of str
         Participants that are left out.
     bids_filter_file : pathlib.Path, optional
@@ -132,6 +136,7 @@ def run_participants(
     check_owner(out_dir, bids_dir)
     methods = check_methods({**METHOD_DEFAULTS, **methods})
     check_reference(methods["reference"], reference_pattern)
+    check_start(start_from, methods)
     methods["inversion_params"] = with_absolute_paths(methods["inversion_params"] or {})
     check_device_name(device)
     computes = not (dry_run or reports_only)  # if not, the device need not be looked for
@@ -152,6 +157,7 @@ def run_participants(
             derivatives,
             segmentation,
             reference_pattern,
+            start_from,
             excluded=exclude_participant_label,
         )
         found = found.without(too_few_echoes(found.runs, methods))

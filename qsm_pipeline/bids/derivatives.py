@@ -227,7 +227,7 @@ def sidecar(
         "Sources": raw + [f"bids::{path}" for path in sources],
         "Parameters": shortened(dict(parameters or {})),
         "Inferred": dict(run.inferred if inferred is None else inferred),
-        "EchoTimes": list(run.echo_times_s),
+        **({} if run.from_field_map else {"EchoTimes": list(run.echo_times_s)}),
         "FieldStrengthUsed": run.b0_tesla,
         "Software": software_versions(),
     }

@@ -22,10 +22,13 @@ from qsm_pipeline.bids.phase_scaling import (
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.exceptions import BIDSInputError, MaskError
 from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.units import GAMMA_BAR_HZ_PER_T
 
 _AFFINE_TOLERANCE = 1e-3
 _SAME_GRID_MM = 1e-2
 _MIN_SIDE = 4
+HZ_PER_UNIT = {"Hz": 1.0, "rad/s": 1 / (2 * math.pi), "T": GAMMA_BAR_HZ_PER_T}
+"""Units that a field map may have."""
 _VOXEL_SIZE_MM = (0.005, 100.0)
 _MAX_MAGNITUDE = 1e15
 """Squares of magnitudes are summed in float32."""
@@ -114,7 +117,11 @@ def load_run(run: GreRun) -> LoadedRun:
     magnitude = parts["magnitude"].values if "magnitude" in parts else None
     if leading == "phase":
         valid &= ~_empty_slices(parts["phase"].values)
-        phase = _phase_in_radians(parts["phase"], run, maker, valid, notes)
+        if run.from_field_map:
+            valid &= parts["phase"].values[0] != 0
+            phase = _phase_of_field_map(parts["phase"], run, notes)
+        else:
+            phase = _phase_in_radians(parts["phase"], run, maker, valid, notes)
     else:
         phase, magnitude = _from_real_and_imaginary(parts, maker, notes)
     if magnitude is not None:
@@ -402,6 +409,14 @@ def _phase_in_radians(
     notes["phase_sign"] = scaling.sign_reason
     _doubt_sign(maker, notes)
     return np.stack([scaling.to_radians(echo) for echo in part.values])
+
+
+def _phase_of_field_map(part: _Part, run: GreRun, notes: dict[str, str]) -> np.ndarray:
+    """Return the phase that a field map makes by the virtual echo time of its run."""
+    units = run.metadata[0]["Units"]
+    turns = part.values.astype(np.float64) * HZ_PER_UNIT[units] * run.echo_times_s[0]
+    notes["phase_sign"] = "Kept: a field map is positive where the field is higher"
+    return (2 * math.pi * (turns - np.round(turns))).astype(np.float32)
 
 
 def _doubt_sign(maker: str, notes: dict[str, str]) -> None:

@@ -25,6 +25,8 @@ DOUBTFUL = (
 )
 """Decisions in `GreRun.inferred` that could be wrong, so that people are told of them."""
 
+FIELD_MAP = "fieldmap"
+"""Suffix of a run that starts from the total field, carried as the phase of a virtual echo."""
 PARTS = ("phase", "magnitude", "real", "imag")
 
 
@@ -37,7 +39,7 @@ class GreRun:
     bids_dir : str
         The data set, absolute.
     suffix : str
-        ``MEGRE`` or ``T2starw``.
+        ``MEGRE`` or ``T2starw``, or ``fieldmap``.
     entities : dict of str to str
         Short entity keys to labels, without ``echo`` and ``part``.
     echo_times_s : tuple of float
@@ -85,6 +87,11 @@ class GreRun:
     def prefix(self) -> str:
         """Name shared by all files of the run, such as ``sub-01_ses-a_run-1``."""
         return build_name(self.entities, "")
+
+    @property
+    def from_field_map(self) -> bool:
+        """Whether it starts from the total field, so that its echo is a virtual one."""
+        return self.suffix == FIELD_MAP
 
     @property
     def echo_numbers(self) -> list[int]:

@@ -103,6 +103,14 @@ _FILE, _FOLDER = Existing(folder=False), Existing(folder=True)
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep the index of the data set here and use it again: for thousands of participants.",
 )
+@_selection(
+    "--start-from",
+    type=NearChoice(["phase", "fieldmap"]),
+    default="phase",
+    show_default=True,
+    help="phase: gradient-echo phase in anat/. fieldmap: the total field in Hz in "
+    "fmap/*_fieldmap with its magnitude, where there is no phase.",
+)
 @_masks(
     "-d",
     "--derivatives",

@@ -97,12 +97,14 @@ def facts_of(run: GreRun, out_dir: Path) -> Facts:
         Derivatives data set.
     """
     sidecar = read_sidecar(out_dir, run)
-    acquisition = {
+    echoes = {
         "Echoes": str(len(run.echo_times_s)),
         "Echo times (ms)": ", ".join(f"{1000 * t:.2f}" for t in run.echo_times_s),
-        "Field strength (T)": f"{run.b0_tesla:g}",
         "Readout": run.readout,
-    } | _geometry(run)
+    }
+    if run.from_field_map:
+        echoes = {"Echoes": "none: a field map"}
+    acquisition = echoes | {"Field strength (T)": f"{run.b0_tesla:g}"} | _geometry(run)
     return Facts(
         acquisition,
         decisions={k: str(v) for k, v in {**run.inferred, **sidecar.get("Inferred", {})}.items()},

@@ -91,7 +91,7 @@ def _one_acquisition(one: Mapped) -> str:
     times = ", ".join(f"{1000 * t:.2f}" for t in run.echo_times_s)
     parts = [
         f"{run.b0_tesla:g} T",
-        f"{len(run.echo_times_s)} echo(es) at {times} ms",
+        "field maps" if run.from_field_map else f"{len(run.echo_times_s)} echo(es) at {times} ms",
         f"voxels of {one.voxel_size_mm} mm" if one.voxel_size_mm else "",
         f"{run.readout} readout" if run.readout != "unknown" else "",
     ]
@@ -117,7 +117,7 @@ def _steps(one: Mapped) -> tuple[str, ...]:
     return (
         _software(sidecar),
         _mask(sidecar, used),
-        _phase(sidecar, used),
+        _phase(one.run, sidecar, used),
         _field(one, used),
         _inversion(used),
         *_extras(used),
@@ -148,7 +148,9 @@ def _mask(sidecar: Mapping[str, Any], used: Mapping[str, Any]) -> str:
     return text
 
 
-def _phase(sidecar: Mapping[str, Any], used: Mapping[str, Any]) -> str:
+def _phase(run: GreRun, sidecar: Mapping[str, Any], used: Mapping[str, Any]) -> str:
+    if run.from_field_map:
+        return "The total field was taken from field maps that were made before."
     text = ""
     if sidecar.get("BipolarCorrection"):
         text += "The phase by which even echoes differ from odd ones was removed. "
@@ -159,10 +161,11 @@ def _phase(sidecar: Mapping[str, Any], used: Mapping[str, Any]) -> str:
 
 
 def _field(one: Mapped, used: Mapping[str, Any]) -> str:
+    text = ""
     if len(one.run.echo_times_s) > 1:
         name = str(used.get("FieldFit", ""))
         text = _step("field_fit", name, used, "FieldFitParameters")
-    else:
+    elif not one.run.from_field_map:
         text = (
             "The total field is the unwrapped phase divided by the echo time, so that it holds "
             "the phase offset of the coils."

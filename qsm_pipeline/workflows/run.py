@@ -142,7 +142,7 @@ def init_run_wf(
             background_kind,
             method=background,
             params=background_params,
-            echoes=len(times),
+            echoes=2 if run.from_field_map else len(times),  # it holds no phase offset
             **common,
         )
         invert = node(

@@ -132,6 +132,7 @@ def write_slurm_array(
         settings["derivatives"],
         settings["segmentation"],
         settings["reference_pattern"],
+        settings["start_from"],
     )
     found = found.without(too_few_echoes(found.runs, methods))
     check_regions(found.runs, methods)
