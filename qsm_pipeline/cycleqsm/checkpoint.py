@@ -101,7 +101,7 @@ def _compare(config: GeneratorConfig, shapes: Mapping[str, list[int]]) -> None:
 
 
 def _add_what_is_new(tensors: dict[str, Tensor], generator: Generator) -> None:
-    """Let a generator from before networks were told the colour of the error say less for it."""
+    """Let a generator from before networks saw the colour of the error say less for it."""
     for name, fresh in generator.state_dict().items():
         if name.endswith("colour.weight"):
             tensors.setdefault(name, fresh)

@@ -31,7 +31,7 @@ class MeasuredField:
     magnitude : torch.Tensor, shape (X, Y, Z), optional
         In any unit.
     error : FieldError, optional
-        Spectrum of the error that the generator is told; it looks for itself without.
+        Spectrum of the error that the generator is known; it looks for itself without.
     residual_background : bool
         Background removal made the field, for all that the generator knows.
     """
@@ -71,15 +71,15 @@ def measure(block: Block, config: SampleConfig, generator: torch.Generator) -> M
     if uniform(0, 1) >= config.white:
         further, kinds = structured_error(block, field, n0, generator)
     removed = "outer sources" in kinds or uniform(0, 1) < config.background_removed
-    told = None
-    if uniform(0, 1) < config.told:
-        told = error_spectrum(white + further, block.mask, block.grid)
-        if told is not None:
+    known = None
+    if uniform(0, 1) < config.known_error:
+        known = error_spectrum(white + further, block.mask, block.grid)
+        if known is not None:
             off = math.exp(0.15 * float(torch.randn((), generator=generator)))
-            told = replace(told, knee_per_mm=told.knee_per_mm * off)
+            known = replace(known, knee_per_mm=known.knee_per_mm * off)
     weights = weights * block.mask
     field = field + white / weights.clamp(min=LEAST_WEIGHT) + further
-    return MeasuredField(field * (weights > 0), weights, magnitude, told, removed)
+    return MeasuredField(field * (weights > 0), weights, magnitude, known, removed)
 
 
 def structured_error(

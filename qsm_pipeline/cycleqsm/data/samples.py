@@ -41,8 +41,8 @@ class SampleConfig:
     background_removed : float
         Probability that the generator takes a field for one that background removal made, though
         nothing is left of the background.
-    told : float
-        Probability that the generator is told the spectrum of the error itself, a little off, and
+    known_error : float
+        Probability that the generator is given the spectrum of the error itself, a little off, and
         not what can be found of it in a block, which is less than in a whole head.
     lesions : float
         Probability of lesions and other odd objects.
@@ -61,7 +61,7 @@ class SampleConfig:
     noise_ppm: tuple[float, float] = (0.0005, 0.005)
     white: float = 0.25
     background_removed: float = 0.4
-    told: float = 0.4
+    known_error: float = 0.4
     lesions: float = 0.3
     vessels: float = 0.4
     texture_ppm: float = 0.012

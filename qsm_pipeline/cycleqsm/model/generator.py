@@ -25,7 +25,7 @@ ERROR_SOURCES = 3
 GEOMETRY = 9
 """Numbers that describe the geometry of a sample to the network."""
 BANDS_PER_MM = (0.03, 0.06, 0.12, 0.25, 0.5)
-"""Frequencies at which the networks are told how strong the coloured part of the error is."""
+"""Frequencies at which the networks see how strong the coloured part of the error is."""
 CONDITION = GEOMETRY + len(BANDS_PER_MM)
 """Numbers that describe a sample to the networks."""
 
@@ -71,7 +71,7 @@ class GeneratorConfig:
         The networks see the noise divided by the weight of each voxel, or by this where it is
         less.
     knees_per_mm, powers : tuple of float
-        Smallest and largest knee and power of the error's spectrum that the generator is told;
+        Smallest and largest knee and power of the error's spectrum that the generator takes;
         below the smallest knee the error is white.
     damping : tuple of float
         How much less networks say for the colour of the error in each of `BANDS_PER_MM`, before
@@ -287,8 +287,8 @@ class Generator(nn.Module):
         scale = variance.sqrt()
         scale = torch.where(scale > 0, scale, 1.0)
         field = field / scale
-        told = self._errors(field, scale, batch)
-        errors = [self._with_background(error, batch, n) for n, error in enumerate(told)]
+        spectra = self._errors(field, scale, batch)
+        errors = [self._with_background(error, batch, n) for n, error in enumerate(spectra)]
         noise = torch.tensor([e.n0_ppm for e in errors], device=field.device)
         noise = noise[:, None, None, None, None]
         margin = self.config.margin_mm
@@ -306,7 +306,7 @@ class Generator(nn.Module):
         condition = torch.cat(
             [
                 describe_geometry(batch.grids, field.device),
-                describe_errors(told, field.device),
+                describe_errors(spectra, field.device),
             ],
             1,
         )
@@ -324,7 +324,7 @@ class Generator(nn.Module):
         )
 
     def _errors(self, field: Tensor, scale: Tensor, batch: FieldBatch) -> list[FieldError]:
-        """Return the spectrum of each error over the field's scale, within what may be told."""
+        """Return the spectrum of each error over the field's scale, within what networks know."""
         c = self.config
         errors = []
         given = batch.errors or (None,) * len(field)
