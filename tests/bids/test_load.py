@@ -263,6 +263,20 @@ def test_sheared_affine(root):
         load(root)
 
 
+@pytest.mark.parametrize("shape", [(10, 12, 1, 3), (10, 12, 2, 3), (1, 12, 8, 3)])
+def test_thin_volumes_of_one_file(root, shape):
+    for part, value in (("mag", 5.0), ("phase", 1.0)):
+        values = value * np.random.default_rng(0).uniform(-1, 1, shape) + 6 * (part == "mag")
+        place_image(
+            root,
+            f"part-{part}_T2starw",
+            nib.Nifti1Image(values.astype(np.float32), AFFINE),
+            {"EchoTime": list(TIMES), **SIDECAR} | ({"Units": "rad"} if part == "phase" else {}),
+        )
+    with pytest.raises(BIDSInputError, match="at least 4 voxels along each axis"):
+        load(root)
+
+
 def test_thin_volume(root):
     add_megre(root, shape=(10, 12, 2))
     with pytest.raises(BIDSInputError, match="at least 4 voxels along each axis"):
