@@ -21,7 +21,7 @@ import torch
 
 from qsm_pipeline.numerics.masking.refine import refine_mask
 from qsm_pipeline.numerics.phase.quality import phase_quality
-from qsm_pipeline.numerics.quality.assess import WHOLE_HEAD_MM, assess
+from qsm_pipeline.numerics.quality.assess import WHOLE_HEAD_MM, Assessed, assess
 from qsm_pipeline.numerics.quality.limits import check_limits
 from qsm_pipeline.numerics.quality.metric import Metric
 from qsm_pipeline.numerics.quality.verdict import Verdict, judge
@@ -33,15 +33,17 @@ from qsm_pipeline.steps.masking import find_mask
 from qsm_pipeline.steps.phase import correct_phase
 from qsm_pipeline.steps.quality import quality
 from qsm_pipeline.steps.scan import Scan
-from qsm_pipeline.steps.susceptibility import invert_dipole
+from qsm_pipeline.steps.susceptibility import SusceptibilityMap, invert_dipole
 from qsm_pipeline.steps.total_field import fit_total_field
 from qsm_pipeline.steps.unwrapping import unwrap_phase
 
 SET_ON = {fault.name for fault in FAULTS} - HELD_OUT
 
 
-def mapped(raw: RawScan, fault: Fault | None, strength: float, seed: int, inversion: str):
-    """Map a scan with a fault, and return the map, where it has values, and its metrics."""
+def map_scan(
+    raw: RawScan, fault: Fault | None, strength: float, seed: int, inversion: str
+) -> tuple[SusceptibilityMap, Assessed, dict[str, float | None]]:
+    """Map a scan with a fault; return the map, what it is judged by, and the metrics."""
     g = torch.Generator().manual_seed(seed)
     if fault and fault.stage == "scan":
         raw = fault.apply(raw, strength, g)
@@ -63,10 +65,7 @@ def mapped(raw: RawScan, fault: Fault | None, strength: float, seed: int, invers
     if fault and fault.name == "field units":  # a field of another toolbox
         measured = None
     run = assessed(local, chi, measured)
-    start = time.process_time()
-    metrics = assess(run, {})
-    seconds = time.process_time() - start
-    return chi, {m.name: m.value for m in metrics}, seconds
+    return chi, run, {m.name: m.value for m in assess(run, {})}
 
 
 def cases_of(job: tuple[int, int, str, float]) -> list[dict]:
@@ -92,11 +91,14 @@ def cases_of(job: tuple[int, int, str, float]) -> list[dict]:
         "extent": [n * v for n, v in zip(raw.brain.shape, raw.voxel_size_mm, strict=True)],
     }
     out = []
-    sound, metrics, seconds = mapped(raw, None, 0, 0, inversion)
+    sound, run, metrics = map_scan(raw, None, 0, 0, inversion)
+    start = time.process_time()
+    assess(run, {})
+    about["seconds"] = time.process_time() - start
     truth = raw.chi_ppm[sound.mask] - raw.chi_ppm[sound.mask].mean()
     found = sound.chi_ppm[sound.mask] - sound.chi_ppm[sound.mask].mean()
     about["nrmse"] = float((found - truth).norm() / truth.norm())
-    out.append({**about, "fault": "", "change": 0.0, "metrics": metrics, "seconds": seconds})
+    out.append({**about, "fault": "", "change": 0.0, "metrics": metrics})
     usable = [f for f in FAULTS if f.least_echoes <= len(raw.echo_times_s)]
     for number in range(n_faults):
         # every fault and strength comes equally often over the seeds
@@ -105,7 +107,7 @@ def cases_of(job: tuple[int, int, str, float]) -> list[dict]:
         strength = fault.strengths[(turn // len(usable) + seed) % len(fault.strengths)]
         entry = {**about, "fault": fault.name, "strength": strength}
         try:
-            chi, metrics, seconds = mapped(raw, fault, strength, seed, inversion)
+            chi, _, metrics = map_scan(raw, fault, strength, seed, inversion)
         except (ValueError, RuntimeError) as error:  # a refusal is a verdict too
             out.append({**entry, "refused": f"{type(error).__name__}: {error}"})
             continue
@@ -113,7 +115,7 @@ def cases_of(job: tuple[int, int, str, float]) -> list[dict]:
         if chi.chi_ppm.shape == sound.chi_ppm.shape:
             a, b = ((x.chi_ppm - x.chi_ppm[x.mask].mean()) * x.mask for x in (chi, sound))
             change = float((a - b)[sound.mask].norm() / b[sound.mask].norm())
-        out.append({**entry, "change": change, "metrics": metrics, "seconds": seconds})
+        out.append({**entry, "change": change, "metrics": metrics})
     return out
 
 

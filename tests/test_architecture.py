@@ -113,7 +113,9 @@ ROOMS = {
         "numpy scipy torch",
     ),
     "numerics.simulate": Room(
-        "heads, their raw scans, errors of fields", f"numerics.field_error {_CORE}", "numpy torch"
+        "heads, their raw scans, errors of fields, faults",
+        f"numerics.field_error {_CORE}",
+        "numpy scipy torch",
     ),
     "numerics.maps": Room("what is made of a map", _CORE, "numpy scipy torch"),
     "numerics.inversion": Room(

@@ -117,17 +117,22 @@ class Summary:
 
     def note_warnings(self, out_dir: Path) -> None:
         """Print the verdict on each map made now, and what has to be known before it is used."""
-        for run in self.found.runs:
-            if run.prefix in self._ran and run.prefix not in self._problems:
-                verdict = read_verdict(out_dir, run)
-                if verdict:
-                    self._echo(f"verdict on {run.prefix}: {verdict}")
-                quality = [metric for metric in read_metrics(out_dir, run) if metric.warning]
-                for warning in (
-                    *warnings_of(read_sidecar(out_dir, run)),
-                    *(f"{metric.warning}: {metric.advice}" for metric in quality),
-                ):
-                    self._echo(f"warning on {run.prefix}: {warning}")
+        made = [
+            run
+            for run in self.found.runs
+            if run.prefix in self._ran and run.prefix not in self._problems
+        ]
+        for run in made:
+            verdict = read_verdict(out_dir, run)
+            if verdict:
+                self._echo(f"verdict on {run.prefix}: {verdict}")
+        for run in made:
+            quality = [metric for metric in read_metrics(out_dir, run) if metric.warning]
+            for warning in (
+                *warnings_of(read_sidecar(out_dir, run)),
+                *(f"{metric.warning}: {metric.advice}" for metric in quality),
+            ):
+                self._echo(f"warning on {run.prefix}: {warning}")
 
     def note_page(self, page: Path, error: str = "") -> None:
         """Take in that the page of a participant was written, or why not."""

@@ -196,13 +196,13 @@ def _coarse(run: Assessed) -> tuple[Assessed, list[int]]:
     if max(step) == 1:
         return run, step
     x, y, z = shape = [n // s for n, s in zip(run.grid.shape, step, strict=True)]
-    every = tuple(slice(s // 2, None, s) for s in step)
+    every = [slice(s // 2, None, s) for s in step]
 
     def pooled(volume: Tensor) -> Tensor:
         return avg_pool3d(volume.to(run.chi_ppm.dtype)[None, None], step)[0, 0]
 
     def sampled(volume: Tensor) -> Tensor:
-        return volume[(..., *every)][..., :x, :y, :z].contiguous()
+        return volume[..., every[0], every[1], every[2]][..., :x, :y, :z].contiguous()
 
     changed: dict[str, Any] = {
         name: pooled(getattr(run, name)) >= 0.5 for name in ("brain", "known", "valid", "unsure")
@@ -211,10 +211,12 @@ def _coarse(run: Assessed) -> tuple[Assessed, list[int]]:
         mask = getattr(run, within)
         share = pooled(mask).clamp(min=1e-3)
         changed[name] = pooled(getattr(run, name) * mask) / share * (share > 0.01)
-    measured = run.measured and replace(
-        run.measured,
-        **{k: sampled(v) for k, v in vars(run.measured).items() if isinstance(v, Tensor)},
-    )
+    measured = run.measured
+    if measured:
+        images: dict[str, Any] = {
+            k: sampled(v) for k, v in vars(measured).items() if isinstance(v, Tensor)
+        }
+        measured = replace(measured, **images)
     voxel = tuple(v * s for v, s in zip(run.grid.voxel_size_mm, step, strict=True))
     grid = replace(run.grid, shape=tuple(shape), voxel_size_mm=voxel)
     return replace(

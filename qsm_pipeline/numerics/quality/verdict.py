@@ -68,7 +68,7 @@ def excess(metric: Metric) -> float:
         if sign * room > 0:
             found.append(distance / room)
         elif sign * (value - limit) > 0:  # a limit of the user that typical values do not keep
-            found.append(1.0)
+            found.append(1.01)
     return min(_MOST, max(found))
 
 
