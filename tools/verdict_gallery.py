@@ -46,7 +46,7 @@ _CHI = 0.12
 def sound_scan() -> RawScan:
     """Return the scan that all faults are put into."""
     params = ScanParams((0.006, 0.012, 0.018, 0.024), snr=70)
-    scan = scan_of(Protocol("adult", params, (2.4, 2.4, 2.4), 10, math.inf, 5))
+    scan = scan_of(Protocol("adult", params, (3.0, 3.0, 3.0), 10, math.inf, 5))
     everywhere = torch.ones_like(scan.brain)
     phases = phase_quality(scan.phase_rad, scan.magnitude, everywhere, scan.echo_times_s)
     grid = Scan(scan.phase_rad, scan.magnitude, scan.echo_times_s, 3.0, scan.affine).grid
@@ -133,7 +133,7 @@ def main() -> None:
     page = [
         "# Gallery of faults",
         "",
-        "One simulated adult (2.4 mm, four echoes, 3 T, Wiener inversion) with every fault of the",
+        "One simulated adult (3 mm, four echoes, 3 T, Wiener inversion) with every fault of the",
         "generator, at its weakest and strongest. The picture is the one that the page of a",
         "participant shows with the verdict, and the map beside it. Weak faults may be called",
         "good: [verdict.md](verdict.md) says which are found how often. Made by",

@@ -322,7 +322,8 @@ QUALITIES = (
         "mL",
         "Bleedings, calcifications or implants, around which the map may be wrong; it is left "
         "out of desc-qsm_mask.",
-        "there is a bleeding, calcification or implant, around which the map may be wrong",
+        "the field is so steep in some place (a bleeding, calcification or implant, or unwrapping "
+        "that failed around it) that the map may be wrong there",
         "look at the figure of strong sources; read values there with care or not at all",
         "strongsources",
     ),

@@ -382,7 +382,12 @@ def _of_the_echoes(scan: Measured, brain: Tensor, deep: Tensor) -> list[Metric]:
         Metric(
             "echo_misfit_rad",
             echoes.echo_misfit_rad(
-                scan.wrapped_rad, scan.magnitude, scan.total_field_ppm, deep, times, scan.b0_tesla
+                scan.unwrapped_rad,
+                scan.magnitude,
+                scan.total_field_ppm,
+                deep,
+                times,
+                scan.b0_tesla,
             ),
             "rad",
             "Phase of the worst echo less that of the field, averaged over cubes of three voxels: "

@@ -103,7 +103,12 @@ FAULTS = (
     _scan("mask eroded", ("mask",), (4, 8, 14), "mm", raw.eroded_mask),
     _scan("thin slab", ("coverage",), (32, 24, 16), "mm", raw.thin_slab),
     Fault(
-        "region off a turn", "unwrapped", ("unwrapping",), (6, 12, 24), "mm", field.turned_region
+        "region off a turn",
+        "unwrapped",
+        ("unwrapping", "sources"),
+        (6, 12, 24),
+        "mm",
+        field.turned_region,
     ),
     Fault(
         "echo off a turn",
@@ -117,7 +122,7 @@ FAULTS = (
     Fault(
         "turns scattered",
         "unwrapped",
-        ("unwrapping",),
+        ("unwrapping", "sources"),
         (0.005, 0.03, 0.1),
         "of the voxels",
         field.scattered_turns,
