@@ -9,6 +9,7 @@ As a library::
     local = qsm.remove_background(field, method="pdf")
     chi = qsm.invert(local)  # .chi_ppm, .uncertainty_ppm
     chi.save("chi.nii.gz")
+    verdict = qsm.judge(chi)  # .level, .reason, .action
 
 ``cli`` -> ``app`` -> ``workflows`` -> ``interfaces`` -> ``steps`` -> ``numerics`` and
 ``cycleqsm``; ``steps`` is the place to read how a map is made.
@@ -23,11 +24,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qsm_pipeline.library import (
         Field,
+        Judgement,
         LocalField,
         Map,
         Scan,
         fit_field,
         invert,
+        judge,
         read_field,
         read_run,
         remove_background,
@@ -41,11 +44,13 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 __all__ = [
     "Field",
+    "Judgement",
     "LocalField",
     "Map",
     "Scan",
     "fit_field",
     "invert",
+    "judge",
     "methods",
     "read_field",
     "read_run",

@@ -19,12 +19,17 @@ from qsm_pipeline.bids.maps import field_in_ppm, read_mask, read_volume, refuse_
 from qsm_pipeline.exceptions import BIDSInputError
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.quality.assess import assess
+from qsm_pipeline.numerics.quality.limits import check_limits
+from qsm_pipeline.numerics.quality.verdict import judge as judge_metrics
 from qsm_pipeline.steps import scan as steps_scan
-from qsm_pipeline.steps.chain import Methods, fit_field_of_scan
+from qsm_pipeline.steps.assessment import assessed, measured_of
+from qsm_pipeline.steps.chain import Methods, fit_field_of_scan, phases_of_scan
 from qsm_pipeline.steps.local_field import LocalField as StepLocalField
 from qsm_pipeline.steps.local_field import remove_background as remove_background_step
 from qsm_pipeline.steps.masking import find_mask
 from qsm_pipeline.steps.provenance import Provenance
+from qsm_pipeline.steps.quality import in_words
 from qsm_pipeline.steps.susceptibility import SusceptibilityMap, invert_dipole
 from qsm_pipeline.steps.total_field import TotalField
 
@@ -140,6 +145,8 @@ class Field:
     provenance: Provenance
     _total: TotalField = field(repr=False)
     _scan: Scan = field(repr=False)
+    _methods: Methods = field(repr=False)
+    _region: Tensor = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -184,6 +191,7 @@ class LocalField:
     echo_time_s: float | None = None
     provenance: Provenance = field(default_factory=Provenance)
     _local: StepLocalField | None = field(default=None, repr=False)
+    _field: Field | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self._local is not None:
@@ -248,12 +256,33 @@ class Map:
     uncertainty_ppm: Array | None
     affine: np.ndarray
     provenance: Provenance
+    _made: tuple[LocalField, SusceptibilityMap] = field(repr=False)
 
     def save(self, path: str | Path) -> Path:
         """Write the map as NIfTI; return the path."""
         values = self.chi_ppm.cpu().numpy() if isinstance(self.chi_ppm, Tensor) else self.chi_ppm
         nib.save(nib.Nifti1Image(values.astype(np.float32), self.affine), path)
         return Path(path)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict on a map.
+
+    Parameters
+    ----------
+    level : {"good", "look", "wrong"}
+        All quality metrics keep their limits; one does not; one is beyond its limit by far.
+    reason, action : str
+        What is probably wrong, and what to do; empty for a good map.
+    metrics : dict of str to float or None
+        All numbers that it rests on; ``qsm-pipeline explain`` says what each means.
+    """
+
+    level: str
+    reason: str
+    action: str
+    metrics: dict[str, float | None]
 
 
 def read_run(bids_dir: str | Path, participant: str, session: str | None = None) -> Scan:
@@ -404,6 +433,8 @@ def fit_field(
         brain.provenance | total.provenance,
         total,
         scan,
+        chosen,
+        brain.measured,
     )
 
 
@@ -437,6 +468,7 @@ def remove_background(field: Field, *, method: str = "lbv-pdf", **params: Any) -
         scan.magnitude[0],
         provenance=field.provenance | local.provenance,
         _local=local,
+        _field=field,
     )
 
 
@@ -475,4 +507,37 @@ def invert(
         None if error is None else _like(error, numpy),
         local.affine,
         local.provenance | made.provenance,
+        (local, made),
+    )
+
+
+@torch.inference_mode()
+def judge(chi: Map) -> Judgement:
+    """Tell whether a map is right, and if not, why.
+
+    Parameters
+    ----------
+    chi : Map
+        From :func:`invert`. Of a local field of another toolbox less can be told than of a scan.
+
+    Returns
+    -------
+    Judgement
+        ``good``, ``look`` or ``wrong``, with the reason in words and all numbers.
+    """
+    local, made = chi._made
+    inner, _ = local.on_device(made.chi_ppm.device)
+    measured = None
+    if local._field is not None:
+        of = local._field
+        scan = of._scan._scan
+        corrected, unwrapped = phases_of_scan(scan, of._region, of._methods)
+        measured = measured_of(scan, corrected.phase_rad, unwrapped.phase_rad, of._total)
+    metrics = assess(assessed(inner, made, measured), check_limits({}))
+    said = in_words(judge_metrics(metrics))
+    return Judgement(
+        said["Level"],
+        said.get("Reason", ""),
+        said.get("Action", ""),
+        {metric.name: metric.value for metric in metrics},
     )

@@ -23,7 +23,7 @@ METRICS = {
     "rim_ratio": (1.1, 0.05, "1", None, 2.0),
     "streaking_index": (0.7, 0.04, "1", None, 1.3),
     "unreliable_percent": (0.5, 0.1, "%", None, 10.0),
-    "reference_sd_ppm": (0.035, 0.002, "ppm", None, 0.1),
+    "chi_spread_ppm": (0.035, 0.002, "ppm", None, 0.1),
 }
 
 
@@ -51,7 +51,10 @@ def write_run(out, entities, numbers, *, metrics=None, shift_ppm=0.0, regions=Tr
             "Maximum": maximum,
             "Warning": f"{name} is {value:.3g}, expected at most {maximum:g}" if over else "",
         }
-    write_json(out / output_path(entities, "qc", extension=".json"), {"Metrics": found})
+    told = [each["Warning"] for each in found.values() if each["Warning"]]
+    verdict = {"Level": "look", "Reason": "the map has a rim"} if told else {"Level": "good"}
+    quality = {"Verdict": verdict, "Metrics": found}
+    write_json(out / output_path(entities, "qc", extension=".json"), quality)
     if not regions:
         return
     rows = []

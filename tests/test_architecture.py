@@ -60,7 +60,7 @@ ROOMS = {
     ),
     "library": Room(
         "what `import qsm_pipeline as qsm` offers",
-        "steps bids numerics.core",
+        "steps bids numerics.quality numerics.core",
         "nibabel numpy torch",
     ),
     "reports": Room(
@@ -108,10 +108,14 @@ ROOMS = {
     ),
     "io": Room("NIfTI volumes and locks", "numerics.core", "nibabel numpy torch"),
     "numerics.quality": Room(
-        "numbers that tell whether a map can be trusted", f"numerics.field {_CORE}", "scipy torch"
+        "numbers that tell whether a map can be trusted",
+        f"numerics.field {_CORE}",
+        "numpy scipy torch",
     ),
     "numerics.simulate": Room(
-        "heads, their raw scans, errors of fields", f"numerics.field_error {_CORE}", "numpy torch"
+        "heads, their raw scans, errors of fields, faults",
+        f"numerics.field_error {_CORE}",
+        "numpy scipy torch",
     ),
     "numerics.maps": Room("what is made of a map", _CORE, "numpy scipy torch"),
     "numerics.inversion": Room(

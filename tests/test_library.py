@@ -55,6 +55,10 @@ def test_five_lines_give_the_map_of_the_pipeline(numpy):
         np.asarray(local.local_field_ppm), expected.local.local_field_ppm, atol=1e-7
     )
     np.testing.assert_allclose(np.asarray(chi.chi_ppm), expected.susceptibility.chi_ppm, atol=1e-5)
+    verdict = qsm.judge(chi)
+    assert verdict.level in ("good", "look", "wrong")
+    assert bool(verdict.reason) == bool(verdict.action) == (verdict.level != "good")
+    assert 0 < verdict.metrics["echo_misfit_rad"] < 0.1
     used = chi.provenance.parameters
     assert used["Unwrapping"] == "romeo"
     assert used["Inversion"] == "cycleqsm"
@@ -116,6 +120,21 @@ def test_b0_along_another_axis_gives_the_same_map():
     np.testing.assert_allclose(one, other, atol=1e-6)
     wrong = qsm.invert(qsm.LocalField(field, brain, straight), method="tkd").chi_ppm
     assert np.abs(wrong - one).max() > 1e-3
+
+
+def test_a_field_of_another_toolbox_is_judged_by_what_there_is():
+    local = _mapped().local
+    field, brain = local.local_field_ppm.numpy(), local.brain.numpy()
+    sound = qsm.judge(qsm.invert(qsm.LocalField(field, brain, AFFINE), method="tkd"))
+    assert "snr_echo_1" not in sound.metrics
+    tenfold = qsm.judge(qsm.invert(qsm.LocalField(10 * field, brain, AFFINE), method="tkd"))
+    assert tenfold.level == "wrong"
+    assert tenfold.metrics["chi_spread_ppm"] == pytest.approx(
+        10 * sound.metrics["chi_spread_ppm"], rel=1e-3
+    )
+    turned = qsm.LocalField(field, brain, AFFINE, b0_dir=(1, 0, 0))
+    axis = qsm.judge(qsm.invert(turned, method="tkd")).metrics["axis_misfit"]
+    assert axis > 2 * sound.metrics["axis_misfit"]
 
 
 def test_a_map_is_no_field(tmp_path):

@@ -53,8 +53,8 @@ def quality_table(
     Returns
     -------
     columns : dict of str to Column
-        Run, one column for each metric, what it was made with, ``outliers``, ``warnings``, and
-        those of sessions and participants.
+        Run, verdict, one column for each metric, what it was made with, ``outliers``,
+        ``warnings``, and those of sessions and participants.
     rows : list of dict
         In the order of the runs.
     """
@@ -70,14 +70,19 @@ def quality_table(
     for run, numbers, distances in zip(runs, values, z, strict=True):
         warnings = [str(m["Warning"]) for m in run.metrics.values() if m.get("Warning")]
         warnings = [*run.warnings, *warnings]
-        row = _run_cells(run) | dict(zip(names, numbers, strict=True))
+        row = _run_cells(run) | {"verdict": run.verdict or None, "reason": run.reason or None}
+        row |= dict(zip(names, numbers, strict=True))
         row |= {"version": run.version, "methods": run.methods, "model": run.model}
         row["in_raw"] = "no" if run.prefix in withdrawn else "yes"
         row |= {"outliers": _far(names, distances), "warnings": warnings}
         session = sessions.get((run.participant, row["session_id"]), {})
         row |= {f"sessions_{name}": value for name, value in session.items()}
         rows.append(_joined(row, participants))
-    columns = _RUN_COLUMNS | {name: described[name] for name in names}
+    columns = _RUN_COLUMNS | {
+        "verdict": Column("Whether the map is right: good, look or wrong."),
+        "reason": Column("What is probably wrong, of maps that are not good."),
+    }
+    columns |= {name: described[name] for name in names}
     columns |= {
         "version": Column("Version of qsm-pipeline that made the map."),
         "methods": Column("Methods that it was made with."),

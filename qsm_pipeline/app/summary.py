@@ -15,7 +15,7 @@ from qsm_pipeline.engine.failures import Failure
 from qsm_pipeline.exceptions import QSMPipelineError, printable, unforeseen
 from qsm_pipeline.exit_codes import ExitCode
 from qsm_pipeline.reports.facts import read_sidecar, warnings_of
-from qsm_pipeline.reports.tables import read_metrics
+from qsm_pipeline.reports.tables import read_metrics, read_verdict
 from qsm_pipeline.steps.nodes import NODES, WRITE
 from qsm_pipeline.workflows.names import node_name
 
@@ -123,15 +123,23 @@ class Summary:
                 self._fail(run.prefix, missing)
 
     def note_warnings(self, out_dir: Path) -> None:
-        """Print what has to be known before the maps that were made now are used."""
-        for run in self.found.runs:
-            if run.prefix in self._ran and run.prefix not in self._problems:
-                quality = [metric for metric in read_metrics(out_dir, run) if metric.warning]
-                for warning in (
-                    *warnings_of(read_sidecar(out_dir, run)),
-                    *(f"{metric.warning}: {metric.advice}" for metric in quality),
-                ):
-                    self._echo(f"warning on {run.prefix}: {warning}")
+        """Print the verdict on each map made now, and what has to be known before it is used."""
+        made = [
+            run
+            for run in self.found.runs
+            if run.prefix in self._ran and run.prefix not in self._problems
+        ]
+        for run in made:
+            verdict = read_verdict(out_dir, run)
+            if verdict:
+                self._echo(f"verdict on {run.prefix}: {verdict}")
+        for run in made:
+            quality = [metric for metric in read_metrics(out_dir, run) if metric.warning]
+            for warning in (
+                *warnings_of(read_sidecar(out_dir, run)),
+                *(f"{metric.warning}: {metric.advice}" for metric in quality),
+            ):
+                self._echo(f"warning on {run.prefix}: {warning}")
 
     def note_page(self, page: Path, error: str = "") -> None:
         """Take in that the page of a participant was written, or why not."""

@@ -179,11 +179,12 @@
   }
 
   // The table of all runs: those with a map, and what is missing.
-  const STATES = { done: "in order", look: "look", missing: "no result" };
+  const STATES = { done: "good", look: "look", wrong: "wrong", missing: "no result" };
   function rows() {
     const found = data.runs.map((run, n) => {
       const reasons = [...run.warnings, ...(run.outliers.length ? [`outlier in ${run.outliers.join(", ")}`] : [])];
-      return { ...run, state: reasons.length ? "look" : "done", reason: reasons.join("; "), values: data.quality.map((m) => m.values[n]) };
+      const state = run.verdict === "wrong" ? "wrong" : reasons.length ? "look" : "done";
+      return { ...run, state, reason: reasons.join("; "), values: data.quality.map((m) => m.values[n]) };
     });
     return [...found, ...data.missing.map((m) => ({ ...m, state: "missing", values: data.quality.map(() => null) }))];
   }
@@ -191,7 +192,7 @@
   function table() {
     const all = rows(), head = document.querySelector("#runs-table thead"), body = document.querySelector("#runs-table tbody");
     const columns = [
-      ["Run", (r) => r.name], ["State", (r) => r.state], ["Why", (r) => r.reason],
+      ["Run", (r) => r.name], ["Verdict", (r) => r.state], ["Why", (r) => r.reason],
       ...data.quality.map((m, n) => [`${m.title}${unit(m.units) ? ` (${unit(m.units)})` : ""}`, (r) => r.values[n], m]),
     ];
     const cell = (row, content) => { const td = document.createElement("td"); td.append(content); row.append(td); return td; };
@@ -210,7 +211,7 @@
       link.textContent = r.name;
       cell(tr, link);
       const state = document.createElement("span");
-      state.className = `state ${{ look: "warned", missing: "failed" }[r.state] ?? ""}`;
+      state.className = `state ${{ look: "warned", wrong: "failed", missing: "failed" }[r.state] ?? ""}`;
       state.textContent = STATES[r.state];
       cell(tr, state);
       cell(tr, r.reason).className = "reason";

@@ -19,24 +19,28 @@ from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface
 from qsm_pipeline.numerics.quality.limits import check_limits
+from qsm_pipeline.steps.quality import in_words
 
 
 class AssessQualityInputSpec(NumericInputSpec):
     """Inputs of `AssessQuality`."""
 
     magnitude = File(exists=True, mandatory=True, desc="4D magnitude")
+    raw_phase = File(exists=True, mandatory=True, desc="4D phase in rad, as read")
     phase = File(exists=True, mandatory=True, desc="4D wrapped phase in rad, as unwrapped")
     unwrapped = File(exists=True, mandatory=True, desc="4D unwrapped phase in rad")
     weights = File(exists=True, mandatory=True, desc="reliability from 0 to 1")
     relative_residual = File(exists=True, mandatory=True, desc="of the field fit")
     unsure = File(exists=True, mandatory=True, desc="in and around strong sources")
+    total_field = File(exists=True, mandatory=True, desc="ppm")
     local_field = File(exists=True, mandatory=True, desc="ppm")
     residual = File(exists=True, mandatory=True, desc="local field minus field of the map, ppm")
     chi = File(exists=True, mandatory=True, desc="ppm")
     brain = File(exists=True, mandatory=True, desc="the whole brain")
     known = File(exists=True, mandatory=True, desc="where the local field is known")
     valid = File(exists=True, mandatory=True, desc="where the map is valid")
-    reference = traits.Dict(usedefault=True, desc="provenance of the reference")
+    echo_times_s = traits.List(traits.Float, mandatory=True)
+    b0_tesla = traits.Float(mandatory=True)
     limits = traits.Dict(usedefault=True, desc="those that differ from the defaults")
 
 
@@ -44,6 +48,7 @@ class AssessQualityOutputSpec(TraitedSpec):
     """Outputs of `AssessQuality`."""
 
     metrics = traits.List(traits.Dict, desc="the fields of each metric, and its warning")
+    verdict = traits.Dict(desc="as in the sidecar")
 
 
 class AssessQuality(NumericInterface):
@@ -54,20 +59,26 @@ class AssessQuality(NumericInterface):
 
     def _compute(self, folder: Path) -> dict[str, Any]:
         from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor
-        from qsm_pipeline.numerics.quality.assess import Assessed, assess
+        from qsm_pipeline.numerics.quality.assess import Assessed, Measured, assess
+        from qsm_pipeline.numerics.quality.verdict import judge
 
         inputs = self.inputs
 
         def load(name: str) -> Any:
             return load_tensor(getattr(inputs, name), device=inputs.device)
 
-        reference = inputs.reference.get("facts", {})
-        run = Assessed(
+        measured = Measured(
             magnitude=load("magnitude"),
+            raw_rad=load("raw_phase"),
             wrapped_rad=load("phase"),
             unwrapped_rad=load("unwrapped"),
-            weights=load("weights"),
             relative_residual=load("relative_residual"),
+            total_field_ppm=load("total_field"),
+            echo_times_s=tuple(inputs.echo_times_s),
+            b0_tesla=inputs.b0_tesla,
+        )
+        run = Assessed(
+            weights=load("weights"),
             unsure=load_mask(inputs.unsure, device=inputs.device),
             local_field_ppm=load("local_field"),
             field_residual_ppm=load("residual"),
@@ -75,15 +86,14 @@ class AssessQuality(NumericInterface):
             brain=load_mask(inputs.brain, device=inputs.device),
             known=load_mask(inputs.known, device=inputs.device),
             valid=load_mask(inputs.valid, device=inputs.device),
-            reference_sd_ppm=(
-                reference["ReferenceStandardDeviationPpm"]
-                if reference.get("ReferenceVoxels")
-                else None
-            ),
             grid=load_grid(inputs.chi),
+            measured=measured,
         )
         metrics = assess(run, check_limits(inputs.limits))
-        return {"metrics": [asdict(m) | {"warning": m.warning} for m in metrics]}
+        return {
+            "metrics": [asdict(m) | {"warning": m.warning} for m in metrics],
+            "verdict": in_words(judge(metrics)),
+        }
 
 
 class WriteQualityInputSpec(BaseInterfaceInputSpec):
@@ -92,6 +102,7 @@ class WriteQualityInputSpec(BaseInterfaceInputSpec):
     out_dir = traits.Str(mandatory=True)
     run = traits.Dict(mandatory=True, desc="GreRun.to_dict()")
     metrics = traits.List(traits.Dict, mandatory=True)
+    verdict = traits.Dict(mandatory=True)
 
 
 class WriteQualityOutputSpec(TraitedSpec):
@@ -114,9 +125,11 @@ class WriteQuality(SimpleInterface):
         chi = output_path(run.entities, "chi")
         path = Path(self.inputs.out_dir) / output_path(run.entities, "qc", extension=".json")
         data = {
-            "Description": "Quality metrics of a susceptibility map. A value of null could not be "
-            "computed; a warning that is not empty tells that a limit is not kept.",
+            "Description": "The verdict on a susceptibility map, and the quality metrics that it "
+            "rests on. A value of null could not be computed; a warning that is not empty tells "
+            "that a limit is not kept.",
             "Sources": [f"bids::{chi}"],
+            "Verdict": self.inputs.verdict,
             "Metrics": metrics,
             "Software": software_versions(),
         }

@@ -33,6 +33,7 @@ _TYPES: dict[str, Any] = {
     "Parameters": dict,
     "Software": dict,
     "Metrics": dict,
+    "Verdict": dict,
     "Warnings": list,
     "ReferenceRelativeToBrainPpm": (int, float),
     "ReferenceStandardDeviationPpm": (int, float),

@@ -15,7 +15,14 @@ from qsm_pipeline.exceptions import BIDSInputError
 from qsm_pipeline.reports.advice import advice
 from qsm_pipeline.reports.facts import Facts, facts_of
 from qsm_pipeline.reports.figures import FIGURES
-from qsm_pipeline.reports.tables import Metric, Table, read_metrics, read_regions
+from qsm_pipeline.reports.tables import (
+    Metric,
+    Table,
+    Verdict,
+    read_metrics,
+    read_regions,
+    read_verdict,
+)
 from qsm_pipeline.steps.nodes import WRITE, label_of
 
 _GROUPS = (
@@ -82,6 +89,10 @@ class RunSection:
         Tables of what is known.
     troubles : list of Trouble
         What failed.
+    verdict : Verdict, optional
+        Whether the map is right.
+    shown : Picture, optional
+        The picture that shows the reason of the verdict.
     metrics : list of Metric
         Quality.
     regions : list of Table
@@ -97,6 +108,8 @@ class RunSection:
     prefix: str
     facts: Facts
     troubles: list[Trouble]
+    verdict: Verdict | None
+    shown: Picture | None
     metrics: list[Metric]
     regions: list[Table]
     groups: list[tuple[str, list[Picture]]]
@@ -135,10 +148,13 @@ def run_section(entry: Mapping[str, Any], out_dir: Path) -> RunSection:
         if pictures:
             groups.append((title, pictures))
     seconds = {label_of(name): taken for name, taken in entry["node_seconds"].items()}
+    verdict = None if _has_old_map(run, entry, out_dir) else read_verdict(out_dir, run)
     return RunSection(
         run.prefix,
         facts_of(run, out_dir),
         troubles,
+        verdict,
+        _picture(run, verdict.figure, out_dir) if verdict and verdict.figure else None,
         read_metrics(out_dir, run),
         read_regions(out_dir, run),
         groups,
@@ -153,6 +169,8 @@ def _has_old_map(run: GreRun, entry: Mapping[str, Any], out_dir: Path) -> bool:
 
 
 def _picture(run: GreRun, name: str, out_dir: Path) -> Picture | None:
+    if name not in FIGURES:
+        return None
     file = figure_path(run.entities, name, run.suffix)
     path = out_dir / file
     try:

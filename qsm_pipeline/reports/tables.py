@@ -37,6 +37,29 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """The verdict on a map in words.
+
+    Parameters
+    ----------
+    level : str
+        ``good``, ``look`` or ``wrong``.
+    reason, action, figure : str
+        What is probably wrong, what to do, and the name of the picture; empty for a good map.
+    """
+
+    level: str
+    reason: str = ""
+    action: str = ""
+    figure: str = ""
+
+    def __str__(self) -> str:
+        if not self.reason:
+            return self.level
+        return f"{self.level}: {self.reason}. What to do: {self.action}"
+
+
+@dataclass(frozen=True)
 class Table:
     """Regional values.
 
@@ -63,6 +86,14 @@ def read_metrics(out_dir: Path, run: GreRun) -> list[Metric]:
     except (ValueError, KeyError, TypeError, AttributeError):
         return []
     return sorted(rows, key=lambda row: not row.warning)
+
+
+def read_verdict(out_dir: Path, run: GreRun) -> Verdict | None:
+    """Return the verdict on the map of a run, None if there is none that can be read."""
+    found = read_sidecar(out_dir, run, "qc").get("Verdict", {})
+    if found.get("Level") not in ("good", "look", "wrong"):
+        return None
+    return Verdict(*(str(found.get(key, "")) for key in ("Level", "Reason", "Action", "Figure")))
 
 
 def read_regions(out_dir: Path, run: GreRun) -> list[Table]:
@@ -95,7 +126,16 @@ def _metric(name: str, entry: dict[str, Any]) -> Metric:
     try:
         known = quality(name)
     except ValueError:  # of another version
-        known = Quality(name, name, units, description, "look at the figures of this step")
+        known = Quality(
+            name,
+            "",
+            name,
+            units,
+            description,
+            "a limit is not kept",
+            "look at the figures of this step",
+            "",
+        )
     return Metric(
         name=name,
         title=known.title,

@@ -18,12 +18,12 @@ from qsm_pipeline.numerics.masking.two_pass import combine_passes
 from qsm_pipeline.steps.local_field import LocalField, remove_background
 from qsm_pipeline.steps.masking import BrainMask, find_mask
 from qsm_pipeline.steps.methods import default
-from qsm_pipeline.steps.phase import correct_phase
+from qsm_pipeline.steps.phase import CorrectedPhase, correct_phase
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.scan import Scan
 from qsm_pipeline.steps.susceptibility import SusceptibilityMap, invert_dipole
 from qsm_pipeline.steps.total_field import TotalField, fit_total_field
-from qsm_pipeline.steps.unwrapping import unwrap_phase
+from qsm_pipeline.steps.unwrapping import UnwrappedPhase, unwrap_phase
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,16 @@ class MappedScan:
     relaxation: Relaxation | None = None
 
 
+def phases_of_scan(
+    scan: Scan, mask: Tensor, methods: Methods
+) -> tuple[CorrectedPhase, UnwrappedPhase]:
+    """Correct and unwrap the phase of a scan; arguments as of :func:`fit_field_of_scan`."""
+    corrected = correct_phase(scan, mask)
+    return corrected, unwrap_phase(
+        scan.with_phase(corrected.phase_rad), mask, method=methods.unwrap
+    )
+
+
 def fit_field_of_scan(scan: Scan, mask: Tensor, methods: Methods | None = None) -> TotalField:
     """Correct and unwrap the phase of a scan, and fit its total field.
 
@@ -95,8 +105,7 @@ def fit_field_of_scan(scan: Scan, mask: Tensor, methods: Methods | None = None) 
         Its provenance holds that of the phase too.
     """
     methods = methods or Methods()
-    corrected = correct_phase(scan, mask)
-    unwrapped = unwrap_phase(scan.with_phase(corrected.phase_rad), mask, method=methods.unwrap)
+    corrected, unwrapped = phases_of_scan(scan, mask, methods)
     total = fit_total_field(scan.with_phase(unwrapped.phase_rad), mask, method=methods.field_fit)
     provenance = corrected.provenance | unwrapped.provenance | total.provenance
     return replace(total, left_out=corrected.left_out, provenance=provenance)

@@ -169,7 +169,8 @@ METHODS = (
         "numerics.unwrap.laplacian:laplacian",
         help="Each echo by a Poisson equation; smooth, but part of the background is lost.",
         sentence="Phase was unwrapped with the Laplacian [@schofield2003]",
-        no_limits=("max_unwrapping_incongruence_rad",),  # it never adds whole turns alone
+        # it never adds whole turns alone
+        no_limits=("max_unwrapping_incongruence_rad", "max_turns_off_percent"),
     ),
     Method(
         "best-path",

@@ -48,11 +48,18 @@ def add_quality(
         Device and threads.
     """
     get = workflow.get_node
-    judge = node(AssessQuality, nodes.ASSESS, limits=dict(limits), **common)
+    judge = node(
+        AssessQuality,
+        nodes.ASSESS,
+        limits=dict(limits),
+        echo_times_s=list(run.echo_times_s),
+        b0_tesla=run.b0_tesla,
+        **common,
+    )
     write = node(WriteQuality, nodes.WRITE_QUALITY, run=run.to_dict(), out_dir=str(out_dir))
     workflow.connect(
         [
-            (get("read"), judge, [("magnitude", "magnitude")]),
+            (get("read"), judge, [("magnitude", "magnitude"), ("phase", "raw_phase")]),
             (get("mask"), judge, [("mask", "brain")]),
             (get("correct"), judge, [("phase", "phase")]),
             (get("unwrap"), judge, [("unwrapped", "unwrapped")]),
@@ -60,6 +67,7 @@ def add_quality(
                 get("fit"),
                 judge,
                 [
+                    ("total_field", "total_field"),
                     ("weights", "weights"),
                     ("relative_residual", "relative_residual"),
                     ("unsure", "unsure"),
@@ -68,8 +76,8 @@ def add_quality(
             (get("background"), judge, [("local_field", "local_field"), ("mask", "known")]),
             (get("predict"), judge, [("residual", "residual")]),
             (get("invert"), judge, [("valid", "valid")]),
-            (get("reference"), judge, [("chi", "chi"), ("provenance", "reference")]),
-            (judge, write, [("metrics", "metrics")]),
+            (get("reference"), judge, [("chi", "chi")]),
+            (judge, write, [("metrics", "metrics"), ("verdict", "verdict")]),
         ]
     )
 

@@ -78,6 +78,9 @@ def test_only_who_stands_apart_is_an_outlier(finished):
     assert {r["participant_id"]: r["warnings"] for r in rows if r["warnings"] != "n/a"} == {
         "sub-0003": "rim_ratio is 2.5, expected at most 2"
     }
+    verdicts = {r["participant_id"]: (r["verdict"], r["reason"]) for r in rows}
+    assert verdicts.pop("sub-0003") == ("look", "the map has a rim")
+    assert set(verdicts.values()) - {("n/a", "n/a")} == {("good", "n/a")}
     regions = _table(finished[1], "regions")
     flagged = {r["participant_id"] for r in regions if "mean_ppm" in r["outliers"]}
     assert flagged == {"sub-0004"}

@@ -99,7 +99,7 @@ def test_warnings_of_quality_say_what_to_do_before_the_failures(copy):
     assert "expected at most 0.001: look at the local field at the surface" in warning
 
 
-_ORDER = ["skipped", "done", "warning", "FAILED", "report", "finished", "exit"]
+_ORDER = ["skipped", "done", "verdict", "warning", "FAILED", "report", "finished", "exit"]
 
 
 def test_figures_record_and_methods_are_written(finished):

@@ -84,8 +84,11 @@ def test_explain_says_meaning_limit_and_action_of_every_metric():
         assert f"({each.name})" in text
     one = _told(commands.call("explain", "snr-echo-3"))
     assert one.startswith("Signal to noise, echo 3 (snr_echo_3)")
+    assert (
+        "good: every quality metric keeps its limits" in commands.call("explain", "verdict").output
+    )
     one = _told(commands.call("explain", "mask_volume_ml"))
-    assert "Expected: at least 900 and at most 2000 mL." in one
+    assert "Expected: at least 250 and at most 2000 mL." in one
 
 
 def test_every_limit_is_of_a_metric_with_words():

@@ -124,6 +124,29 @@ def test_a_participant_of_whom_nothing_can_be_used(tmp_path):
     assert "Echo 2 has no magnitude; add it" in html
 
 
+def test_the_verdict_has_its_reason_its_picture_and_what_to_do(tree):
+    run, out, _ = tree
+    quality = out / output_path(run.entities, "chi", extra={"desc": "qc"}, extension=".json")
+    verdict = {"Level": "wrong", "Reason": "the <phase> is upside down", "Action": "turn it"}
+    pages = {}
+    for name, given in {
+        "wrong": verdict | {"Figure": "nuclei"},
+        "good": {"Level": "good"},
+        "damaged": {"Level": "<b>", "Figure": "../../x"},
+        "unknown": verdict | {"Figure": "../../x"},
+    }.items():
+        write_json(quality, {"Verdict": given, "Metrics": {}})
+        pages[name] = render_page(make_record(run), out)
+    quality.unlink()
+    assert "Is this map right? Wrong." in pages["wrong"]
+    assert "Probably the &lt;phase&gt; is upside down." in pages["wrong"]
+    assert "Turn it." in pages["wrong"]
+    assert pages["wrong"].count("data:image/webp") == len(FIGURES) + 1
+    assert "Is this map right? Good." in pages["good"]
+    assert "Is this map right?" not in pages["damaged"]
+    assert pages["unknown"].count("data:image/webp") == len(FIGURES)
+
+
 def test_quality_metrics_and_regions(tree, tmp_path):
     run, out, _ = tree
     metrics = {

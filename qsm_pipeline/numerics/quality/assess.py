@@ -2,26 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool3d
 
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.core.depth import depth_mm
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.head_size import head_sized
 from qsm_pipeline.numerics.field.reliability import rim_weight
+from qsm_pipeline.numerics.quality import axis, background, coverage, echoes, raw_data, tissue
 from qsm_pipeline.numerics.quality.fidelity import inversion_residual_percent
 from qsm_pipeline.numerics.quality.mask_shape import compactness, volume_ml
 from qsm_pipeline.numerics.quality.metric import Metric
 from qsm_pipeline.numerics.quality.noise import signal_to_noise
+from qsm_pipeline.numerics.quality.pairing import coherence, pairing
 from qsm_pipeline.numerics.quality.rim import rim_ratio
+from qsm_pipeline.numerics.quality.sign import tails
 from qsm_pipeline.numerics.quality.streaking import streaking_index
-from qsm_pipeline.numerics.quality.unwrapping import incongruence_rad, jumps_percent
+from qsm_pipeline.numerics.quality.unwrapping import (
+    incongruence_rad,
+    jumps_percent,
+    turns_off_percent,
+)
 
-_WHOLE_HEAD_MM = 120.0
+WHOLE_HEAD_MM = 120.0
 """Narrower volumes hold no whole brain, so the volume of their mask is not checked."""
+_AROUND_MM = 10.0
+_DEEP_MM = 6.0
+_COARSE_MM = 2.0
+_AVERAGED = {"local_field_ppm": "known", "field_residual_ppm": "known", "chi_ppm": "valid"}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the scanner measured, and its total field.
+
+    Parameters
+    ----------
+    magnitude, raw_rad : torch.Tensor, shape (E, X, Y, Z)
+        Magnitude in any unit, and phase, as they were read.
+    wrapped_rad, unwrapped_rad : torch.Tensor, shape (E, X, Y, Z)
+        Phase, without its offset, before and after unwrapping.
+    relative_residual : torch.Tensor, shape (X, Y, Z)
+        Of the field fit, see `qsm_pipeline.numerics.field.fit.FieldFit`.
+    total_field_ppm : torch.Tensor, shape (X, Y, Z)
+        Field of all sources.
+    echo_times_s : tuple of float, length E
+        In seconds.
+    b0_tesla : float
+        Field strength.
+    """
+
+    magnitude: Tensor
+    raw_rad: Tensor
+    wrapped_rad: Tensor
+    unwrapped_rad: Tensor
+    relative_residual: Tensor
+    total_field_ppm: Tensor
+    echo_times_s: tuple[float, ...]
+    b0_tesla: float
 
 
 @dataclass(frozen=True)
@@ -30,31 +75,21 @@ class Assessed:
 
     Parameters
     ----------
-    magnitude : torch.Tensor, shape (E, X, Y, Z)
-        Any unit.
-    wrapped_rad, unwrapped_rad : torch.Tensor, shape (E, X, Y, Z)
-        Phase, without its offset, before and after unwrapping.
     weights : torch.Tensor, shape (X, Y, Z)
         Reliability of the field, 0 where it is not used.
-    relative_residual : torch.Tensor, shape (X, Y, Z)
-        Of the field fit, see `qsm_pipeline.numerics.field.fit.FieldFit`.
     unsure : torch.Tensor, shape (X, Y, Z), bool
         In and around strong sources, see `qsm_pipeline.numerics.field.trust.Trust`.
     local_field_ppm, field_residual_ppm, chi_ppm : torch.Tensor, shape (X, Y, Z)
         Local field, what the map does not explain of it, and the map.
     brain, known, valid : torch.Tensor, shape (X, Y, Z), bool
         Brain, where the local field is known, and where the map is valid.
-    reference_sd_ppm : float or None
-        Standard deviation of the susceptibility in the reference region, None without one.
     grid : Grid
         Geometry.
+    measured : Measured, optional
+        None for a local field without its scan, of which less can be told.
     """
 
-    magnitude: Tensor
-    wrapped_rad: Tensor
-    unwrapped_rad: Tensor
     weights: Tensor
-    relative_residual: Tensor
     unsure: Tensor
     local_field_ppm: Tensor
     field_residual_ppm: Tensor
@@ -62,8 +97,8 @@ class Assessed:
     brain: Tensor
     known: Tensor
     valid: Tensor
-    reference_sd_ppm: float | None
     grid: Grid
+    measured: Measured | None = None
 
 
 def assess(run: Assessed, limits: Mapping[str, float]) -> list[Metric]:
@@ -82,67 +117,259 @@ def assess(run: Assessed, limits: Mapping[str, float]) -> list[Metric]:
         In the order of processing, each with its limits.
     """
     extent_mm = min(n * v for n, v in zip(run.grid.shape, run.grid.voxel_size_mm, strict=True))
-    run = _cut(run)
-    metrics = [*_of_the_scan(run), *_of_the_field(run), *_of_the_map(run)]
-    if extent_mm < _WHOLE_HEAD_MM:
+    sized = head_sized(run.grid, run.brain)
+    metrics = []
+    if run.measured:
+        paired = pairing(run.measured.raw_rad[0], run.measured.magnitude[0], sized)
+        metrics.append(
+            Metric(
+                "phase_pairing",
+                paired,
+                "1",
+                "Correlation between where the magnitude is bright and where the phase hangs "
+                "together, less the largest of those with the magnitude flipped or moved.",
+            )
+        )
+    fine = _cut(run, sized)
+    run, step = _coarse(fine)
+    sized = head_sized(run.grid, run.brain)
+    core = _core(run, sized)
+    deep = core & run.known & ~run.unsure
+    deep = deep if deep.any() else run.brain & run.known
+    deep_fine = _repeated(deep, step, fine.brain.shape)
+    if fine.measured:
+        metrics += _of_the_images(fine.measured, fine.brain)
+    metrics += _of_the_mask(fine, run, sized)
+    if fine.measured and run.measured:
+        metrics += [
+            *_of_the_magnitude(run.measured, run.brain, core, sized),
+            *_of_the_unwrapping(fine.measured, fine.brain, deep_fine),
+            *_of_the_echoes(run.measured, run.brain, deep),
+            *_of_the_total_field(run.measured, run, core),
+        ]
+    metrics += [
+        Metric(
+            "strong_source_ml",
+            volume_ml(fine.unsure & fine.brain, fine.grid),
+            "mL",
+            "Volume in and around bleedings, calcifications and other sources so strong that the "
+            "field, and with it the map, may be wrong there. It is left out of desc-qsm_mask.",
+        ),
+        Metric(
+            "field_noise_percent",
+            background.white_noise_percent(fine.local_field_ppm, deep_fine),
+            "%",
+            "Noise of the local field from fourth differences, over its typical size.",
+        ),
+        *_of_the_field(run, deep, sized),
+        *_of_the_map(run, deep, sized),
+    ]
+    if run.measured:
+        metrics.append(_of_map_and_magnitude(run.measured, run, deep))
+    if extent_mm < WHOLE_HEAD_MM:
         limits = {key: v for key, v in limits.items() if not key.endswith("mask_volume_ml")}
     return [metric.within(limits) for metric in metrics]
 
 
-def _cut(run: Assessed) -> Assessed:
-    """Return the box of the masks: no metric looks beyond them."""
+def _cut(run: Assessed, sized: Grid) -> Assessed:
+    """Return the box of the masks with what lies just around: nothing else looks farther."""
     masks = run.brain | run.known | run.valid
     if not masks.any():
         return run
-    box = BoundingBox.of(masks, run.grid, margin=1)
-    volumes: dict[str, Any] = {
-        k: box.cut(v) for k, v in vars(run).items() if isinstance(v, Tensor)
+    margin = 1 + math.ceil(_AROUND_MM / min(sized.voxel_size_mm))
+    box = BoundingBox.of(masks, run.grid, margin=margin)
+
+    def volumes(of: Assessed | Measured) -> dict[str, Any]:
+        return {k: box.cut(v) for k, v in vars(of).items() if isinstance(v, Tensor)}
+
+    measured = run.measured and replace(run.measured, **volumes(run.measured))
+    return replace(run, grid=box.inner, measured=measured, **volumes(run))
+
+
+def _coarse(run: Assessed) -> tuple[Assessed, list[int]]:
+    """Return volumes with voxels of about :data:`_COARSE_MM`, and how many make one.
+
+    Images are sampled, so that their noise stays what it is; fields and maps are averaged.
+    """
+    sized = head_sized(run.grid, run.brain)
+    step = [max(1, round(_COARSE_MM / v)) for v in sized.voxel_size_mm]
+    if max(step) == 1:
+        return run, step
+    x, y, z = shape = [n // s for n, s in zip(run.grid.shape, step, strict=True)]
+    every = [slice(s // 2, None, s) for s in step]
+
+    def pooled(volume: Tensor) -> Tensor:
+        return avg_pool3d(volume.to(run.chi_ppm.dtype)[None, None], step)[0, 0]
+
+    def sampled(volume: Tensor) -> Tensor:
+        return volume[..., every[0], every[1], every[2]][..., :x, :y, :z].contiguous()
+
+    changed: dict[str, Any] = {
+        name: pooled(getattr(run, name)) >= 0.5 for name in ("brain", "known", "valid", "unsure")
     }
-    return replace(run, grid=box.inner, **volumes)
+    for name, within in _AVERAGED.items():
+        mask = getattr(run, within)
+        share = pooled(mask).clamp(min=1e-3)
+        changed[name] = pooled(getattr(run, name) * mask) / share * (share > 0.01)
+    measured = run.measured
+    if measured:
+        images: dict[str, Any] = {
+            k: sampled(v) for k, v in vars(measured).items() if isinstance(v, Tensor)
+        }
+        measured = replace(measured, **images)
+    voxel = tuple(v * s for v, s in zip(run.grid.voxel_size_mm, step, strict=True))
+    grid = replace(run.grid, shape=tuple(shape), voxel_size_mm=voxel)
+    return replace(
+        run, grid=grid, measured=measured, weights=sampled(run.weights), **changed
+    ), step
 
 
-def _of_the_scan(run: Assessed) -> list[Metric]:
+def _repeated(mask: Tensor, step: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Return a coarse mask on the fine grid; what is left over at the ends does not count."""
+    for along, times in enumerate(step):
+        mask = mask.repeat_interleave(times, along) if times > 1 else mask
+    whole = torch.zeros(tuple(shape), dtype=torch.bool, device=mask.device)
+    whole[tuple(slice(0, n) for n in mask.shape)] = mask
+    return whole
+
+
+def _core(run: Assessed, sized: Grid) -> Tensor:
+    """Return the voxels of the brain away from its surface."""
+    depth = torch.from_numpy(depth_mm(run.brain.cpu().numpy(), sized)).to(run.brain.device)
+    finite = depth[depth.isfinite()]
+    least = min(_DEEP_MM, 0.3 * float(finite.max())) if finite.numel() else 0.0
+    return run.brain & (depth > least)
+
+
+def _of_the_images(scan: Measured, brain: Tensor) -> list[Metric]:
     snr = [
         Metric(
             f"snr_echo_{number}",
-            signal_to_noise(echo, run.brain),
+            signal_to_noise(echo, brain),
             "1",
             f"Median magnitude of echo {number} in the brain over the standard deviation of its "
             "noise, which is found from second differences along all axes.",
             "doi:10.1006/cviu.1996.0060",
         )
-        for number, echo in enumerate(run.magnitude, 1)
+        for number, echo in enumerate(scan.magnitude, 1)
     ]
+    phase, magnitude = (raw_data.sampled(x, brain) for x in (scan.raw_rad, scan.magnitude))
     return [
+        Metric(
+            "phase_range_turns",
+            raw_data.phase_range_turns(phase),
+            "turns",
+            "Range of all but a thousandth of the phase in the brain on either side, of the echo "
+            "that fills most.",
+        ),
+        Metric(
+            "clipped_percent",
+            raw_data.clipped_percent(phase, magnitude),
+            "%",
+            "Voxels of the brain that hold the largest or smallest value of their image.",
+        ),
+        Metric(
+            "missing_percent",
+            raw_data.missing_percent(phase, magnitude),
+            "%",
+            "Voxels of the brain whose phase or magnitude is zero in an echo; 100 if most of an "
+            "echo is the same as the echo before.",
+        ),
+        Metric(
+            "phase_levels",
+            raw_data.phase_levels(phase),
+            "1",
+            "Different values among 20,000 voxels of the brain, of the echo that has fewest.",
+        ),
         *snr,
-        Metric("mask_volume_ml", volume_ml(run.brain, run.grid), "mL", "Brain mask."),
+    ]
+
+
+def _of_the_mask(fine: Assessed, run: Assessed, sized: Grid) -> list[Metric]:
+    return [
+        Metric("mask_volume_ml", volume_ml(fine.brain, fine.grid), "mL", "Brain mask."),
         Metric(
             "mask_compactness",
-            compactness(run.brain, run.grid),
+            compactness(fine.brain, fine.grid),
             "1",
             "Surface of the ball of the same volume over the surface of the brain mask.",
             "doi:10.1086/624298",
         ),
+        Metric(
+            "mask_holes_percent",
+            coverage.holes_percent(run.brain),
+            "%",
+            "Voxels that the mask surrounds, within slices along at least two axes, without "
+            "holding them, over those of the mask.",
+        ),
+        Metric(
+            "coverage_mm",
+            coverage.thinnest_mm(run.brain, sized),
+            "mm",
+            "Shortest extent of the mask along the axes of the voxels.",
+        ),
     ]
 
 
-def _of_the_field(run: Assessed) -> list[Metric]:
-    residual = run.relative_residual[run.brain]
-    several = len(run.magnitude) > 1
+def _of_the_magnitude(scan: Measured, brain: Tensor, core: Tensor, sized: Grid) -> list[Metric]:
+    return [
+        Metric(
+            "mask_dark_percent",
+            coverage.dark_percent(scan.magnitude[0], brain & ~core, brain),
+            "%",
+            "Voxels in the outer 6 mm of the mask with less than a quarter of the brain's median "
+            "magnitude in the first echo.",
+        ),
+        Metric(
+            "dark_inside_percent",
+            coverage.dark_percent(scan.magnitude[0], core, brain),
+            "%",
+            "The same for voxels that are deeper than 6 mm.",
+        ),
+        Metric(
+            "tissue_beside_percent",
+            coverage.tissue_beside_percent(
+                scan.magnitude[0], coherence(scan.raw_rad[0]), brain, sized
+            ),
+            "%",
+            "Voxels 2.5 to 6 mm outside the mask that are as bright as the brain and have "
+            "coherent phase.",
+        ),
+    ]
+
+
+def _of_the_unwrapping(scan: Measured, brain: Tensor, deep: Tensor) -> list[Metric]:
     return [
         Metric(
             "unwrapping_jumps_percent",
-            jumps_percent(run.unwrapped_rad, run.brain),
+            jumps_percent(scan.unwrapped_rad, deep),
             "%",
-            "Pairs of neighbouring voxels in the brain whose unwrapped phase differs by more than "
-            "half a turn, over all echoes.",
+            "Pairs of neighbouring voxels away from the surface whose unwrapped phase differs by "
+            "more than half a turn, over all echoes.",
         ),
         Metric(
             "unwrapping_incongruence_rad",
-            incongruence_rad(run.unwrapped_rad, run.wrapped_rad, run.brain),
+            incongruence_rad(scan.unwrapped_rad, scan.wrapped_rad, brain),
             "rad",
             "Root mean square of what unwrapping has added besides whole turns.",
             "doi:10.1002/mrm.30006",
+        ),
+    ]
+
+
+def _of_the_echoes(scan: Measured, brain: Tensor, deep: Tensor) -> list[Metric]:
+    residual = scan.relative_residual[brain]
+    several = len(scan.magnitude) > 1
+    times = scan.echo_times_s
+    return [
+        Metric(
+            "turns_off_percent",
+            turns_off_percent(
+                scan.unwrapped_rad, scan.total_field_ppm, deep, times, scan.b0_tesla
+            ),
+            "%",
+            "Voxels away from the surface with an echo that is nearer to the phase of the field "
+            "after another number of turns.",
         ),
         Metric(
             "fit_residual_percent",
@@ -153,6 +380,39 @@ def _of_the_field(run: Assessed) -> list[Metric]:
             "doi:10.1002/mrm.30006",
         ),
         Metric(
+            "echo_misfit_rad",
+            echoes.echo_misfit_rad(
+                scan.unwrapped_rad,
+                scan.magnitude,
+                scan.total_field_ppm,
+                deep,
+                times,
+                scan.b0_tesla,
+            ),
+            "rad",
+            "Phase of the worst echo less that of the field, averaged over cubes of three voxels: "
+            "the absolute value that a tenth of the voxels exceeds.",
+        ),
+        Metric(
+            "decay_misfit_percent",
+            echoes.decay_misfit_percent(scan.magnitude, deep, times),
+            "%",
+            "Magnitude of the worst echo less that of an exponential decay, averaged over cubes "
+            "of three voxels: the absolute value that a tenth of the voxels exceeds.",
+        ),
+        Metric(
+            "relative_decay",
+            echoes.relative_decay(scan.magnitude, deep, times, scan.b0_tesla),
+            "1",
+            "Median R2* of the brain over that of an adult's at this field strength.",
+            "doi:10.1016/j.mri.2007.02.014",
+        ),
+    ]
+
+
+def _of_the_total_field(scan: Measured, run: Assessed, core: Tensor) -> list[Metric]:
+    return [
+        Metric(
             "unreliable_percent",
             100 * float((run.weights[run.brain] <= 0).double().mean()),
             "%",
@@ -161,17 +421,60 @@ def _of_the_field(run: Assessed) -> list[Metric]:
             "doi:10.1002/mrm.30006",
         ),
         Metric(
-            "strong_source_ml",
-            volume_ml(run.unsure & run.brain, run.grid),
-            "mL",
-            "Volume in and around bleedings, calcifications and other sources so strong that the "
-            "field, and with it the map, may be wrong there. It is left out of desc-qsm_mask.",
+            "unreliable_inside_percent",
+            100 * float((run.weights[core] <= 0).double().mean()) if core.any() else None,
+            "%",
+            "The same for voxels that are deeper than 6 mm.",
+        ),
+        Metric(
+            "background_ratio",
+            background.background_ratio(
+                scan.total_field_ppm, run.local_field_ppm, run.known & ~run.unsure
+            ),
+            "1",
+            "Median distance of the total field from its median, over that of the local field.",
         ),
     ]
 
 
-def _of_the_map(run: Assessed) -> list[Metric]:
-    weights = run.weights * rim_weight(run.known, head_sized(run.grid, run.brain))
+def _of_the_field(run: Assessed, deep: Tensor, sized: Grid) -> list[Metric]:
+    field, known = run.local_field_ppm, run.known & ~run.unsure
+    along = axis.dipole_axis(field * ~run.unsure, run.known, sized)
+    return [
+        Metric(
+            "long_waves_percent",
+            background.long_waves_percent(field, known, sized),
+            "%",
+            "Root mean square of the local field averaged over about 25 mm, over that of the "
+            "local field.",
+        ),
+        Metric(
+            "slice_ripple_percent",
+            background.slice_ripple_percent(field, deep),
+            "%",
+            "Typical second difference of the means of slices, along the worst axis, over the "
+            "standard deviation of the local field.",
+        ),
+        Metric(
+            "cone_share",
+            along.cone_share if along else None,
+            "1",
+            "Power of the local field near the cone where a dipole has none, over that in the "
+            "same shells of k-space.",
+        ),
+        Metric(
+            "axis_misfit",
+            along.better_axis if along else None,
+            "1",
+            "That share for the direction of B0, over the least for directions more than 20 "
+            "degrees away.",
+        ),
+    ]
+
+
+def _of_the_map(run: Assessed, deep: Tensor, sized: Grid) -> list[Metric]:
+    weights = run.weights * rim_weight(run.known, sized)
+    where = deep & run.valid if (deep & run.valid).any() else run.valid
     return [
         Metric(
             "inversion_residual_percent",
@@ -181,25 +484,55 @@ def _of_the_map(run: Assessed) -> list[Metric]:
             "field, weighted as in the inversion.",
         ),
         Metric(
+            "residual_unevenness",
+            background.unevenness(run.field_residual_ppm, deep, sized),
+            "1",
+            "Size of the residual in windows of about 3 cm: the largest but a percent over the "
+            "median.",
+        ),
+        Metric(
             "streaking_index",
-            streaking_index(run.chi_ppm, run.valid, run.grid),
+            streaking_index(run.chi_ppm, run.valid, sized),
             "1",
             "Amplitude of the map in k-space near the cone where the dipole kernel vanishes, over "
             "that where it is well known; about 1 without streaks.",
             "doi:10.1002/mrm.28435",
         ),
         Metric(
-            "reference_sd_ppm",
-            run.reference_sd_ppm,
+            "chi_spread_ppm",
+            tissue.spread_ppm(run.chi_ppm, where),
             "ppm",
-            "Standard deviation of the susceptibility in the reference region.",
-            "doi:10.1002/mrm.30006",
+            "Half the distance between the 16th and 84th percentile of the map, away from the "
+            "surface.",
+        ),
+        Metric(
+            "iron_ppm",
+            tissue.iron_ppm(run.chi_ppm, where),
+            "ppm",
+            "The 99.5th percentile of the map less its median, away from the surface.",
+        ),
+        Metric(
+            "asymmetry",
+            tails(run.chi_ppm[where]),
+            "1",
+            "By how much the upper tail of the map is longer than the lower, over both.",
         ),
         Metric(
             "rim_ratio",
-            rim_ratio(run.chi_ppm, run.valid, head_sized(run.grid, run.brain)),
+            rim_ratio(run.chi_ppm, run.valid, sized),
             "1",
             "Typical size of the susceptibility in the outer 3 mm of its mask over that within; a "
             "rim is left by the background field.",
         ),
     ]
+
+
+def _of_map_and_magnitude(scan: Measured, run: Assessed, deep: Tensor) -> Metric:
+    where = deep & run.valid
+    return Metric(
+        "iron_decays",
+        tissue.iron_decays(run.chi_ppm, scan.magnitude, where if where.any() else run.valid),
+        "1",
+        "Mean of the map in the percent of voxels that decay fastest, less its median, over half "
+        "the distance between its 16th and 84th percentile.",
+    )

@@ -34,7 +34,11 @@ def asymmetry(chi_ppm: Tensor, mask: Tensor) -> float | None:
     """
     inside = mask.cpu().numpy()
     depth = ndimage.distance_transform_edt(inside)
-    values = chi_ppm[torch.from_numpy(depth > _DEPTH * depth.max()).to(mask.device)]
+    return tails(chi_ppm[torch.from_numpy(depth > _DEPTH * depth.max()).to(mask.device)])
+
+
+def tails(values: Tensor) -> float | None:
+    """Return :func:`asymmetry` of the values of voxels away from the surface, shape (N,)."""
     if values.numel() < _FEWEST:
         return None
     count = max(1, round(TAIL * values.numel()))

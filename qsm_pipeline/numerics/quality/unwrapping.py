@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.quality.raw_data import sampled
 
 
 def jumps_percent(unwrapped_rad: Tensor, mask: Tensor) -> float | None:
@@ -47,12 +51,47 @@ def incongruence_rad(unwrapped_rad: Tensor, wrapped_rad: Tensor, mask: Tensor) -
     Returns
     -------
     float
-        Root mean square over voxels and echoes of the difference, wrapped to half a turn. 0 for
-        exact methods, which the QSM consensus asks for (doi:10.1002/mrm.30006).
+        Root mean square over echoes and at most 200,000 voxels of the difference, wrapped to half
+        a turn. 0 for exact methods, which the QSM consensus asks for (doi:10.1002/mrm.30006).
     """
-    squares = torch.zeros((), dtype=torch.float64, device=mask.device)
-    for after, before in zip(unwrapped_rad, wrapped_rad, strict=True):
-        difference = after[mask] - before[mask]
-        turns = torch.round(difference / (2 * math.pi))
-        squares += (difference - 2 * math.pi * turns).double().square().mean()
-    return math.sqrt(float(squares) / len(unwrapped_rad))
+    difference = sampled(unwrapped_rad, mask) - sampled(wrapped_rad, mask)
+    turns = torch.round(difference / (2 * math.pi))
+    return float((difference - 2 * math.pi * turns).double().square().mean().sqrt())
+
+
+def turns_off_percent(
+    unwrapped_rad: Tensor,
+    total_field_ppm: Tensor,
+    where: Tensor,
+    echo_times_s: Sequence[float],
+    b0_tesla: float,
+) -> float | None:
+    """Return how many voxels have an echo with another number of turns than the field says.
+
+    Parameters
+    ----------
+    unwrapped_rad : torch.Tensor, shape (E, X, Y, Z)
+        Unwrapped phase of every echo.
+    total_field_ppm : torch.Tensor, shape (X, Y, Z)
+        Fitted to it.
+    where : torch.Tensor, shape (X, Y, Z), bool
+        Voxels that count.
+    echo_times_s : sequence of float, length E
+        In seconds.
+    b0_tesla : float
+        Field strength.
+
+    Returns
+    -------
+    float or None
+        In percent; turns that a whole echo has too much do not count. None for one echo or an
+        empty mask.
+    """
+    if len(unwrapped_rad) < 2 or not where.any():
+        return None
+    field = total_field_ppm[where]
+    off = torch.zeros_like(field, dtype=torch.bool)
+    for echo, time in zip(unwrapped_rad, echo_times_s, strict=True):
+        turns = (echo[where] - rad_per_s_per_ppm(b0_tesla) * time * field) / (2 * math.pi)
+        off |= (turns - turns.median()).abs() > 0.5
+    return 100 * float(off.double().mean())

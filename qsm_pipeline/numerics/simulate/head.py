@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -64,6 +64,7 @@ def simulate_head(
     seed: int = 0,
     *,
     n_lesions: int = 0,
+    iron: float | None = None,
     device: torch.device | str = "cpu",
 ) -> Head:
     """Evaluate the head of a person on a grid.
@@ -78,6 +79,8 @@ def simulate_head(
         Decides the person.
     n_lesions : int
         Number of microbleeds and calcifications.
+    iron : float, optional
+        Susceptibility of the deep grey matter relative to the table; the person's by default.
     device
         Where to compute.
 
@@ -88,6 +91,8 @@ def simulate_head(
         different grids differs only by resolution.
     """
     anatomy = random_anatomy(seed)
+    if iron is not None:
+        anatomy = replace(anatomy, iron=iron)
     matrix = torch.as_tensor(np.asarray(affine), dtype=torch.float32)
     voxel_mm = matrix[:3, :3].norm(dim=0)
     blur_mm = math.sqrt(_POINT_SPREAD**2 * float(voxel_mm.square().mean()) + _BORDER_MM**2)

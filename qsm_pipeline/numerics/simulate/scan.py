@@ -62,6 +62,7 @@ def simulate_scan(
     seed: int = 0,
     repetition: int = 0,
     n_lesions: int = 0,
+    iron: float | None = None,
     device: torch.device | str = "cpu",
 ) -> Scan:
     """Scan the head of :func:`simulate_head`.
@@ -81,6 +82,8 @@ def simulate_scan(
         Which scan of the same head: each has noise of its own.
     n_lesions : int
         Number of microbleeds and calcifications.
+    iron : float, optional
+        As of :func:`simulate_head`.
     device
         Where to compute.
 
@@ -102,7 +105,7 @@ def simulate_scan(
     fine_affine = subdivided(affine, parts)
     placement = around_head((nx, ny, nz), fine_affine, random_anatomy(seed).pose)
     whole = simulate_head(
-        placement.shape, placement.affine, seed, n_lesions=n_lesions, device=device
+        placement.shape, placement.affine, seed, n_lesions=n_lesions, iron=iron, device=device
     )
     mask = merge(whole.brain[placement.inside].float(), parts) > 0.5
     if not mask.any():

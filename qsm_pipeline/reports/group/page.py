@@ -57,7 +57,8 @@ def render_group(
                 "name": run.prefix,
                 "page": f"{_page_of(run, out_dir)}#{run.prefix}",
                 "picture": _picture(run, out_dir),
-                "warnings": row["warnings"],
+                "verdict": run.verdict,
+                "warnings": [*([run.reason] if run.reason else []), *row["warnings"]],
                 "outliers": row["outliers"],
             }
             for run, row in zip(runs, rows, strict=True)
@@ -87,7 +88,7 @@ def render_group(
             "page": run["page"],
             "run": run["name"],
             "outliers": row["outliers"],
-            "warnings": row["warnings"],
+            "warnings": run["warnings"],
             "regions": odd_regions.get(run["name"], []),
         }
         for run, row in zip(data["runs"], rows, strict=True)
