@@ -60,8 +60,8 @@ def test_a_file_system_without_modes_does_not_stop_a_file(tmp_path, monkeypatch)
 def test_a_work_folder_where_anybody_may_write_is_refused_for_what_it_is(tmp_path, monkeypatch):
     real = os.lstat
 
-    def open_to_all(path, *more):
-        status = real(path, *more)
+    def open_to_all(path, **more):
+        status = real(path, **more)
         return os.stat_result((status.st_mode | 0o777, *tuple(status)[1:]))
 
     monkeypatch.setattr(work_folder.os, "lstat", open_to_all)
