@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bids_trees import add_megre, make_dataset
 
-from qsm_pipeline.app.checks import check_methods
+from qsm_pipeline.app.checks import check_methods, with_absolute_paths
 from qsm_pipeline.app.ledger import Ledger
 from qsm_pipeline.bids.collect import collect_runs
 from qsm_pipeline.bids.derivatives import write_json
@@ -27,7 +27,9 @@ def make_finished(folder: Path, participants: int) -> tuple[Path, Path]:
         copy.mkdir(parents=True)
         for path in (raw / "sub-0001" / "anat").iterdir():
             os.link(path, copy / path.name.replace("sub-0001", f"sub-{number:04d}"))
-    ledger = Ledger(out, check_methods(dict(METHOD_DEFAULTS)))
+    methods = check_methods(dict(METHOD_DEFAULTS))
+    methods["inversion_params"] = with_absolute_paths(methods["inversion_params"] or {})
+    ledger = Ledger(out, methods)
     for run in collect_runs(index(raw)).runs:
         written = []
         for name in NAMES:

@@ -150,7 +150,7 @@ def run_participants(
         memory_gb = math.inf if on_cluster(plugin) else resources.mem_gb
         display.stage("reading the data set")
         found = collect(
-            index(bids_dir, chosen, bids_database_dir),
+            index(bids_dir, chosen, bids_database_dir and Path(bids_database_dir)),
             chosen,
             session_label,
             bids_filter_file,
@@ -261,8 +261,7 @@ def _prepare_output(
     """Make the folders, describe the data set and write down how it is made.
 
     One participant or session has a file of settings of its own, as the next may run at the same
-    time. What
-    this machine has is a remark, so that the settings repeat the run on another one.
+    time. What this machine has is a remark, so that the settings repeat the run on another one.
     """
     chosen = {"sub": settings["participant_label"], "ses": settings["session_label"]}
     named = [
