@@ -10,7 +10,7 @@ from typing import Any
 from qsm_pipeline.app.ledger import FOLDER
 from qsm_pipeline.app.record import RunState, merge_record, record_path, write_record
 from qsm_pipeline.app.summary import Summary
-from qsm_pipeline.app.units import Unit
+from qsm_pipeline.app.units import Unit, units_of
 from qsm_pipeline.bids.derivatives import write_atomic
 from qsm_pipeline.bids.naming import figure_path
 from qsm_pipeline.bids.sidecar import read_json_object
@@ -23,7 +23,12 @@ from qsm_pipeline.steps.nodes import DRAW
 
 
 def write_pages(
-    summary: Summary, out_dir: Path, units: Sequence[Unit], *, whole: bool, again: bool = False
+    summary: Summary,
+    out_dir: Path,
+    units: Sequence[Unit] | None = None,
+    *,
+    whole: bool,
+    again: bool = False,
 ) -> None:
     """Write the page of each unit, ``sub-<label>[_ses-<label>].html``, with what failed.
 
@@ -33,15 +38,15 @@ def write_pages(
         What became of each run; a page that cannot be written is noted there.
     out_dir : pathlib.Path
         Derivatives data set.
-    units : sequence of Unit
-        Whose pages are written.
+    units : sequence of Unit, optional
+        Whose pages are written; every participant's by default.
     whole : bool
         Whether the command is for the whole data set, and so writes its methods text too. Of a
         job array each task would read what all others left: there it is done at group level.
     again : bool
         Whether pages are made too where nothing has happened since they were.
     """
-    for unit in units:
+    for unit in units_of(summary.found, ()) if units is None else units:
         page = out_dir / f"sub-{unit.label}.html"
         states = summary.states_of(unit)
         try:
