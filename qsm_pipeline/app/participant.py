@@ -84,8 +84,8 @@ def run_participants(
         Raw data set and derivatives.
     echo : callable
         Prints one line.
-    participant_label, session_label, derivatives, mask_pattern, segmentation,
-    reference_pattern
+    participant_label, session_label, derivatives, mask_pattern
+    segmentation, reference_pattern
         See `qsm_pipeline.bids.collect.collect_runs`.
     start_from : {"phase", "fieldmap"}
         The raw images, or the total field that `qsm_pipeline.bids.field_maps` finds.
