@@ -62,5 +62,5 @@ else: sys.exit("the raw data can be written to")
 '
 status=0
 in_image ro qsm-pipeline /raw /out participant --participant-label nobody || status=$?
-[ "$status" = 2 ] || fail "an unknown participant gave exit status $status, expected 2"
+[ "$status" = 18 ] || fail "an unknown participant gave exit status $status, expected 18"
 echo "passed: $image, map in $folder/out/sub-01/anat"

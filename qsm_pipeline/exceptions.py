@@ -66,13 +66,13 @@ class NothingChosenError(BIDSInputError):
     exit_code = ExitCode.NOTHING_CHOSEN
 
 
-class InvalidBIDSError(BIDSInputError):
+class InvalidBIDSError(ConfigError):
     """A folder is no valid BIDS data set."""
 
     exit_code = ExitCode.INVALID_BIDS
 
 
-class NothingToDoError(QSMPipelineError):
+class NothingToDoError(ConfigError):
     """There is nothing to run.
 
     Parameters

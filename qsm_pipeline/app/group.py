@@ -91,7 +91,7 @@ def run_group(
         display.stage("reading the data set")
         chosen = chosen_participants(bids_dir, participant_label, exclude_participant_label)
         labels = participants(bids_dir) if chosen is None else chosen
-        layout = index(bids_dir, chosen, bids_database_dir)
+        layout = index(bids_dir, chosen, bids_database_dir and Path(bids_database_dir))
         found = collect(layout, chosen, session_label, bids_filter_file)
         display.stage(f"reading the results of {len(labels)} participant(s)")
         everything = finished_runs(out_dir, labels)
@@ -116,7 +116,8 @@ def run_group(
         withdrawn = {run.prefix for run in runs if run.prefix not in raw}
         quality = quality_table(runs, listed, _sessions(bids_dir, runs, display.echo), withdrawn)
         regions = region_table(runs, listed)
-        expected = [name for name in listed if chosen is None or name[4:] in labels]
+        asked = set(labels)
+        expected = [name for name in listed if chosen is None or name[4:] in asked]
         running = _in_progress(out_dir, labels)
         missing = missing_results(everything, labels, expected, out_dir, found.runs, running)
         about = {"GeneratedBy": [{"Name": "qsm-pipeline", "Version": __version__}]}

@@ -47,23 +47,25 @@ def missing_results(
     list of dict
         Keys of :data:`MISSING_COLUMNS`, sorted by participant.
     """
+    known = set(labels)
+    of_subject: dict[str, list[GreRun]] = {}
+    for run in expected:
+        of_subject.setdefault(run.subject, []).append(run)
     rows = [
         {"participant_id": label, "run": None, "reason": "is in participants.tsv, has no folder"}
         for label in listed
-        if label.removeprefix("sub-") not in labels
+        if label.removeprefix("sub-") not in known
     ]
     running = in_progress or {}
-    for run in runs:
-        if run.damaged:
-            rows.append(
-                {"participant_id": run.participant, "run": run.prefix, "reason": run.damaged}
-            )
+    for done in runs:
         rows += [
-            {"participant_id": run.participant, "run": run.prefix, "reason": problem}
-            for problem in run.problems
+            {"participant_id": done.participant, "run": done.prefix, "reason": reason}
+            for reason in (done.damaged, *done.problems)
+            if reason
         ]
     finished = {run.prefix for run in runs if not run.damaged}
     with_map = {run.entities["sub"] for run in runs}
+    counted = {run.prefix for run in runs}
     for label in labels:
         if label in running:
             reason = f"in progress: {running[label]}"
@@ -73,9 +75,9 @@ def missing_results(
         whole = any(name is None for name, _ in told) and label not in with_map
         for run_name, reason in told:
             rows.append({"participant_id": f"sub-{label}", "run": run_name, "reason": reason})
-        named = {name for name, _ in told} | {run.prefix for run in runs}
-        for run in expected:
-            if run.subject == label and run.prefix not in named and not whole:
+        named = {name for name, _ in told}
+        for run in of_subject.get(label, ()):
+            if run.prefix not in named and run.prefix not in counted and not whole:
                 reason = "was never processed: start the participant level for it"
                 rows.append(
                     {"participant_id": f"sub-{label}", "run": run.prefix, "reason": reason}

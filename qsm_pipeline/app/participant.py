@@ -37,6 +37,7 @@ from qsm_pipeline.engine.resources import Resources, check_device_name
 from qsm_pipeline.exceptions import OutputError, printable
 from qsm_pipeline.exit_codes import ExitCode
 from qsm_pipeline.io.locks import NameLocks, lock_all
+from qsm_pipeline.io.writing import cannot_write
 from qsm_pipeline.steps.methods import STAGES
 from qsm_pipeline.steps.settings import METHOD_DEFAULTS
 from qsm_pipeline.workflows.memory import too_large
@@ -83,8 +84,8 @@ def run_participants(
         Raw data set and derivatives.
     echo : callable
         Prints one line.
-    participant_label, session_label, derivatives, mask_pattern, segmentation,
-    reference_pattern
+    participant_label, session_label, derivatives, mask_pattern
+    segmentation, reference_pattern
         See `qsm_pipeline.bids.collect.collect_runs`.
     start_from : {"phase", "fieldmap"}
         The raw images, or the total field that `qsm_pipeline.bids.field_maps` finds.
@@ -149,7 +150,7 @@ def run_participants(
         memory_gb = math.inf if on_cluster(plugin) else resources.mem_gb
         display.stage("reading the data set")
         found = collect(
-            index(bids_dir, chosen, bids_database_dir),
+            index(bids_dir, chosen, bids_database_dir and Path(bids_database_dir)),
             chosen,
             session_label,
             bids_filter_file,
@@ -192,7 +193,7 @@ def run_participants(
             log.begin(out_dir / "logs")
             summary.note_missing_maps(out_dir)
             units = units_of(found, session_label)
-            write_pages(summary, out_dir, units, whole=not participant_label)
+            write_pages(summary, out_dir, units, whole=not participant_label, again=True)
             return summary.close(out_dir, time.monotonic() - start)
         _prepare_output(bids_dir, out_dir, work_dir, settings | methods, resources)
         log.begin(out_dir / "logs")
@@ -260,8 +261,7 @@ def _prepare_output(
     """Make the folders, describe the data set and write down how it is made.
 
     One participant or session has a file of settings of its own, as the next may run at the same
-    time. What
-    this machine has is a remark, so that the settings repeat the run on another one.
+    time. What this machine has is a remark, so that the settings repeat the run on another one.
     """
     chosen = {"sub": settings["participant_label"], "ses": settings["session_label"]}
     named = [
@@ -280,7 +280,7 @@ def _prepare_output(
         plain = {key: absolute(value) for key, value in settings.items()}
         write_atomic(out_dir / "logs" / name, (header + to_toml(plain)).encode())
     except OSError as error:
-        raise OutputError(f"{error.filename} cannot be written: {error.strerror}") from None
+        raise cannot_write(error.filename, error) from None
 
 
 @contextmanager
@@ -291,6 +291,12 @@ def _reserve(
     locks = [NameLocks(folder / "locks.txt") for folder in (out_dir / "logs", work_dir)]
     try:
         held = lock_all(locks, [unit.lock for unit in units])
+        for each in locks:
+            if each.lacking:
+                summary.note(
+                    f"{each.path.parent} is on a file system without locks ({each.lacking}): do "
+                    "not start the same participant twice at a time"
+                )
         summary.leave_out(
             {
                 unit: f"is being processed by {held[unit.lock]}; wait until that has ended, or "

@@ -14,6 +14,8 @@ from nipype.pipeline.engine import Node, Workflow
 from qsm_pipeline.app.display import duration
 from qsm_pipeline.steps.nodes import NODES, WRITE, label_of
 
+_ENOUGH = 0.1
+"""Share of a run whose kinds of nodes must have ended before the time left is told."""
 OnDone = Callable[[str, list[str], float], None]
 
 
@@ -75,7 +77,9 @@ class Progress:
         self._began: dict[str, float] = {}
         self._sizes = {name: len(nodes) for name, nodes in self._waiting.items()}
         self._ended = self._failed = 0
-        self._time = _TimeLeft(Counter(n for nodes in self._waiting.values() for n in nodes))
+        self._time = _TimeLeft(
+            Counter(n for nodes in self._waiting.values() for n in nodes), alone=len(labels) == 1
+        )
         self._state = self._now()
 
     def lines(self) -> list[str]:
@@ -114,10 +118,11 @@ class Progress:
 
     def _now(self) -> _State:
         failed = f", {self._failed} failed" if self._failed else ""
+        known = self._ended > self._failed or self._time.is_known
         return _State(
             f"{self._ended} of {len(self._labels)} run(s) ended{failed}",
             tuple((self._place(*who), began) for who, began in self._time.running()),
-            self._time.seconds() if self._ended > self._failed and self._waiting else 0.0,
+            self._time.seconds() if self._waiting and known else 0.0,
             time.monotonic(),
         )
 
@@ -137,13 +142,20 @@ class _TimeLeft:
     those that have ended, so that counting nodes would be wrong by far.
     """
 
-    def __init__(self, left: Counter[str]) -> None:
+    def __init__(self, left: Counter[str], *, alone: bool) -> None:
         self._left = left
+        self._alone = alone
         self._start = time.monotonic()
         self._running: dict[tuple[str, str], float] = {}
         self._seconds: Counter[str] = Counter()
         self._number: Counter[str] = Counter()
         self._failed_s = 0.0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether enough of a single run has ended to tell what the rest takes."""
+        seen = sum(_usual_s(node) for node in self._number)
+        return self._alone and seen > _ENOUGH * sum(_usual_s(node) for node in self._left)
 
     def running(self) -> list[tuple[tuple[str, str], float]]:
         """Return run and node of what runs, each with its start."""
@@ -174,12 +186,20 @@ class _TimeLeft:
             return 0.0
         spent = self._seconds.total() + self._failed_s
         mean = self._seconds.total() / self._number.total()
+        usual = sum(_usual_s(n) * k for n, k in self._number.items())
         expected = {n: self._seconds[n] / k for n, k in self._number.items()}
-        todo = sum(number * expected.get(node, mean) for node, number in self._left.items())
+        for node in self._left:  # of a kind that has not ended yet
+            as_a_rule = _usual_s(node) * self._seconds.total() / usual
+            expected.setdefault(node, as_a_rule if self._alone else mean)
+        todo = sum(number * expected[node] for node, number in self._left.items())
         for (_, node), began in self._running.items():
             spent += now - began
-            todo -= min(now - began, expected.get(node, mean))
+            todo -= min(now - began, expected[node])
         return todo * (now - self._start) / spent
+
+
+def _usual_s(node: str) -> float:
+    return NODES.get(node, WRITE).usual_s
 
 
 def _written(node: Node) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qsm_pipeline import __version__
+from qsm_pipeline.app.command_log import command_line
 from qsm_pipeline.app.units import Unit
 from qsm_pipeline.bids.derivatives import write_json
 from qsm_pipeline.bids.records import read_participant, records_of_sessions
@@ -84,9 +85,12 @@ def merge_record(
     """
     unit = Unit.of(label)
     try:
-        known = read_participant(out_dir, unit.subject)["runs"]
+        told = read_participant(out_dir, unit.subject)
     except BIDSInputError:  # there is none, or it cannot be read and is replaced
-        known = {}
+        told = {"runs": {}, "command": ""}
+    known, command = told["runs"], told["command"]
+    if not command or any(state.ran for state in states):
+        command = command_line()
     runs = {
         prefix: entry
         for prefix, entry in known.items()
@@ -107,6 +111,7 @@ def merge_record(
     return {
         "subject": label,
         "version": __version__,
+        "command": command,
         "runs": dict(sorted(runs.items())),
         "left_out": [{"what": s.what, "reason": s.reason} for s in left_out],
     }

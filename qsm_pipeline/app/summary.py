@@ -59,6 +59,10 @@ class Summary:
         if not self.found.runs:
             self._echo(self.found.nothing)
 
+    def note(self, text: str) -> None:
+        """Print what is worth knowing and no failure."""
+        self._echo(f"note: {text}")
+
     def leave_out(self, units: Mapping[Unit, str]) -> None:
         """Leave out participants or sessions, each for one reason; they get no page."""
         left_out = [

@@ -81,8 +81,9 @@ def finished_runs(out_dir: Path, labels: Sequence[str] = ()) -> list[FinishedRun
         Participants without ``sub-``; all by default.
     """
     found = []
+    wanted = set(labels)
     for label in participants(out_dir):
-        if labels and label not in labels:
+        if wanted and label not in wanted:
             continue
         for pattern in _FOLDERS:
             for chi in (out_dir / f"sub-{label}").glob(f"{pattern}/*_Chimap.nii.gz"):

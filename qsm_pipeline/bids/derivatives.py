@@ -27,7 +27,8 @@ from qsm_pipeline.bids.naming import OUTPUTS, output_path
 from qsm_pipeline.bids.ownership import OWN_KEY, PRODUCT, RAW, fingerprint
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.bids.sidecar import read_json_object
-from qsm_pipeline.exceptions import BIDSInputError, OutputError
+from qsm_pipeline.exceptions import BIDSInputError
+from qsm_pipeline.io.writing import cannot_write
 
 BIDS_VERSION = "1.10.0"
 _MAX_OWN_BYTES = 2**16
@@ -104,7 +105,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             if temporary:
                 os.unlink(temporary)
-        raise OutputError(f"{path} cannot be written: {err.strerror or err}") from err
+        raise cannot_write(path, err, len(data)) from err
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

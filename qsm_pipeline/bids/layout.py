@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from qsm_pipeline.bids.selection import SUFFIXES
 from qsm_pipeline.bids.sidecar import read_json_object
-from qsm_pipeline.exceptions import BIDSInputError, NoInputError, OutputError
+from qsm_pipeline.exceptions import BIDSInputError, NoInputError
 from qsm_pipeline.io.locks import NameLocks
+from qsm_pipeline.io.writing import cannot_write
 
 if TYPE_CHECKING:
     from bids.layout import BIDSLayout, BIDSLayoutIndexer
@@ -180,7 +181,7 @@ def _make_database(bids_dir: Path, database: Path, indexer: BIDSLayoutIndexer) -
             os.replace(partial / _DATABASE, database)
             partial.rmdir()
     except OSError as err:
-        raise OutputError(f"{folder} cannot be written: {err.strerror}") from err
+        raise cannot_write(folder, err) from err
     finally:
         locks.close()
 

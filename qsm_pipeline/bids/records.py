@@ -28,7 +28,7 @@ def read_record(path: Path) -> dict[str, Any]:
     dict
         ``runs``: by prefix ``run`` (as `GreRun.to_dict` has it, or None where it is damaged),
         ``problems`` (``message``, ``node``, ``crash_file``) and ``node_seconds``; ``left_out``:
-        ``what`` and ``reason``. Nothing else, and all of these types.
+        ``what`` and ``reason``; ``command``. Nothing else, and all of these types.
 
     Raises
     ------
@@ -48,6 +48,7 @@ def read_record(path: Path) -> dict[str, Any]:
             for item in _tables(data.get("left_out"))
             if "what" in item and "reason" in item
         ],
+        "command": str(data.get("command", "")),
     }
 
 
@@ -80,6 +81,7 @@ def read_participant(out_dir: Path, subject: str) -> dict[str, Any]:
         return read_record(whole)
     runs: dict[str, Any] = {}
     left_out: list[dict[str, str]] = []
+    command = ""
     for path in (whole, *of_sessions):
         with contextlib.suppress(BIDSInputError):
             record = read_record(path)
@@ -88,7 +90,8 @@ def read_participant(out_dir: Path, subject: str) -> dict[str, Any]:
             left_out = [item for item in left_out if not _is_of(item["what"], replaced)]
             runs |= record["runs"]
             left_out += [item for item in record["left_out"] if item not in left_out]
-    return {"runs": runs, "left_out": left_out}
+            command = record["command"] or command
+    return {"runs": runs, "left_out": left_out, "command": command}
 
 
 def recorded_participants(out_dir: Path) -> list[str]:

@@ -260,14 +260,20 @@ def _named(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> di
 @main.command()
 @click.argument("truth", type=_FILE)
 @click.argument("maps", nargs=-1, required=True, callback=_named, metavar="NAME=MAP...")
-@click.option("--mask", type=_FILE, required=True)
+@click.option("--mask", type=_FILE, help="Where to compare.  [default: brain mask beside TRUTH]")
 @click.option("--seg", type=_FILE, help="Regions, labelled as QSM-CI does.")
 @click.option(
     "-o", "--out", type=_OUT, default="evaluation", help="Table and figure without extension."
 )
 @_told
-def evaluate(truth: Path, maps: dict[str, Path], mask: Path, seg: Path | None, out: Path) -> None:
-    """Score maps against TRUTH with QSM-CI's metrics, side by side."""
+def evaluate(
+    truth: Path, maps: dict[str, Path], mask: Path | None, seg: Path | None, out: Path
+) -> None:
+    """Score maps against TRUTH with QSM-CI's metrics, side by side.
+
+    Of the simulator TRUTH is BIDS_DIR/derivatives/truth/sub-01/anat/sub-01_Chimap.nii.gz. The
+    table, a JSON file with the units and a figure in ppm are written.
+    """
     from qsm_pipeline.app.cycleqsm.evaluate import evaluate as run
 
     click.echo(run(truth, mask, maps, out, seg), nl=False)

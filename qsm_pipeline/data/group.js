@@ -81,13 +81,31 @@
     return box;
   }
 
+  // Of a large group a plot is drawn when it is about to be seen, or the page to be printed.
+  const pending = new Map(), large = data.runs.length * (data.quality.length + data.regions.length) > 20000;
+  const fill = (svg) => { const drawn = pending.get(svg); pending.delete(svg); drawn?.(); };
+  const watcher = new IntersectionObserver((seen) => {
+    for (const { target } of seen.filter((entry) => entry.isIntersecting)) {
+      watcher.unobserve(target);
+      fill(target);
+    }
+    if (byId("find").value) find();
+  }, { rootMargin: "400px" });
+  window.addEventListener("beforeprint", () => [...pending.keys()].forEach(fill));
+
   // points: [{run, value, flagged}], limits: [number], against: values by run or null.
   function draw(parent, plot, points, limits, against, colour) {
     const box = heading(parent, plot.title, plot.detail);
     box.title = plot.text;
-    const usable = points.filter((p) => p.value !== null && (!against || against[p.run] !== null));
-    const height = against ? 150 : 56, base = height - 16;
+    const height = against ? 150 : 56;
     const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": plot.title }, box);
+    pending.set(svg, () => drawPoints(svg, height, plot, points, limits, against, colour));
+    if (large) watcher.observe(svg); else fill(svg);
+  }
+
+  function drawPoints(svg, height, plot, points, limits, against, colour) {
+    const usable = points.filter((p) => p.value !== null && (!against || against[p.run] !== null));
+    const base = height - 16;
     if (!usable.length) {
       make("text", { x: LEFT, y: 20 }, svg).textContent = "no value";
       return;
@@ -139,6 +157,8 @@
     const trait = byId("against").value;
     const against = trait ? data.traits[trait].map(number) : null;
     const quality = byId("quality-plots");
+    watcher.disconnect();
+    pending.clear();
     quality.replaceChildren();
     for (const metric of data.quality) {
       const flagged = new Set(metric.flagged);

@@ -10,9 +10,22 @@ async function unpack(base64) {
   return new Response(stream).arrayBuffer();
 }
 
+// Undoes what in_differences of viewer.py did to the numbers behind the header.
+function restored(packed) {
+  const header = 352, count = (packed.byteLength - header) / 2, bytes = new Uint8Array(packed);
+  const buffer = new ArrayBuffer(packed.byteLength), values = new Int16Array(buffer, header);
+  new Uint8Array(buffer).set(bytes.subarray(0, header));
+  for (let n = 0, value = 0; n < count; n++) {
+    const folded = bytes[header + n] | (bytes[header + count + n] << 8);
+    values[n] = value += (folded >>> 1) ^ -(folded & 1);
+    value = values[n];
+  }
+  return buffer;
+}
+
 // A layer with its numbers, and the way from mm to its voxels.
 async function open(layer) {
-  const buffer = await unpack(layer.data), head = new DataView(buffer);
+  const buffer = restored(await unpack(layer.data)), head = new DataView(buffer);
   const size = [1, 2, 3].map((axis) => head.getInt16(40 + 2 * axis, true));
   const rows = [0, 1, 2].map((r) => [0, 1, 2, 3].map((c) => head.getFloat32(280 + 16 * r + 4 * c, true)));
   const [[a, b, c, x], [d, e, f, y], [g, h, i, z]] = rows;

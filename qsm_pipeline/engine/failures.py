@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from qsm_pipeline.exceptions import printable
+from qsm_pipeline.io.writing import room_left
 
 _ERROR_LINE = re.compile(r"^\s*(?P<type>[A-Za-z_][\w.]*)(: (?P<message>.*))?$")
 _KINDS = ("error", "exception", "interrupt", "exit", "warning")
@@ -89,5 +92,7 @@ def _sentence(traceback: str, work_dir: Path) -> str:
         return "not enough memory; give --mem-gb, fewer --nprocs or a smaller volume"
     without_file = re.fullmatch(r"\[Errno \d+\] ([^:]+)", message)
     if without_file:
-        return f"the work folder {work_dir} cannot be written: {without_file[1]}"
+        full = os.strerror(errno.ENOSPC) in without_file[1]
+        room = room_left(work_dir) if full else ""
+        return f"the work folder {work_dir} cannot be written: {without_file[1]}{room}"
     return message if kind in _PLAIN or not kind else f"{kind}: {message}"

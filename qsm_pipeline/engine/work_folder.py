@@ -12,6 +12,9 @@ import tempfile
 from pathlib import Path
 
 from qsm_pipeline.exceptions import OutputError
+from qsm_pipeline.io.writing import cannot_write
+
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def make_private(folder: Path) -> None:
@@ -31,15 +34,17 @@ def make_private(folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
         status = folder.lstat()
-        owner = _owner_of_new(folder.parent)
+        new = _status_of_new(folder.parent)
     except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from None
+        raise cannot_write(folder, error) from None
     what = ""
     if not stat.S_ISDIR(status.st_mode):
         what = "is a link or no folder"
-    elif status.st_uid not in (os.geteuid(), owner):
+    elif status.st_uid not in (os.geteuid(), new.st_uid):
         what = "belongs to another user"
-    elif status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    elif new.st_mode & _OTHERS_WRITE:
+        what = "lies on a file system that keeps no permissions (CIFS, for example)"
+    elif status.st_mode & _OTHERS_WRITE:
         what = "can be written by other users"
     if what:
         raise OutputError(
@@ -72,7 +77,7 @@ def refuse_links(folder: Path) -> None:
             )
 
 
-def _owner_of_new(folder: Path) -> int:
-    """Return whose a new folder is, which is not this user on every shared file system."""
+def _status_of_new(folder: Path) -> os.stat_result:
+    """Return whose a new private folder is and who may write to it: shared file systems differ."""
     with tempfile.TemporaryDirectory(prefix=".owner-", dir=folder) as made:
-        return os.lstat(made).st_uid
+        return os.lstat(made)

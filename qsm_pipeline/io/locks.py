@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from qsm_pipeline.exceptions import OutputError
+from qsm_pipeline.io.writing import cannot_write
 
 _UNSUPPORTED = {errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL}
 _LOCK = "hhqqi4x"
@@ -52,6 +53,7 @@ class NameLocks:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.lacking = ""  # why there are no locks here, once one was tried
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +61,7 @@ class NameLocks:
                 path.unlink()
             self._descriptor = os.open(path, flags, 0o666)
         except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+            raise cannot_write(path, error) from None
         if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
             os.close(self._descriptor)
             raise OutputError(f"{path} is no file but a pipe or a device; remove it")
@@ -114,7 +116,9 @@ class NameLocks:
         try:
             fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _lock_of(name, kind))
         except OSError as error:
-            return error.errno in _UNSUPPORTED
+            if error.errno not in _UNSUPPORTED:
+                return False
+            self.lacking = error.strerror or str(error)
         return True
 
     def _holder(self, name: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qsm_pipeline.exceptions import OutputError
+from qsm_pipeline.io.writing import cannot_write
 from qsm_pipeline.numerics.core.grid import Grid
 
 
@@ -64,5 +64,5 @@ def save_array(
     try:
         nib.save(nib.Nifti1Image(array, affine, header), path)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
+        raise cannot_write(path, error, array.nbytes) from None
     return str(path)

@@ -19,6 +19,7 @@ from qsm_pipeline.reports.sections import run_section
 from qsm_pipeline.reports.templates import render
 from qsm_pipeline.reports.viewer import (
     NIIVUE_VERSION,
+    in_differences,
     niivue_packed,
     viewer_colours,
     viewer_volumes,
@@ -44,11 +45,14 @@ def render_page(record: Mapping[str, Any], out_dir: Path) -> str:
     entries = list(record["runs"].values())
     mapped = [GreRun.from_dict(entry["run"]) for entry in entries if not entry["problems"]]
     volumes = [shown for run in mapped if (shown := viewer_volumes(run, out_dir)) is not None]
+    for layer in (layer for shown in volumes for layer in shown["layers"]):
+        layer["data"] = in_differences(layer["data"])
     methods = methods_sections(mapped_runs(mapped, out_dir))
     return render(
         "participant.html.jinja",
         subject=record["subject"],
         version=record["version"],
+        command=record.get("command", ""),
         sections=[run_section(entry, out_dir) for entry in entries],
         left_out=record["left_out"],
         volumes=volumes,

@@ -50,8 +50,9 @@ def load_volume(path: str | Path, echo: int = 0) -> Volume:
     if image.ndim == 4:
         image = image.slicer[..., echo]
     upright = nib.as_closest_canonical(image)
-    data = np.asanyarray(upright.dataobj).astype(np.float32)
-    return Volume(np.nan_to_num(data, copy=False), upright.affine)
+    data = np.array(upright.dataobj, dtype=np.float32)
+    data[~np.isfinite(data)] = 0
+    return Volume(data, upright.affine)
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def mosaic(volume: Volume, view: View) -> Mosaic:
         side = (width - len(columns)) // 2
         row = np.full((len(lines), width * PER_ROW), np.nan, np.float32)
         for number, position in enumerate(positions):
-            plane = np.take(volume.data, position, axis=cut)  # the rest keeps its order
+            plane = volume.data[(slice(None),) * cut + (position,)]  # the rest keeps its order
             start = number * width + side
             row[:, start : start + len(columns)] = plane[np.ix_(columns, lines)].T
         rows.append(row)

@@ -30,6 +30,9 @@ class NodeKind:
         The stage whose figures it draws, of `qsm_pipeline.reports.figures.STAGES`; empty if none.
     optional : bool
         It makes figures or tables, without which the maps are whole.
+    usual_s : float
+        Seconds in a run of four echoes with the default methods; only how they compare counts, for
+        the time left of a run before the first has ended.
     """
 
     name: str
@@ -40,30 +43,31 @@ class NodeKind:
     network: bool = False
     figures: str = ""
     optional: bool = False
+    usual_s: float = 4.0
 
 
-READ = NodeKind("read", "reading", 4, 4, serial=True)
-MASK = NodeKind("mask", "brain mask", 20, 2, network=True)
-CORRECT = NodeKind("correct", "phase correction", 8, 8)
-UNWRAP = NodeKind("unwrap", "phase unwrapping", 8, 4)
-FIT = NodeKind("fit", "field fit", 4, 4)
-RELAXATION = NodeKind("relaxation", "R2* fit", 4, 4)
-BACKGROUND = NodeKind("background", "background field removal", 25)
-INVERT = NodeKind("invert", "dipole inversion", 50, 1)
+READ = NodeKind("read", "reading", 4, 4, serial=True, usual_s=0.6)
+MASK = NodeKind("mask", "brain mask", 20, 2, network=True, usual_s=4.6)
+CORRECT = NodeKind("correct", "phase correction", 8, 8, usual_s=5.8)
+UNWRAP = NodeKind("unwrap", "phase unwrapping", 8, 4, usual_s=4.6)
+FIT = NodeKind("fit", "field fit", 4, 4, usual_s=1.1)
+RELAXATION = NodeKind("relaxation", "R2* fit", 4, 4, usual_s=1.3)
+BACKGROUND = NodeKind("background", "background field removal", 25, usual_s=4.9)
+INVERT = NodeKind("invert", "dipole inversion", 50, 1, usual_s=12.9)
 BACKGROUND_RELIABLE = replace(
     BACKGROUND, name="background_reliable", label="background field removal, reliable voxels"
 )
 INVERT_RELIABLE = replace(
     INVERT, name="invert_reliable", label="dipole inversion, reliable voxels"
 )
-COMBINE = NodeKind("combine", "combination of two passes", 5)
-REFERENCE = NodeKind("reference", "reference", 5)
-PREDICT = NodeKind("predict", "predicted field", 30)
-WRITE = NodeKind("write", "writing", 5, serial=True)
+COMBINE = NodeKind("combine", "combination of two passes", 5, usual_s=0.5)
+REFERENCE = NodeKind("reference", "reference", 5, usual_s=0.4)
+PREDICT = NodeKind("predict", "predicted field", 30, usual_s=1.0)
+WRITE = NodeKind("write", "writing", 5, serial=True, usual_s=3.1)
 DERIVE = NodeKind("derive", "susceptibility-weighted images", 8, 1)
-ASSESS = NodeKind("assess", "quality metrics", 25, 3)
+ASSESS = NodeKind("assess", "quality metrics", 25, 3, usual_s=6.1)
 WRITE_QUALITY = NodeKind(
-    "write_quality", "writing of quality metrics", 0, serial=True, optional=True
+    "write_quality", "writing of quality metrics", 0, serial=True, optional=True, usual_s=0.1
 )
 LABELS = NodeKind("labels", "labels of regions", 20, network=True)
 REGIONS = NodeKind("regions", "regional values", 6)

@@ -93,7 +93,7 @@ def draw_planes(
     centre: tuple[int, int, int] | None = None,
     voxel_size_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> Figure:
-    """Draw an axial, a coronal and a sagittal plane of each volume, all in one window.
+    """Draw an axial, a coronal and a sagittal plane of each volume, with one window and bar.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def draw_planes(
         middle = centre or tuple(n // 2 for n in volume.shape)
         for panel, (axis, across, up) in zip(line, ((2, 0, 1), (1, 0, 2), (0, 1, 2)), strict=True):
             plane = np.take(volume, middle[axis], axis=axis).T
-            panel.imshow(
+            shown = panel.imshow(
                 plane,
                 origin="lower",
                 cmap="gray",
@@ -121,5 +121,8 @@ def draw_planes(
             )
             panel.axis("off")
         line[0].set_title(name, color="white", loc="left")
+    bar = figure.colorbar(shown, ax=axes, fraction=0.03, shrink=min(1.0, 2 / len(rows)))
+    bar.set_label("ppm", color="white")
+    bar.ax.tick_params(colors="white")
     figure.canvas.draw()
     return figure

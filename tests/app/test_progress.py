@@ -10,6 +10,7 @@ from nipype.pipeline.engine import Node, Workflow
 
 from qsm_pipeline.app.display import duration
 from qsm_pipeline.app.progress import Progress
+from qsm_pipeline.steps.nodes import NODES
 
 SECONDS = {"read": 4, "mask": 40, "unwrap": 15, "fit": 5, "invert": 120, "write": 6, "draw": 2}
 """Of each node of a run, in their order."""
@@ -178,3 +179,29 @@ def test_what_runs_is_told_with_its_place_and_time(monkeypatch):
     ]
     assert lines[-2].startswith("progress: 1 of 2 run(s), sub-b failed in read")
     assert lines[-1] == "progress: 2 of 2 run(s), sub-a done"
+
+
+def test_of_a_single_run_the_time_left_is_told_before_it_ends(monkeypatch):
+    """On a machine of half the speed, by what its nodes took and what they take as a rule."""
+    names = [name for name in NODES if not name.endswith("_reliable") and name != "combine"]
+    clock = _Clock()
+    monkeypatch.setattr("qsm_pipeline.app.progress.time", clock)
+    workflow, one = Workflow("qsm"), Workflow("sub_1_wf")
+    one.add_nodes([Node(Function(["x"], [], "def f(x): pass"), name=n) for n in names])
+    workflow.add_nodes([one])
+    progress = Progress(
+        workflow, {"sub_1_wf": "sub-1"}, lambda _: None, lambda *_: None, drawn=True
+    )
+    rest = 2 * sum(NODES[name].usual_s for name in names)
+    told = 0
+    for name in names[:-1]:
+        progress.note(_node("sub_1_wf", name), "start")
+        clock.now += 2 * NODES[name].usual_s
+        rest -= 2 * NODES[name].usual_s
+        progress.note(_node("sub_1_wf", name), "end")
+        heading = progress.lines()[0]
+        if "about" in heading:
+            told += 1
+            said = _said(heading.replace(", about", "; about"))
+            assert said == pytest.approx(rest, abs=31 if rest > 90 else 1)
+    assert told > 0.7 * len(names)

@@ -124,7 +124,7 @@ def test_a_typo_is_answered_with_what_was_meant(tmp_path, monkeypatch, words, an
     (tmp_path / "fast.toml").write_text("")
     (tmp_path / "a.nii.gz").write_bytes(b"")
     result = commands.call(*words)
-    assert result.exit_code == 2
+    assert result.exit_code in (17, 64, 66)
     assert answer in _told(result)
 
 

@@ -92,6 +92,28 @@ def test_an_answer_needs_neither_torch_nor_much_time(name, places, torch_cpu_s):
     assert cpu_s < 0.7 * torch_cpu_s, (cpu_s, torch_cpu_s)
 
 
+FIRST = f"""
+import os, sys
+import click
+
+def first(line, **more):
+    print(line, "HEAVY", [m for m in {HEAVY} if m in sys.modules], flush=True)
+    os._exit(0)
+
+click.echo = first
+from qsm_pipeline.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("level", ["participant", "group"])
+def test_the_first_line_comes_before_anything_heavy_is_loaded(places, level, torch_cpu_s):
+    _, output, cpu_s = _cpu_s(FIRST, str(places["raw"]), str(places["out"]), level)
+    assert output.startswith("qsm-pipeline "), output
+    assert "HEAVY []" in output, output
+    assert cpu_s < 0.5 * torch_cpu_s, (cpu_s, torch_cpu_s)
+
+
 def test_methods_of_the_library_come_without_torch():
     code = "import qsm_pipeline as q, sys; print(*q.methods('unwrap'), 'torch' in sys.modules)"
     names = ["romeo", "romeo-individual", "laplacian", "best-path"]

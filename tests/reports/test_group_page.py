@@ -228,3 +228,22 @@ def test_two_thousand_runs_are_sorted_and_filtered_at_once(tmp_path):
         link = browser.evaluate("document.querySelector('#missing + div a').href")
         assert link.endswith("sub-x.html")
         assert browser.messages == []
+
+
+@pytest.mark.browser
+def test_of_a_large_group_plots_are_drawn_when_they_are_about_to_be_seen(tmp_path):
+    raw, out, _ = make_cohort(tmp_path, 1100)
+    assert CliRunner().invoke(main, [str(raw), str(out), "group"]).exit_code == 0
+    drawn = "[...document.querySelectorAll('.plot svg')].filter(s => s.children.length).length"
+    with open_page(out / "group.html") as browser:
+        plots = browser.evaluate("document.querySelectorAll('.plot svg').length")
+        before = browser.evaluate(drawn)
+        assert before < plots
+        browser.evaluate(
+            "document.querySelector('#region-plots .plot:last-child').scrollIntoView()"
+        )
+        last = "document.querySelector('#region-plots .plot:last-child svg')"
+        browser.wait_for(f"{last}.querySelectorAll('.point').length === 1100")
+        browser.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        assert browser.evaluate(drawn) == plots
+        assert browser.messages == []

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ from qsm_pipeline.bids.ownership import check_owner
 from qsm_pipeline.bids.run import Collection, GreRun
 from qsm_pipeline.bids.selection import with_files
 from qsm_pipeline.engine.resources import PARENT_GB
-from qsm_pipeline.exceptions import ConfigError, NothingToDoError, OutputError
+from qsm_pipeline.exceptions import ConfigError, NothingToDoError
+from qsm_pipeline.io.writing import cannot_write
 from qsm_pipeline.steps.settings import METHOD_DEFAULTS
 from qsm_pipeline.workflows.memory import run_memory_gb, volume_size_gb
 
@@ -169,12 +171,13 @@ def write_slurm_array(
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
         write_atomic(script, text.encode())
-        script.chmod(0o755)
+        with suppress(OSError):  # some shared file systems have no modes; it is started by bash
+            script.chmod(0o755)
         (logs / "submitted.tsv").unlink(missing_ok=True)  # what other settings made is not done
         write_atomic(logs / "participants.txt", "".join(f"{x}\n" for x in labels).encode())
         write_atomic(logs / "config.toml", to_toml(plain).encode())
     except OSError as error:
-        raise OutputError(f"{error.filename} cannot be written: {error.strerror}") from None
+        raise cannot_write(error.filename, error) from None
     echo(
         f"{script}: {counted(len(labels))}, for each {cores} core(s), {memory_mb} MiB "
         f"and {minutes} min; start it with: bash {shlex.quote(str(script))} submit"

@@ -1,6 +1,7 @@
 """Prediction, scores, export and measured data, through files."""
 
 import json
+import shutil
 import sys
 import types
 
@@ -167,10 +168,29 @@ def test_scores_stand_side_by_side(scan):
     assert slopes == pytest.approx([1, 1, 0.5], abs=1e-3)
     assert "mean Globus pallidus ppm" in rows
     assert (folder / "scores.png").read_bytes().startswith(b"\x89PNG")
+    units = json.loads((folder / "scores.json").read_text())["measure"]["Units"]
+    assert units["nrmse"] == "%"
     wrong = _run(
         "evaluate", folder / "chi.nii.gz", "nameless.nii.gz", "--mask", folder / "mask.nii.gz"
     )
     assert wrong.exit_code == 64
+
+
+def test_the_truth_of_the_simulator_brings_its_mask_and_maps_their_unit(scan, tmp_path):
+    pytest.importorskip("qsm_ci", reason="qsm-ci is not installed")
+    truth, mask = nib.load(scan[0] / "chi.nii.gz").get_fdata(), scan[0] / "mask.nii.gz"
+    path = _save(tmp_path / "sub-01_Chimap.nii.gz", truth)
+    ppb = _save(tmp_path / "ppb.nii.gz", 1000 * truth)
+    (tmp_path / "ppb.json").write_text('{"Units": "ppb"}')
+    words = ("evaluate", path, f"ppb={ppb}", "-o", tmp_path / "scores")
+    assert "give --mask" in _run(*words).output
+    shutil.copy(mask, tmp_path / "sub-01_desc-brain_mask.nii.gz")
+    result = _run(*words)
+    assert result.exit_code == 0, result.output
+    (row,) = (line for line in result.output.splitlines() if line.startswith("nrmse\t"))
+    assert float(row.split("\t")[2]) < 1e-2
+    (tmp_path / "ppb.json").write_text('{"Units": "Hz"}')
+    assert "'Hz', expected ppm" in _run(*words).output
 
 
 def test_onnx_gives_what_torch_gives(tmp_path):
