@@ -109,3 +109,15 @@ def test_weighted_images_need_phase():
     check_start("phase", METHOD_DEFAULTS | {"derive": True})
     with pytest.raises(ConfigError, match="needs phase"):
         check_start("fieldmap", METHOD_DEFAULTS | {"derive": True})
+
+
+def test_the_phase_of_a_field_map_need_not_wrap(root, tmp_path):
+    from qsm_pipeline.workflows.run import init_run_wf
+
+    add_field_map(root)
+    (run,) = collect_field_maps(root, ["01"]).runs
+    workflow = init_run_wf(run=run, out_dir=tmp_path / "out")
+    limits = [n.inputs.limits for n in workflow._graph.nodes if hasattr(n.inputs, "limits")]
+    assert limits
+    assert all(each["min_phase_range_turns"] == 0 for each in limits)
+    assert "relaxation" not in workflow.list_node_names()
