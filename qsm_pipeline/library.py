@@ -44,6 +44,22 @@ def _mask(name: str, x: Array) -> Tensor:
     return mask
 
 
+def _grid(
+    name: str,
+    values: Tensor,
+    mask: Tensor,
+    affine: np.ndarray,
+    b0_dir: tuple[float, float, float] | None,
+) -> Grid:
+    """Return the grid of a field and its mask, with B0 as given or as the affine says."""
+    if values.shape != mask.shape or values.ndim != 3:
+        got = f"{tuple(values.shape)} and {tuple(mask.shape)}"
+        raise ValueError(f"Expected {name} and mask of one 3D shape, got {got}")
+    x, y, z = values.shape
+    grid = Grid.from_affine((x, y, z), affine)
+    return grid if b0_dir is None else replace(grid, b0_dir=b0_dir)
+
+
 def _like(x: Tensor, numpy: bool) -> Array:
     return x.cpu().numpy() if numpy else x
 
@@ -117,29 +133,51 @@ class Scan:
 
 @dataclass(frozen=True)
 class Field:
-    """The total field of a scan.
+    """The total field of a scan, fitted here or by another toolbox.
 
     Parameters
     ----------
     total_field_ppm : array, shape (X, Y, Z)
-        Field of all sources.
-    weights : array, shape (X, Y, Z)
-        Reliability in [0, 1].
+        Field of all sources, in ppm.
     mask : array of bool, shape (X, Y, Z)
         The brain.
-    grid : Grid
-        Geometry.
+    affine : numpy.ndarray, shape (4, 4)
+        Voxel to scanner mm.
+    weights : array, shape (X, Y, Z), optional
+        Reliability in [0, 1], proportional to the inverse standard deviation of the field.
+    magnitude : array, shape (X, Y, Z), optional
+        Magnitude image of one echo, for inversions that use its edges.
+    b0_dir : tuple of float, length 3, optional
+        Direction of B0 in voxel axes, for fields that are not in scanner axes.
+    echoes : int
+        How many it was fitted to; the phase of the receive coils is left in the field of one.
     provenance : Provenance
         What was used and found.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something does not fit; the message says what was got and expected.
     """
 
     total_field_ppm: Array
-    weights: Array
     mask: Array
-    grid: Grid
-    provenance: Provenance
-    _total: TotalField = field(repr=False)
-    _scan: Scan = field(repr=False)
+    affine: np.ndarray
+    weights: Array | None = None
+    magnitude: Array | None = None
+    b0_dir: tuple[float, float, float] | None = None
+    echoes: int = 2
+    provenance: Provenance = field(default_factory=Provenance)
+    _total: TotalField | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self._total is not None:
+            return
+        values, wanted = _tensor(self.total_field_ppm), _mask("mask", self.mask)
+        weights = None if self.weights is None else _tensor(self.weights)
+        grid = _grid("total_field_ppm", values, wanted, self.affine, self.b0_dir)
+        total = TotalField(values, wanted, grid, weights, echoes=self.echoes)
+        object.__setattr__(self, "_total", total)
 
 
 @dataclass(frozen=True)
@@ -188,15 +226,8 @@ class LocalField:
     def __post_init__(self) -> None:
         if self._local is not None:
             return
-        values = _tensor(self.local_field_ppm)
-        wanted = _mask("mask", self.mask)
-        if values.shape != wanted.shape or values.ndim != 3:
-            got = f"{tuple(values.shape)} and {tuple(wanted.shape)}"
-            raise ValueError(f"Expected local_field_ppm and mask of one 3D shape, got {got}")
-        x, y, z = values.shape
-        grid = Grid.from_affine((x, y, z), self.affine)
-        if self.b0_dir is not None:
-            grid = replace(grid, b0_dir=self.b0_dir)
+        values, wanted = _tensor(self.local_field_ppm), _mask("mask", self.mask)
+        grid = _grid("local_field_ppm", values, wanted, self.affine, self.b0_dir)
         phase_of_ppm = None
         if self.b0_tesla and self.echo_time_s:
             phase_of_ppm = rad_per_s_per_ppm(self.b0_tesla) * self.echo_time_s
@@ -397,12 +428,13 @@ def fit_field(
     assert total.weights is not None
     return Field(
         _like(total.total_field_ppm, numpy),
-        _like(total.weights, numpy),
         _like(brain.brain, numpy),
-        inner.grid,
-        brain.provenance | total.provenance,
-        total,
-        scan,
+        scan.affine,
+        _like(total.weights, numpy),
+        scan.magnitude[0],
+        echoes=total.echoes,
+        provenance=brain.provenance | total.provenance,
+        _total=total,
     )
 
 
@@ -426,14 +458,15 @@ def remove_background(field: Field, *, method: str = "lbv-pdf", **params: Any) -
     """
     numpy = isinstance(field.total_field_ppm, np.ndarray)
     brain = _mask("mask", field.mask)
+    assert field._total is not None
     local = remove_background_step(field._total, brain, method=method, params=params)
-    scan = field._scan
     return LocalField(
         _like(local.local_field_ppm, numpy),
         field.mask,
-        scan.affine,
+        field.affine,
         field.weights,
-        scan.magnitude[0],
+        field.magnitude,
+        field.b0_dir,
         provenance=field.provenance | local.provenance,
         _local=local,
     )
