@@ -8,11 +8,14 @@ PYTEST := $(BIN)/python -m pytest
 # One process for each core, each module of tests in one of them.
 PARALLEL := -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo test test-all test-slow test-browser test-slurm test-slurm-smoke test-containers test-gpu coverage lint clean
+.PHONY: demo test test-all test-slow test-browser test-slurm test-slurm-smoke test-containers test-gpu coverage docs lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/qsm-pipeline-simulate $(DEMO)/raw
 	$(BIN)/qsm-pipeline $(DEMO)/raw $(DEMO)/derivatives participant --work-dir $(DEMO)/work
+	@echo
+	@echo "Open the page:                      $(abspath $(DEMO))/derivatives/sub-01.html"
+	@echo "Use the command in this terminal:   source $(abspath $(BIN))/activate"
 
 test: $(INSTALLED)
 	$(PYTEST) $(PARALLEL) $(PYTEST_ARGS)
@@ -45,6 +48,12 @@ COVERED := numerics cycleqsm steps bids
 coverage: $(INSTALLED)
 	$(PYTEST) $(PARALLEL) -m 'not command and not slow and not browser and not slurm and not containers' \
 	  $(COVERED:%=--cov=qsm_pipeline.%) --cov-report=term:skip-covered --cov-fail-under=95 $(PYTEST_ARGS)
+
+# The site in site/: warnings are errors, links are checked, nothing is asked of a network.
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m mkdocs build --clean
+	$(BIN)/python tools/check_site.py site
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -47,6 +47,22 @@ def _mask(name: str, x: Array) -> Tensor:
     if mask.dtype != torch.bool:
         raise TypeError(f"Expected {name} as booleans, got {x.dtype}; compare it with a number")
     return mask
+
+
+def _grid(
+    name: str,
+    values: Tensor,
+    mask: Tensor,
+    affine: np.ndarray,
+    b0_dir: tuple[float, float, float] | None,
+) -> Grid:
+    """Return the grid of a field and its mask, with B0 as given or as the affine says."""
+    if values.shape != mask.shape or values.ndim != 3:
+        got = f"{tuple(values.shape)} and {tuple(mask.shape)}"
+        raise ValueError(f"Expected {name} and mask of one 3D shape, got {got}")
+    x, y, z = values.shape
+    grid = Grid.from_affine((x, y, z), affine)
+    return grid if b0_dir is None else replace(grid, b0_dir=b0_dir)
 
 
 def _like(x: Tensor, numpy: bool) -> Array:
@@ -120,33 +136,62 @@ class Scan:
         )
 
 
+class _Origin(NamedTuple):
+    """What a field was fitted to here, and how."""
+
+    scan: steps_scan.Scan
+    methods: Methods
+    region: Tensor
+
+
 @dataclass(frozen=True)
 class Field:
-    """The total field of a scan.
+    """The total field of a scan, fitted here or by another toolbox.
 
     Parameters
     ----------
     total_field_ppm : array, shape (X, Y, Z)
-        Field of all sources.
-    weights : array, shape (X, Y, Z)
-        Reliability in [0, 1].
+        Field of all sources, in ppm.
     mask : array of bool, shape (X, Y, Z)
         The brain.
-    grid : Grid
-        Geometry.
+    affine : numpy.ndarray, shape (4, 4)
+        Voxel to scanner mm.
+    weights : array, shape (X, Y, Z), optional
+        Reliability in [0, 1], proportional to the inverse standard deviation of the field.
+    magnitude : array, shape (X, Y, Z), optional
+        Magnitude image of one echo, for inversions that use its edges.
+    b0_dir : tuple of float, length 3, optional
+        Direction of B0 in voxel axes, for fields that are not in scanner axes.
+    echoes : int
+        How many it was fitted to; the phase of the receive coils is left in the field of one.
     provenance : Provenance
         What was used and found.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something does not fit; the message says what was got and expected.
     """
 
     total_field_ppm: Array
-    weights: Array
     mask: Array
-    grid: Grid
-    provenance: Provenance
-    _total: TotalField = field(repr=False)
-    _scan: Scan = field(repr=False)
-    _methods: Methods = field(repr=False)
-    _region: Tensor = field(repr=False)
+    affine: np.ndarray
+    weights: Array | None = None
+    magnitude: Array | None = None
+    b0_dir: tuple[float, float, float] | None = None
+    echoes: int = 2
+    provenance: Provenance = field(default_factory=Provenance)
+    _total: TotalField | None = field(default=None, repr=False)
+    _origin: _Origin | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self._total is not None:
+            return
+        values, wanted = _tensor(self.total_field_ppm), _mask("mask", self.mask)
+        weights = None if self.weights is None else _tensor(self.weights)
+        grid = _grid("total_field_ppm", values, wanted, self.affine, self.b0_dir)
+        total = TotalField(values, wanted, grid, weights, echoes=self.echoes)
+        object.__setattr__(self, "_total", total)
 
 
 @dataclass(frozen=True)
@@ -196,15 +241,8 @@ class LocalField:
     def __post_init__(self) -> None:
         if self._local is not None:
             return
-        values = _tensor(self.local_field_ppm)
-        wanted = _mask("mask", self.mask)
-        if values.shape != wanted.shape or values.ndim != 3:
-            got = f"{tuple(values.shape)} and {tuple(wanted.shape)}"
-            raise ValueError(f"Expected local_field_ppm and mask of one 3D shape, got {got}")
-        x, y, z = values.shape
-        grid = Grid.from_affine((x, y, z), self.affine)
-        if self.b0_dir is not None:
-            grid = replace(grid, b0_dir=self.b0_dir)
+        values, wanted = _tensor(self.local_field_ppm), _mask("mask", self.mask)
+        grid = _grid("local_field_ppm", values, wanted, self.affine, self.b0_dir)
         phase_of_ppm = None
         if self.b0_tesla and self.echo_time_s:
             phase_of_ppm = rad_per_s_per_ppm(self.b0_tesla) * self.echo_time_s
@@ -427,14 +465,14 @@ def fit_field(
     assert total.weights is not None
     return Field(
         _like(total.total_field_ppm, numpy),
-        _like(total.weights, numpy),
         _like(brain.brain, numpy),
-        inner.grid,
-        brain.provenance | total.provenance,
-        total,
-        scan,
-        chosen,
-        brain.measured,
+        scan.affine,
+        _like(total.weights, numpy),
+        scan.magnitude[0],
+        echoes=total.echoes,
+        provenance=brain.provenance | total.provenance,
+        _total=total,
+        _origin=_Origin(inner, chosen, brain.measured),
     )
 
 
@@ -458,14 +496,15 @@ def remove_background(field: Field, *, method: str = "lbv-pdf", **params: Any) -
     """
     numpy = isinstance(field.total_field_ppm, np.ndarray)
     brain = _mask("mask", field.mask)
+    assert field._total is not None
     local = remove_background_step(field._total, brain, method=method, params=params)
-    scan = field._scan
     return LocalField(
         _like(local.local_field_ppm, numpy),
         field.mask,
-        scan.affine,
+        field.affine,
         field.weights,
-        scan.magnitude[0],
+        field.magnitude,
+        field.b0_dir,
         provenance=field.provenance | local.provenance,
         _local=local,
         _field=field,
@@ -528,10 +567,10 @@ def judge(chi: Map) -> Judgement:
     local, made = chi._made
     inner, _ = local.on_device(made.chi_ppm.device)
     measured = None
-    if local._field is not None:
-        of = local._field
-        scan = of._scan._scan
-        corrected, unwrapped = phases_of_scan(scan, of._region, of._methods)
+    of = local._field
+    if of is not None and of._origin is not None and of._total is not None:
+        scan, methods, region = of._origin
+        corrected, unwrapped = phases_of_scan(scan, region, methods)
         measured = measured_of(scan, corrected.phase_rad, unwrapped.phase_rad, of._total)
     metrics = assess(assessed(inner, made, measured), check_limits({}))
     said = in_words(judge_metrics(metrics))

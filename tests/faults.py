@@ -1,4 +1,7 @@
-"""Provoke the faults that a user meets; ``tools/faults_table.py`` makes docs/faults.md of them."""
+"""Provoke the faults that a user meets.
+
+``tools/faults_table.py`` makes tests/faults.md of them.
+"""
 
 from __future__ import annotations
 

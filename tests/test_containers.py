@@ -52,7 +52,7 @@ def base():
 
 
 def _record(name, facts):
-    """Keep what was built with what, for docs/hpc.md."""
+    """Keep what was built with what, for benchmarks/clusters.md."""
     (FOLDER / f"{name}.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 
 import nibabel as nib
@@ -164,3 +165,30 @@ def test_importing_the_package_does_not_import_torch():
     assert set(qsm.__all__) <= set(dir(qsm))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = qsm.nothing
+
+
+def test_a_total_field_of_another_tool_gives_the_same_map():
+    expected = _mapped()
+    scan = _made()
+    total = expected.total
+    given = qsm.Field(
+        total.total_field_ppm.numpy(),
+        expected.mask.brain.numpy() & total.trusted.numpy(),
+        AFFINE,
+        total.weights.numpy(),
+        scan.magnitude[0].numpy(),
+    )
+    local = qsm.remove_background(given, method="vsharp")
+    made = qsm.Scan(scan.phase_rad, scan.magnitude, TIMES, 3.0, AFFINE, mask=scan.brain)
+    own = qsm.remove_background(qsm.fit_field(made), method="vsharp")
+    np.testing.assert_allclose(local.local_field_ppm, own.local_field_ppm, atol=1e-6)
+    plain = qsm.Field(given.total_field_ppm, given.mask, AFFINE)
+    straight = replace(plain, affine=np.diag([5.0, 5.8, 5.4, 1.0]), _total=None)
+    turned = replace(straight, b0_dir=total.grid.b0_dir, _total=None)
+    one, wrong, other = (
+        qsm.remove_background(x, method="pdf").local_field_ppm for x in (plain, straight, turned)
+    )
+    np.testing.assert_allclose(one, other, atol=1e-6)
+    assert np.abs(one - wrong).max() > 1e-3
+    with pytest.raises(ValueError, match="total_field_ppm and mask of one 3D shape"):
+        qsm.Field(given.total_field_ppm, given.mask[:-1], AFFINE)

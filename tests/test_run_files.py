@@ -5,6 +5,7 @@ import sys
 import tomllib
 
 import commands
+import nibabel as nib
 import pytest
 
 from qsm_pipeline.app.checks import check_methods
@@ -40,6 +41,14 @@ def test_single_subject(raw, tmp_path):
     sidecar = json.loads((tmp_path / "out/sub-01/anat/sub-01_Chimap.json").read_text())
     assert sidecar["Parameters"]["Inversion"] == "tkd"
     assert not (tmp_path / "out/sub-02").exists()
+
+
+@pytest.mark.slow
+def test_own_workflow(raw, tmp_path):
+    result = _run("own_workflow.py", raw, tmp_path / "out", "01")
+    assert result.exit_code == 0, result.output
+    spread = nib.load(tmp_path / "out/sub-01_desc-spread_Chimap.nii.gz").get_fdata()
+    assert 0 < spread.max() < 1
 
 
 def test_cohort(tmp_path):

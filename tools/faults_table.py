@@ -1,4 +1,4 @@
-"""Write docs/faults.md: ``PYTHONPATH=tests python tools/faults_table.py``."""
+"""Write tests/faults.md: ``PYTHONPATH=tests python tools/faults_table.py``."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Written by `PYTHONPATH=tests python tools/faults_table.py`, which provokes each 
 `qsm-pipeline` on a small simulated data set; `tests/test_faults.py` checks them. The participants
 of the first rows were run together with one that is sound, which was mapped. A status of 1: a run
 failed or was left out; 2: nothing was run. What clusters, containers and environments take away
-is in [hpc.md](hpc.md), kills and commands that meet are in [cohorts.md](cohorts.md), broken files
-in [hostile.md](hostile.md).
+is in [clusters](../benchmarks/clusters.md), kills and commands that meet are in
+[cohorts](../benchmarks/cohorts.md), broken files in [corpus](hostile/corpus.md).
 
 """
 _TELLING = ("FAILED", "Error", "note")
@@ -91,6 +91,6 @@ if __name__ == "__main__":
     rows = "".join(
         f"| {name} | {how} | `{shown}` | {code} |\n" for name, how, shown, code in _rows()
     )
-    (ROOT / "docs" / "faults.md").write_text(
+    (ROOT / "tests" / "faults.md").write_text(
         HEAD + "| fault | provoked by | printed | exit status |\n|---|---|---|---|\n" + rows
     )

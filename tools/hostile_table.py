@@ -1,4 +1,4 @@
-"""``PYTHONPATH=tests python tools/hostile_table.py`` writes docs/hostile.md from the corpus."""
+"""Write tests/hostile/corpus.md: ``PYTHONPATH=tests python tools/hostile_table.py``."""
 
 import re
 import tempfile
@@ -12,7 +12,7 @@ from qsm_pipeline.bids.layout import index
 from qsm_pipeline.bids.load import load_run
 from qsm_pipeline.exceptions import QSMPipelineError
 
-TARGET = Path(__file__).resolve().parents[1] / "docs" / "hostile.md"
+TARGET = Path(__file__).resolve().parents[1] / "tests" / "hostile" / "corpus.md"
 GROUPS = {
     "Image files": corpus.IMAGES,
     "Geometry and scaling in the header": corpus.GEOMETRY,

@@ -1,4 +1,4 @@
-"""Print the table of docs/cohorts.md from the file that test_resume.py left with ``--junitxml``.
+"""Print the table of benchmarks/cohorts.md from what test_resume.py left with ``--junitxml``.
 
 python -m pytest -m slow tests/test_resume.py --junitxml=kills.xml
 python tools/resume_table.py kills.xml
