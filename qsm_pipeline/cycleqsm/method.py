@@ -57,7 +57,7 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
         problem.local_field_ppm - strong.field_ppm,
         problem.mask,
         problem.grid,
-        None if problem.weights is None else problem.weights**config.weight_power,
+        problem.weights,
         problem.magnitude if params.magnitude else None,
         memory_gb=params.memory_gb if device.type != "cuda" else None,
         uncertainty=params.uncertainty,

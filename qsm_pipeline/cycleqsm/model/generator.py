@@ -86,8 +86,6 @@ class GeneratorConfig:
         they cover the errors of simulated bleedings and calcifications.
     coloured_per_mm : float
         Where the error is coloured at this frequency, the expected error grows.
-    weight_power : float
-        The generator takes weights to this power: it does worse with very uneven ones.
     long_wave_mm : float
         Voxels of the least-squares fit of long waves; 0 for none.
     long_wave_penalty, long_wave_noise_penalty : float
@@ -121,7 +119,6 @@ class GeneratorConfig:
     strong_error: float = 0.15
     strong_border_error: float = 0.4
     coloured_per_mm: float = 0.06
-    weight_power: float = 0.5
     long_wave_mm: float = 4.0
     long_wave_penalty: float = 3e-4
     long_wave_noise_penalty: float = 0.02

@@ -270,3 +270,24 @@ def test_a_field_almost_without_noise_is_still_regularised():
     for name in OWN_SCALE:
         tiny, little = (_invert(name, field, mask, grid, noise_ppm=n) for n in (1e-7, 5e-4))
         assert torch.allclose(tiny, little), name
+
+
+@pytest.mark.parametrize(
+    "grid", [GRIDS["anisotropic"], GRIDS["oblique"]], ids=["thick", "oblique"]
+)
+def test_wiener_takes_a_residue_of_background_for_no_susceptibility(grid):
+    chi, mask = _truth(grid)
+    dipole = DipoleOperator(grid)
+    outside = (radius_mm(grid, (17.0, 3.0, 2.0)) < 3).float() * ~mask
+    residue = dipole(outside)
+    field = dipole(chi)
+    field = (field + residue * (0.4 * field[mask].std() / residue[mask].std())) * mask
+    errors = []
+    for left in (False, True):
+        problem = InversionProblem(field, mask, grid, residual_background=left)
+        found = METHODS["wiener"].function(problem, METHODS["wiener"].params())
+        error = (found.chi_ppm - chi)[mask]
+        errors.append(float((error - error.mean()).norm()))
+        expected = float(found.uncertainty_ppm[mask].mean())
+    assert errors[1] < 0.97 * errors[0]
+    assert expected > 0
