@@ -86,3 +86,13 @@ def test_the_citation_holds_every_method():
     }
     project = tomllib.loads((commands.ROOT / "pyproject.toml").read_text())["project"]
     assert citation["version"] == project["version"]
+
+
+def test_the_images_are_built_from_what_the_wheel_needs():
+    project = tomllib.loads((commands.ROOT / "pyproject.toml").read_text())["project"]
+    ignored = (commands.ROOT / ".dockerignore").read_text().splitlines()
+    definition = (commands.ROOT / "containers" / "apptainer.def").read_text()
+    for name in (*project["license-files"], project["readme"]):
+        top = name.partition("/")[0]
+        assert f"!{top}" in ignored
+        assert f"{top} /src/{top}" in definition
