@@ -8,7 +8,8 @@ PYTEST := $(BIN)/python -m pytest
 # One process for each core, each module of tests in one of them.
 PARALLEL := -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo test test-all test-slow test-browser test-slurm test-slurm-smoke test-containers test-gpu coverage docs lint clean
+.PHONY: demo test test-all test-slow test-browser test-slurm test-slurm-smoke test-containers test-gpu test-contrib \
+  test-lowest coverage docs dist sbom release-check lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/qsm-pipeline-simulate $(DEMO)/raw
@@ -43,6 +44,23 @@ test-gpu: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train]'
 	$(BIN)/python benchmarks/gpu.py
 
+# The files for other people's tools, with these tools.
+test-contrib: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[contrib]'
+	$(PYTEST) -m '' tests/test_contrib.py tests/test_dicom.py $(PYTEST_ARGS)
+
+# With the lowest versions that pyproject.toml names; TORCH is one that is built for the CPU.
+LOWEST := build/lowest
+TORCH ?= $(shell $(BIN)/python -c 'import torch; print(torch.__version__)')
+test-lowest: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv venv --quiet --clear $(LOWEST)
+	echo 'torch==$(TORCH)' > build/override.txt
+	$(BIN)/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --override build/override.txt \
+	  $(addprefix --find-links ,$(PIP_FIND_LINKS)) $(addprefix --extra-index-url ,$(PIP_EXTRA_INDEX_URL)) '.[test]'
+	$(BIN)/uv pip check --python $(LOWEST)
+	$(LOWEST)/bin/python -m pytest $(PARALLEL) tests/test_library.py tests/cli tests/bids tests/reports tests/io tests/steps
+
 # Of what computes and what reads and writes BIDS, by the tests of `make test` but for whole commands.
 COVERED := numerics cycleqsm steps bids
 coverage: $(INSTALLED)
@@ -54,6 +72,28 @@ docs: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/python -m mkdocs build --clean
 	$(BIN)/python tools/check_site.py site
+
+# Wheel and sdist in dist/, built in isolation, installed in a fresh environment that answers.
+FRESH := build/fresh
+dist: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet build twine
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	$(PYTHON) -m venv --clear $(FRESH)
+	$(FRESH)/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	$(FRESH)/bin/python -m pip check
+	cd / && $(abspath $(FRESH))/bin/qsm-pipeline --version && $(abspath $(FRESH))/bin/cycleqsm --version
+
+# What the fresh environment holds, with versions and licences, as CycloneDX.
+sbom:
+	$(BIN)/python -m pip install --quiet cyclonedx-bom
+	$(BIN)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml --output-file dist/sbom.json \
+	  $(FRESH)/bin/python
+
+# What a machine can check of a release: make release-check VERSION=0.1.0
+release-check: dist
+	$(BIN)/python tools/release_check.py $(VERSION)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
