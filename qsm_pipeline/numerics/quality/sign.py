@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from scipy import ndimage
 from torch import Tensor
+
+from qsm_pipeline.numerics.core.depth import distance_mm
 
 TAIL = 0.005
 """Part of the voxels on either side that veins, nuclei and bleedings fill in a brain."""
@@ -33,7 +34,7 @@ def asymmetry(chi_ppm: Tensor, mask: Tensor) -> float | None:
         voxels.
     """
     inside = mask.cpu().numpy()
-    depth = ndimage.distance_transform_edt(inside)
+    depth = distance_mm(inside, (1.0, 1.0, 1.0))
     return tails(chi_ppm[torch.from_numpy(depth > _DEPTH * depth.max()).to(mask.device)])
 
 
