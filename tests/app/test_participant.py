@@ -58,7 +58,7 @@ def test_what_is_printed(finished):
         "progress: 1 of 2 run(s), sub-01 done",
         "progress: 2 of 2 run(s), sub-02 done",
     ]
-    assert re.fullmatch(r".*; about \d+ s left", ended[0])
+    assert re.fullmatch(r".*; about \d+ (s|min) left", ended[0])
     told = [line for line in lines if not line.startswith("progress: ")]
     methods = "robust, phase-quality, laplacian, weighted, vsharp, tkd, brain"
     assert re.fullmatch(
