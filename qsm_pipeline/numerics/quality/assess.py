@@ -36,6 +36,7 @@ WHOLE_HEAD_MM = 120.0
 _AROUND_MM = 10.0
 _DEEP_MM = 6.0
 _COARSE_MM = 2.0
+_LARGE = 2_000_000
 _AVERAGED = {"local_field_ppm": "known", "field_residual_ppm": "known", "chi_ppm": "valid"}
 
 
@@ -241,17 +242,27 @@ def _core(run: Assessed, sized: Grid) -> Tensor:
     return run.brain & (depth > least)
 
 
+def _middle(volume: Tensor) -> Tensor:
+    """Return the middle half along the first axis of volumes of more than two million voxels."""
+    n = volume.shape[-3]
+    if math.prod(volume.shape[-3:]) < _LARGE:
+        return volume
+    return volume[..., n // 4 : n - n // 4, :, :]
+
+
 def _of_the_images(scan: Measured, brain: Tensor) -> list[Metric]:
+    middle = _middle(brain)
     snr = [
         Metric(
             f"snr_echo_{number}",
-            signal_to_noise(echo, brain),
+            signal_to_noise(echo, middle),
             "1",
             f"Median magnitude of echo {number} in the brain over the standard deviation of its "
-            "noise, which is found from second differences along all axes.",
+            "noise, which is found from second differences along all axes; of large volumes in "
+            "the middle half.",
             "doi:10.1006/cviu.1996.0060",
         )
-        for number, echo in enumerate(scan.magnitude, 1)
+        for number, echo in enumerate(_middle(scan.magnitude), 1)
     ]
     phase, magnitude = (raw_data.sampled(x, brain) for x in (scan.raw_rad, scan.magnitude))
     return [
@@ -342,10 +353,10 @@ def _of_the_unwrapping(scan: Measured, brain: Tensor, deep: Tensor) -> list[Metr
     return [
         Metric(
             "unwrapping_jumps_percent",
-            jumps_percent(scan.unwrapped_rad, deep),
+            jumps_percent(scan.unwrapped_rad[:: max(1, len(scan.unwrapped_rad) - 1)], deep),
             "%",
             "Pairs of neighbouring voxels away from the surface whose unwrapped phase differs by "
-            "more than half a turn, over all echoes.",
+            "more than half a turn, in the first and the last echo.",
         ),
         Metric(
             "unwrapping_incongruence_rad",

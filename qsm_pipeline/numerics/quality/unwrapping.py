@@ -28,6 +28,8 @@ def jumps_percent(unwrapped_rad: Tensor, mask: Tensor) -> float | None:
         Over all echoes; None if no two voxels of the mask are neighbours.
     """
     pairs, jumps = 0, 0
+    if not mask.any():
+        return None
     for axis in range(3):
         n = mask.shape[axis] - 1
         both = mask.narrow(axis, 0, n) & mask.narrow(axis, 1, n)
