@@ -234,12 +234,12 @@ def test_two_commands_on_one_output_folder(undisturbed, tmp_path):
     with _start(raw, out) as one, _start(raw, out) as two:
         outputs = [process.communicate(timeout=600)[0] for process in (one, two)]
     codes = [one.returncode, two.returncode]
-    assert sorted(codes) == [0, 1], outputs
-    refused = outputs[codes.index(1)]
+    assert sorted(codes) == [0, 75], outputs
+    refused = outputs[codes.index(75)]
     for label in LABELS:
         assert f"skipped sub-{label}: is being processed by process " in refused
         assert f"done sub-{label}" in outputs[codes.index(0)]
-    assert "exit status 1: 2 left out" in refused.splitlines()[-1]
+    assert "exit status 75: " in refused.splitlines()[-1]
     assert _written(out) == expected
 
 
