@@ -23,7 +23,9 @@ PRELOADED = (
     "qsm_pipeline.numerics.maps.predicted_field",
     "qsm_pipeline.numerics.maps.regions",
     "qsm_pipeline.numerics.quality.assess",
+    "qsm_pipeline.numerics.quality.verdict",
     "qsm_pipeline.steps.chain",
+    "qsm_pipeline.steps.coils",
 )
 """Modules that nodes import when they compute; the functions of all methods come to it."""
 

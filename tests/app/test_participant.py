@@ -66,7 +66,9 @@ def test_what_is_printed(finished):
         f"methods: {methods}",
         told[1],
     )
-    last = [line for line in told[2:] if not line.startswith(("graph ", "warning on ", "verdict on "))]
+    last = [
+        line for line in told[2:] if not line.startswith(("graph ", "warning on ", "verdict on "))
+    ]
     assert last[:2] == ["done sub-01", "done sub-02"]
     assert last[2] == f"report {out}/sub-01.html and 1 more beside it"
     assert last[3].startswith("finished in ")

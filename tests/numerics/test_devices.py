@@ -104,4 +104,5 @@ def test_maps_and_reference(volumes, elsewhere):
     assert _has_values(relaxation.r2star_per_s)
     assert _has_values(predicted_field(field, mask, GRID))
     for reference in set(methods("reference")) - {"csf"}:
-        assert _has_values(subtract_reference(field, mask, GRID, reference, None).chi_ppm)
+        made = subtract_reference(field, mask, GRID, reference, None, region=mask)
+        assert _has_values(made.chi_ppm)
