@@ -254,7 +254,9 @@ def _choose(page, part, value):
 
 
 def _corner(page):
-    """Return a place of the axial plane that lies outside of the brain."""
+    """Return a place of the axial plane that lies outside of the brain, in view."""
+    page.evaluate("document.querySelector('.viewer').scrollIntoView({behavior: 'instant'})")
+    page.settle()
     left, top, width, height = page.box(".viewer .stage")
     return left + 0.06 * width, top + 0.04 * height
 
