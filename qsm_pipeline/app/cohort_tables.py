@@ -70,7 +70,11 @@ def quality_table(
     for run, numbers, distances in zip(runs, values, z, strict=True):
         warnings = [str(m["Warning"]) for m in run.metrics.values() if m.get("Warning")]
         warnings = [*run.warnings, *warnings]
-        row = _run_cells(run) | {"verdict": run.verdict or None, "reason": run.reason or None}
+        judged = run.verdict
+        row = _run_cells(run) | {
+            "verdict": judged and judged.level,
+            "reason": (judged and judged.reason) or None,
+        }
         row |= dict(zip(names, numbers, strict=True))
         row |= {"version": run.version, "methods": run.methods, "model": run.model}
         row["in_raw"] = "no" if run.prefix in withdrawn else "yes"

@@ -17,6 +17,7 @@ from qsm_pipeline.bids.records import read_participant, records_of_sessions
 from qsm_pipeline.bids.regions import region_tables
 from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.bids.tables import read_table
+from qsm_pipeline.bids.verdicts import Verdict
 from qsm_pipeline.exceptions import BIDSInputError, unforeseen
 
 _FOLDERS = ("anat", "ses-*/anat")
@@ -39,8 +40,8 @@ class FinishedRun:
         What could not be read, one sentence each.
     warnings : tuple of str
         ``Warnings`` of its map's sidecar.
-    verdict, reason : str
-        ``Level`` and ``Reason`` of the verdict in its quality file; empty if it has none.
+    verdict : Verdict, optional
+        Of its quality file.
     version, methods, model : str
         What it was made with, by that sidecar; empty where it does not say.
     damaged : str
@@ -52,8 +53,7 @@ class FinishedRun:
     regions: tuple[dict[str, str], ...]
     problems: tuple[str, ...]
     warnings: tuple[str, ...] = ()
-    verdict: str = ""
-    reason: str = ""
+    verdict: Verdict | None = None
     version: str = ""
     methods: str = ""
     model: str = ""
@@ -109,11 +109,11 @@ def _read_or_say(out_dir: Path, entities: dict[str, str]) -> FinishedRun:
 def _read(out_dir: Path, entities: dict[str, str]) -> FinishedRun:
     problems: list[str] = []
     metrics: dict[str, dict[str, Any]] = {}
-    judged: Any = None
+    verdict: Verdict | None = None
     path = out_dir / output_path(entities, "qc", extension=".json")
     try:
         quality = read_json_object(path, finite=True)
-        judged = quality.get("Verdict")
+        verdict = Verdict.of(quality.get("Verdict"))
         found = quality.get("Metrics")
         if not isinstance(found, dict) or not all(isinstance(m, dict) for m in found.values()):
             raise BIDSInputError(f"{path} holds no Metrics; run the participant level again")
@@ -143,18 +143,11 @@ def _read(out_dir: Path, entities: dict[str, str]) -> FinishedRun:
         tuple(rows),
         tuple(problems),
         told,
-        *_verdict(judged),
+        verdict,
         version=str(software.get("qsm-pipeline", "")),
         methods=", ".join(str(used[key]) for key in _METHODS if key in used),
         model=str(used.get("Generator", "")).partition(",")[0],
     )
-
-
-def _verdict(judged: Any) -> tuple[str, str]:
-    """Return level and reason of a verdict, empty if it is none."""
-    if not isinstance(judged, dict) or judged.get("Level") not in ("good", "look", "wrong"):
-        return "", ""
-    return judged["Level"], str(judged.get("Reason", ""))
 
 
 def raw_prefixes(images: Iterable[Path]) -> set[str]:

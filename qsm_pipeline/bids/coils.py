@@ -115,32 +115,39 @@ def load_combined(run: GreRun, combine: Combine) -> LoadedRun:
     """
     if not run.coils:
         return load_run(run)
-    coils = run.each_coil
-    first = load_run(_first_echo(coils[0]))
-    loaded = replace(first, mask=None)
+    own, *others = run.each_coil
+    first = load_run(_first_echo(own))
+    rest = [
+        replace(coil, mask="", reference_region="") for coil in others
+    ]  # those of the first do
     valid = first.valid_mask.copy()
+    whole: list[LoadedRun] = []  # the first coil without its images
 
     def first_echoes() -> Iterator[np.ndarray]:
-        for coil in coils:
+        yield _complex_first_echo(first)
+        for coil in rest:
             read = load_run(_first_echo(coil))
             _check_place(read, first, coil)
-            assert read.magnitude is not None
-            yield read.magnitude[0] * np.exp(1j * read.phase_rad[0])
+            yield _complex_first_echo(read)
 
     def echoes() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        nonlocal loaded
-        for coil in coils:
+        for coil in (own, *rest):
             read = load_run(coil)
             assert read.magnitude is not None
             valid[:] &= read.valid_mask
-            if coil is coils[0]:
-                loaded = replace(read, phase_rad=read.phase_rad[:0], magnitude=None)
+            if not whole:
+                whole.append(replace(read, phase_rad=read.phase_rad[:0], magnitude=None))
             yield read.phase_rad, read.magnitude
 
     phase, magnitude = combine(first_echoes(), echoes(), first.grid)
     phase[:, ~valid] = 0
     magnitude[:, ~valid] = 0
-    return replace(loaded, phase_rad=phase, magnitude=magnitude, valid_mask=valid)
+    return replace(whole[0], phase_rad=phase, magnitude=magnitude, valid_mask=valid)
+
+
+def _complex_first_echo(read: LoadedRun) -> np.ndarray:
+    assert read.magnitude is not None
+    return read.magnitude[0] * np.exp(1j * read.phase_rad[0])
 
 
 def _first_echo(run: GreRun) -> GreRun:
@@ -148,8 +155,9 @@ def _first_echo(run: GreRun) -> GreRun:
     if len(run.phase or run.real) < 2:
         return run
     parts: dict[str, Any] = {part: getattr(run, part)[:1] for part in _parts(run)}
+    times, metadata = run.echo_times_s[:1], run.metadata[:1]
     return replace(
-        run, echo_times_s=run.echo_times_s[:1], metadata=run.metadata[:1], mask="", **parts
+        run, echo_times_s=times, metadata=metadata, mask="", reference_region="", **parts
     )
 
 

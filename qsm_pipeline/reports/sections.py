@@ -11,18 +11,12 @@ from typing import Any
 from qsm_pipeline.bids.files import read_limited
 from qsm_pipeline.bids.naming import figure_path, output_path
 from qsm_pipeline.bids.run import GreRun
+from qsm_pipeline.bids.verdicts import Verdict
 from qsm_pipeline.exceptions import BIDSInputError
 from qsm_pipeline.reports.advice import advice
 from qsm_pipeline.reports.facts import Facts, facts_of
 from qsm_pipeline.reports.figures import FIGURES
-from qsm_pipeline.reports.tables import (
-    Metric,
-    Table,
-    Verdict,
-    read_metrics,
-    read_regions,
-    read_verdict,
-)
+from qsm_pipeline.reports.tables import Metric, Table, read_metrics, read_regions, read_verdict
 from qsm_pipeline.steps.nodes import WRITE, label_of
 
 _GROUPS = (

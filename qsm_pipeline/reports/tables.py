@@ -9,6 +9,7 @@ from typing import Any
 from qsm_pipeline.bids.regions import region_tables
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.bids.tables import read_table
+from qsm_pipeline.bids.verdicts import Verdict
 from qsm_pipeline.exceptions import BIDSInputError
 from qsm_pipeline.reports.facts import read_sidecar
 from qsm_pipeline.steps.quality import Quality, quality
@@ -34,29 +35,6 @@ class Metric:
     description: str
     reference: str
     warning: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The verdict on a map in words.
-
-    Parameters
-    ----------
-    level : str
-        ``good``, ``look`` or ``wrong``.
-    reason, action, figure : str
-        What is probably wrong, what to do, and the name of the picture; empty for a good map.
-    """
-
-    level: str
-    reason: str = ""
-    action: str = ""
-    figure: str = ""
-
-    def __str__(self) -> str:
-        if not self.reason:
-            return self.level
-        return f"{self.level}: {self.reason}. What to do: {self.action}"
 
 
 @dataclass(frozen=True)
@@ -90,10 +68,7 @@ def read_metrics(out_dir: Path, run: GreRun) -> list[Metric]:
 
 def read_verdict(out_dir: Path, run: GreRun) -> Verdict | None:
     """Return the verdict on the map of a run, None if there is none that can be read."""
-    found = read_sidecar(out_dir, run, "qc").get("Verdict", {})
-    if found.get("Level") not in ("good", "look", "wrong"):
-        return None
-    return Verdict(*(str(found.get(key, "")) for key in ("Level", "Reason", "Action", "Figure")))
+    return Verdict.of(read_sidecar(out_dir, run, "qc").get("Verdict"))
 
 
 def read_regions(out_dir: Path, run: GreRun) -> list[Table]:

@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from qsm_pipeline.numerics.core.white_noise import white_noise
 
 MAX_R2STAR_PER_S = 1000.0
 """Faster decays are not measurable with echo times of milliseconds."""
@@ -101,7 +102,8 @@ def fit_relaxation(
         kept = [echo for echo in range(len(echo_times_s)) if echo != left_out]
         magnitude, echo_times_s = magnitude[kept], tuple(echo_times_s[echo] for echo in kept)
     inside = mask.nonzero(as_tuple=True)
-    noise = magnitude_noise(magnitude, mask)
+    # of the echoes the median counts, since in echoes of noise alone it is smaller
+    noise = white_noise(magnitude, mask) or 0.0
     measured = magnitude[:, mask]
     times = torch.tensor(echo_times_s, dtype=measured.dtype, device=measured.device)[:, None]
     tiny = torch.finfo(measured.dtype).tiny
@@ -142,33 +144,6 @@ def fit_relaxation(
         whole[inside] = values
     rate_map, t2star, s0_map, error_map = maps
     return Relaxation(rate_map, t2star, s0_map, error_map, longest, noise)
-
-
-def magnitude_noise(magnitude: Tensor, mask: Tensor) -> float:
-    """Return the standard deviation of the real part's noise, in the unit of the magnitude.
-
-    From fourth-order differences along all axes, which tissue hardly has. Of the axes the least
-    counts, since structure adds to it, and of the echoes the median, since in echoes of noise
-    alone it is smaller.
-    """
-    found = [[] for _ in magnitude]  # type: list[list[float]]
-    coefficients = (1.0, -4.0, 6.0, -4.0, 1.0)
-    for axis in range(3):
-        n = mask.shape[axis] - 4
-        if n < 1:
-            continue
-        where = torch.ones_like(mask.narrow(axis, 0, n))
-        for shift in range(5):
-            where &= mask.narrow(axis, shift, n)
-        if int(where.sum()) < 100:
-            continue
-        for of_echo, echo in zip(found, magnitude, strict=True):
-            difference = sum(
-                c * echo.narrow(axis, shift, n) for shift, c in enumerate(coefficients)
-            )
-            of_echo.append(float(difference[where].abs().median()) * 1.4826 / math.sqrt(70))
-    least = [min(of_echo) for of_echo in found if of_echo]
-    return float(np.median(least)) if least else 0.0
 
 
 def _weight(measured: Tensor, noise: float) -> Tensor:

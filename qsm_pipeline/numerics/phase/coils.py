@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -115,7 +115,7 @@ class CombinedCoils:
         return self.power.sqrt()
 
 
-def _complex(function, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+def _complex(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Apply a linear function to the real and the imaginary part."""
     return torch.complex(function(x.real.contiguous()), function(x.imag.contiguous()))
 

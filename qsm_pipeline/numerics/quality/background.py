@@ -7,6 +7,7 @@ from torch import Tensor
 
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.smoothing import GaussianBlur
+from qsm_pipeline.numerics.core.white_noise import white_noise
 
 LONG_MM = 10.0
 """Standard deviation of the window whose mean counts as long waves."""
@@ -109,26 +110,12 @@ def slice_ripple_percent(field_ppm: Tensor, where: Tensor) -> float | None:
 
 
 def white_noise_percent(field_ppm: Tensor, where: Tensor) -> float | None:
-    """Return the noise of a field over its typical size, in percent.
-
-    From fourth-order differences along the quietest axis, which anatomy hardly has; shape
-    (X, Y, Z).
-    """
+    """Return the white noise of a field, shape (X, Y, Z), over its typical size, in percent."""
     if not where.any():
         return None
     size = 1.4826 * float((field_ppm[where] - field_ppm[where].median()).abs().median())
-    found = []
-    for axis in range(3):
-        n = where.shape[axis] - 4
-        if n < 1:
-            continue
-        common = torch.ones_like(where.narrow(axis, 0, n))
-        for shift in range(5):
-            common &= where.narrow(axis, shift, n)
-        if int(common.sum()) >= 100:
-            rest = torch.diff(field_ppm, n=4, dim=axis)[common]
-            found.append(1.4826 * float(rest.abs().median()) / 70**0.5)
-    return 100 * min(found) / size if found and size > 0 else None
+    noise = white_noise(field_ppm[None], where)
+    return 100 * noise / size if noise is not None and size > 0 else None
 
 
 def _smoothed(values: Tensor, where: Tensor, grid: Grid, sigma_mm: float) -> Tensor:

@@ -1,0 +1,49 @@
+"""The white noise of volumes that hold anatomy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_COEFFICIENTS = (1.0, -4.0, 6.0, -4.0, 1.0)
+_FEWEST = 100
+
+
+def white_noise(volumes: Tensor, mask: Tensor) -> float | None:
+    """Return the standard deviation of white noise, in the unit of the volumes.
+
+    From fourth-order differences along all axes, which tissue hardly has. Of the axes the least
+    counts, since structure adds to it, and of the volumes the median.
+
+    Parameters
+    ----------
+    volumes : torch.Tensor, shape (E, X, Y, Z)
+        Such as the magnitudes of all echoes, or one field.
+    mask : torch.Tensor, shape (X, Y, Z), bool
+        Where to look.
+
+    Returns
+    -------
+    float or None
+        None where the mask is too small or thin to tell.
+    """
+    found: list[list[float]] = [[] for _ in volumes]
+    for axis in range(3):
+        n = mask.shape[axis] - 4
+        if n < 1:
+            continue
+        where = torch.ones_like(mask.narrow(axis, 0, n))
+        for shift in range(5):
+            where &= mask.narrow(axis, shift, n)
+        if int(where.sum()) < _FEWEST:
+            continue
+        for of_volume, volume in zip(found, volumes, strict=True):
+            difference = torch.zeros_like(volume.narrow(axis, 0, n))
+            for shift, c in enumerate(_COEFFICIENTS):
+                difference += c * volume.narrow(axis, shift, n)
+            of_volume.append(float(difference[where].abs().median()) * 1.4826 / math.sqrt(70))
+    least = [min(of_volume) for of_volume in found if of_volume]
+    return float(np.median(least)) if least else None
