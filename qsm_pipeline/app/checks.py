@@ -125,16 +125,26 @@ def check_reference(reference: str, pattern: str) -> None:
         )
 
 
-def check_start(start_from: str, methods: Mapping[str, Any]) -> None:
+def check_start(
+    start_from: str, methods: Mapping[str, Any], filter_file: Path | None = None
+) -> None:
     """Refuse what field maps cannot give.
 
     Raises
     ------
     ConfigError
-        If susceptibility-weighted images are asked for, which need phase.
+        If susceptibility-weighted images are asked for, which need phase, or filters are given,
+        which are for gradient-echo images.
     """
-    if start_from == "fieldmap" and methods["derive"]:
+    if start_from != "fieldmap":
+        return
+    if methods["derive"]:
         raise ConfigError("--derive needs phase images, but --start-from fieldmap has none")
+    if filter_file is not None:
+        raise ConfigError(
+            "--bids-filter-file is for gradient-echo images, and --start-from fieldmap takes "
+            "none; choose with --participant-label and --session-label"
+        )
 
 
 def check_methods(methods: Mapping[str, Any]) -> dict[str, Any]:

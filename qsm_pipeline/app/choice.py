@@ -53,8 +53,8 @@ def collect(
     folders = [Path(folder) for folder in derivatives]
     if start_from == "fieldmap":
         labels = participants(layout.root) if chosen is None else chosen
-        patterns = mask_pattern, folders, reference_pattern
-        return collect_field_maps(layout.root, labels, sessions or None, *patterns)
+        own = mask_pattern, folders, segmentation, reference_pattern
+        return collect_field_maps(layout.root, labels, sessions or None, *own)
     found = collect_runs(
         layout,
         chosen,

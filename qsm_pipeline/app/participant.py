@@ -137,7 +137,7 @@ def run_participants(
     check_owner(out_dir, bids_dir)
     methods = check_methods({**METHOD_DEFAULTS, **methods})
     check_reference(methods["reference"], reference_pattern)
-    check_start(start_from, methods)
+    check_start(start_from, methods, bids_filter_file)
     methods["inversion_params"] = with_absolute_paths(methods["inversion_params"] or {})
     check_device_name(device)
     computes = not (dry_run or reports_only)  # if not, the device need not be looked for

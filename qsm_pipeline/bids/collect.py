@@ -129,13 +129,7 @@ def collect_runs(
                 )
             else:
                 run = _build_run(bids_dir, suffix, entities, files, reader, mask)
-            if reference_pattern:
-                region = find_by_pattern(
-                    entities, bids_dir, reference_pattern, "reference pattern"
-                )
-                check_content(region)
-                run = replace(run, reference_region=region)
-            runs.append(_with_segmentation(run, derivatives, segmentation))
+            runs.append(with_regions(run, derivatives, segmentation, reference_pattern))
         except _NoPhaseError as err:
             magnitude_only.append(Skipped(label, str(err), entities["sub"], err.exit_code))
         except BIDSInputError as err:
@@ -201,10 +195,21 @@ def _by_coil(
     return coils
 
 
-def _with_segmentation(run: GreRun, derivatives: Sequence[Path], name: str) -> GreRun:
+def with_regions(
+    run: GreRun, derivatives: Sequence[Path], segmentation: str, reference_pattern: str
+) -> GreRun:
+    """Return a run with the reference region and the segmentation that the user has for it.
+
+    Parameters are those of :func:`collect_runs`.
+    """
+    if reference_pattern:
+        bids_dir = Path(run.bids_dir)
+        region = find_by_pattern(run.entities, bids_dir, reference_pattern, "reference pattern")
+        check_content(region)
+        run = replace(run, reference_region=region)
     if not derivatives:
         return run
-    found = find_segmentation(run.entities, Path(run.files[0]), derivatives, name)
+    found = find_segmentation(run.entities, Path(run.files[0]), derivatives, segmentation)
     return replace(run, segmentation=asdict(found)) if found else run
 
 

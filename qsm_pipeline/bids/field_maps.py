@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from qsm_pipeline.bids import metadata as md
+from qsm_pipeline.bids.collect import with_regions
 from qsm_pipeline.bids.files import check_content
 from qsm_pipeline.bids.load import HZ_PER_UNIT
-from qsm_pipeline.bids.masks import find_by_pattern, find_mask
+from qsm_pipeline.bids.masks import find_mask
 from qsm_pipeline.bids.naming import RUN_ENTITIES, build_name, parse_name
 from qsm_pipeline.bids.run import FIELD_MAP, Collection, GreRun, Skipped
 from qsm_pipeline.bids.sidecar import SidecarReader
@@ -36,6 +37,7 @@ def collect_field_maps(
     session_labels: Sequence[str] | None = None,
     mask_pattern: str = "",
     derivatives: Sequence[Path] = (),
+    segmentation: str = "",
     reference_pattern: str = "",
 ) -> Collection:
     """Make a run of each field map with its magnitude.
@@ -46,7 +48,7 @@ def collect_field_maps(
         The data set.
     labels : sequence of str
         Participants, without ``sub-``.
-    session_labels, mask_pattern, derivatives, reference_pattern
+    session_labels, mask_pattern, derivatives, segmentation, reference_pattern
         As in `qsm_pipeline.bids.collect.collect_runs`.
 
     Returns
@@ -73,13 +75,11 @@ def collect_field_maps(
                     left_out.append(Skipped(what, reason, label))
                     continue
                 mask = find_mask(entities, bids_dir, mask_pattern, derivatives, path)
-                region = ""
-                if reference_pattern:
-                    region = find_by_pattern(
-                        entities, bids_dir, reference_pattern, "reference pattern"
-                    )
-                runs.append(_run(bids_dir, path, entities, reader, mask, region))
-            except (BIDSInputError, ValueError) as err:
+                run = _run(bids_dir, path, entities, reader, mask)
+                runs.append(with_regions(run, derivatives, segmentation, reference_pattern))
+            except BIDSInputError as err:
+                skipped.append(Skipped(what, str(err), label, err.exit_code))
+            except ValueError as err:
                 skipped.append(Skipped(what, str(err), label))
             except Exception as err:  # noqa: BLE001, it must cost nobody else their map
                 skipped.append(Skipped(what, unforeseen(err), label))
@@ -92,7 +92,6 @@ def _run(
     entities: dict[str, str],
     reader: SidecarReader,
     mask: str,
-    region: str,
 ) -> GreRun:
     unknown = [key for key in entities if key not in RUN_ENTITIES]
     if unknown:
@@ -113,7 +112,7 @@ def _run(
             "there, which the mask is made from; add it, or give a mask of your own"
         )
     b0_tesla, note = _field_strength(sidecar, path, magnitude, reader)
-    for image in (path, magnitude, mask, region):
+    for image in (path, magnitude, mask):
         if image:
             check_content(str(image))
     kept = {key: sidecar[key] for key in md.KEPT_KEYS if key in sidecar}
@@ -127,7 +126,6 @@ def _run(
         magnitude=() if magnitude is None else (str(magnitude),),
         metadata=(kept,),
         mask=mask,
-        reference_region=region,
         inferred={
             "b0_tesla": note,
             "field_map": f"The total field is {path.name}, in {units}; there is no phase, so that "
@@ -138,10 +136,11 @@ def _run(
 
 def _magnitude(path: Path) -> Path | None:
     for suffix in ("magnitude", "magnitude1"):
-        candidate = path.with_name(path.name.replace("_fieldmap.", f"_{suffix}."))
-        for name in (candidate.name, candidate.name.removesuffix(".gz"), f"{candidate.name}.gz"):
-            if path.with_name(name).exists():
-                return path.with_name(name)
+        stem = path.name.partition("_fieldmap.")[0]
+        for extension in (".nii.gz", ".nii"):
+            candidate = path.with_name(f"{stem}_{suffix}{extension}")
+            if candidate.exists():
+                return candidate
     return None
 
 

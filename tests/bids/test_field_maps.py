@@ -104,11 +104,13 @@ def test_who_has_none_is_said(root):
     assert "No field map" in found.skipped[0].reason
 
 
-def test_weighted_images_need_phase():
+def test_weighted_images_and_filters_need_phase(root):
     check_start("fieldmap", METHOD_DEFAULTS)
     check_start("phase", METHOD_DEFAULTS | {"derive": True})
     with pytest.raises(ConfigError, match="needs phase"):
         check_start("fieldmap", METHOD_DEFAULTS | {"derive": True})
+    with pytest.raises(ConfigError, match="bids-filter-file"):
+        check_start("fieldmap", METHOD_DEFAULTS, root / "filter.json")
 
 
 def test_the_phase_of_a_field_map_need_not_wrap(root, tmp_path):
@@ -121,3 +123,20 @@ def test_the_phase_of_a_field_map_need_not_wrap(root, tmp_path):
     assert limits
     assert all(each["min_phase_range_turns"] == 0 for each in limits)
     assert "relaxation" not in workflow.list_node_names()
+
+
+def test_regions_of_ones_own_are_found_as_for_phase(root):
+    path = add_field_map(root)
+    write_image(root / "r/sub-01.nii.gz", np.ones(SHAPE), AFFINE)
+    labels = root.parent / "labels" / "sub-01" / "anat" / "sub-01_desc-aseg_dseg.nii.gz"
+    write_image(labels, np.ones(SHAPE), AFFINE, dtype=np.int16)
+    found = collect_field_maps(
+        root, ["01"], derivatives=[root.parent / "labels"], reference_pattern="r/{prefix}.nii.gz"
+    )
+    (run,) = found.runs
+    assert run.files == (
+        str(path),
+        str(path.with_name("sub-01_magnitude.nii.gz")),
+        str(root / "r/sub-01.nii.gz"),
+    )
+    assert run.segmentation["labels"] == str(labels)

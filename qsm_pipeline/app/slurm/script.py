@@ -20,6 +20,7 @@ from qsm_pipeline.app.checks import (
     check_methods,
     check_reference,
     check_regions,
+    check_start,
     too_few_echoes,
 )
 from qsm_pipeline.app.choice import chosen_participants, collect
@@ -117,6 +118,7 @@ def write_slurm_array(
     chosen = chosen_participants(bids_dir, *(settings[name] for name in names[:2]))
     methods = METHOD_DEFAULTS | {k: v for k, v in settings.items() if k in METHOD_DEFAULTS}
     check_reference(check_methods(methods)["reference"], settings["reference_pattern"])
+    check_start(settings["start_from"], methods, settings["bids_filter_file"])
     if not settings["skip_bids_validation"]:
         validate_bids(
             bids_dir,
