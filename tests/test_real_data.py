@@ -149,7 +149,7 @@ def test_ge_field_map_is_refused(tmp_path, shared_data):
         "GE_6_CV_Neuro_HH_Adv_fieldmaphz",
     )
     result = _run(raw, tmp_path / "out")
-    assert result.exit_code == 1
+    assert result.exit_code == 65
     assert "this is a field map made by the scanner and not phase" in result.output
     assert not list((tmp_path / "out").rglob("*Chimap*"))
 
