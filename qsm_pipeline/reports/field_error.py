@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from qsm_pipeline.reports.mosaic import WIDTH_INCH, webp
+from qsm_pipeline.reports.picture import drawn, plot
 from qsm_pipeline.reports.slices import Volume
 
 _RINGS = 24
@@ -30,24 +30,18 @@ def draw_field_error(local_field: Volume, error: Mapping[str, float]) -> bytes:
     bytes
         WebP.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     n0, knee, power = error["n0_ppm"], error["knee_per_mm"], error["power"]
     frequency, level = _radial_ppm(local_field)
     noise = n0 * np.sqrt(1 + (knee / np.maximum(frequency, _LOWEST_PER_MM)) ** power)
-    figure = Figure(figsize=(WIDTH_INCH, 3.6), facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    axes = plot(height_inch=3.6)
     axes.loglog(frequency, level, color="#3b6ea5", label="local field")
     axes.loglog(frequency, noise, color="#c62828", label="its error, estimated")
     axes.axhline(
         n0, color="#c62828", linewidth=1, linestyle=":", label=f"white floor, {n0:.2g} ppm"
     )
     axes.set(xlabel="frequency (1/mm)", ylabel="ppm", xlim=(frequency.min(), frequency.max()))
-    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    return webp(figure)
+    return drawn(axes)
 
 
 def _radial_ppm(field: Volume) -> tuple[np.ndarray, np.ndarray]:

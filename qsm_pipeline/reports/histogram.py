@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qsm_pipeline.reports.mosaic import WIDTH_INCH, webp
+from qsm_pipeline.reports.picture import drawn, plot
 from qsm_pipeline.reports.slices import Volume
 
 _RANGE_PPM = (-0.25, 0.25)
@@ -26,13 +26,8 @@ def draw_histogram(chi: Volume, mask: Volume) -> bytes:
     bytes
         WebP.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     values = chi.data[mask.data > 0.5]
-    figure = Figure(figsize=(WIDTH_INCH, 3.2), facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    axes = plot(height_inch=3.2)
     share = np.full(values.size, 100 / max(1, values.size))
     inside = np.clip(values, *_RANGE_PPM)  # what lies beyond stands in the last bin
     axes.hist(
@@ -52,5 +47,4 @@ def draw_histogram(chi: Volume, mask: Volume) -> bytes:
             color="#c62828",
         )
     axes.set(xlabel="susceptibility (ppm)", ylabel="voxels (%)", xlim=_RANGE_PPM)
-    axes.spines[["top", "right"]].set_visible(False)
-    return webp(figure)
+    return drawn(axes)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
+from qsm_pipeline.reports.picture import WIDTH, webp
 from qsm_pipeline.reports.slices import PLANES, Mosaic, View, Volume, mosaic
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-WIDTH_INCH, DPI = 13.0, 150
-_BAR_INCH = 0.9
-_QUALITY = 70
-_BACKGROUND = "black"
+_BAR = 135
+"""Width of the strip with the colour bar, in pixels."""
+_LARGE = 3
+"""Voxels of more pixels than this are shown as squares."""
+_TEXT, _SOFT, _BACKGROUND = "white", "#c3cad5", "black"
+_FONT_SIZE = 18
 
 
 @dataclass(frozen=True)
@@ -87,78 +85,90 @@ def draw_mosaic(
     bytes
         WebP; the left of the picture is the participant's left.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
     if scale.factor != 1:
         volume = replace(volume, data=volume.data * np.float32(scale.factor))
     tiles = mosaic(volume, view)
+    window = scale.limits(volume.data)
+    shown = _coloured(tiles.pixels, window, scale.cmap)
+    shown[~np.isfinite(tiles.pixels)] = 0
     if within is not None:
-        tiles.pixels[~(mosaic(within, view).pixels > 0.5)] = np.nan
-    low, high = scale.limits(volume.data)
-    height, width = tiles.pixels.shape
-    picture_inch = WIDTH_INCH - _BAR_INCH
-    figure = Figure(figsize=(WIDTH_INCH, picture_inch * height / width), facecolor=_BACKGROUND)
-    FigureCanvasAgg(figure)
-    share = picture_inch / WIDTH_INCH
-    axes = figure.add_axes((0, 0, share, 1))
-    shown = axes.imshow(tiles.pixels, cmap=scale.cmap, vmin=low, vmax=high, aspect="auto")
+        shown[~(mosaic(within, view).pixels > 0.5)] = 0
+    rows, columns = tiles.pixels.shape
+    size = WIDTH - _BAR, round((WIDTH - _BAR) * rows / columns)
+    picture = Image.new("RGB", (WIDTH, size[1]), _BACKGROUND)
+    large = size[0] / columns > _LARGE
+    how = Image.Resampling.NEAREST if large else Image.Resampling.BICUBIC
+    picture.paste(Image.fromarray(shown).resize(size, how))
     for mask, colour in outlines:
-        inside = mosaic(mask, view).pixels > 0.5
-        if inside.any() and not inside.all():
-            axes.contour(inside, levels=[0.5], colors=colour, linewidths=0.9)
-    axes.set_facecolor(_BACKGROUND)
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
-    _annotate(axes, tiles, volume, view)
-    bar = figure.colorbar(
-        shown, cax=figure.add_axes((share + 0.006, 0.12, 0.010, 0.76)), ticks=MaxNLocator(5)
-    )
-    bar.ax.tick_params(colors="white", labelsize=9)
-    bar.ax.set_title(scale.unit, color="white", fontsize=10, loc="left")
-    bar.outline.set_visible(False)
-    return webp(figure)
+        picture.paste(colour, mask=_outline(mosaic(mask, view).pixels > 0.5, size, picture.size))
+    draw = ImageDraw.Draw(picture)
+    _annotate(draw, tiles, volume, view, size[0] / columns)
+    _draw_bar(picture, draw, window, scale)
+    return webp(picture)
 
 
-def webp(figure: Figure) -> bytes:
-    """Return a drawn figure as WebP."""
-    buffer = io.BytesIO()
-    figure.savefig(
-        buffer,
-        format="webp",
-        dpi=DPI,
-        facecolor=figure.get_facecolor(),
-        pil_kwargs={"quality": _QUALITY, "method": 4},
-    )
-    return buffer.getvalue()
+def _coloured(values: np.ndarray, window: tuple[float, float], cmap: str) -> np.ndarray:
+    """Return the colours of values, as bytes."""
+    from matplotlib import colormaps
+
+    table = colormaps[cmap](np.arange(256), bytes=True)[:, :3]
+    low, high = window
+    steps = np.nan_to_num((values - low) * (256 / (high - low)), nan=0.0)
+    return np.ascontiguousarray(table[np.clip(steps, 0, 255).astype(np.uint8)])
 
 
-def _annotate(axes: Axes, tiles: Mosaic, volume: Volume, view: View) -> None:
+def _outline(inside: np.ndarray, size: tuple[int, int], whole: tuple[int, int]) -> Image.Image:
+    """Return a line of two pixels along the border of what is inside."""
+    grey = Image.fromarray(inside.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
+    sharp = np.asarray(grey) > 127
+    line = np.zeros((whole[1], whole[0]), bool)
+    across, down = np.diff(sharp, axis=1), np.diff(sharp, axis=0)
+    for start in (0, 1):
+        line[: size[1], start : start + size[0] - 1] |= across
+        line[start : start + size[1] - 1, : size[0]] |= down
+    return Image.fromarray(line)
+
+
+def _annotate(
+    draw: ImageDraw.ImageDraw, tiles: Mosaic, volume: Volume, view: View, zoom: float
+) -> None:
     """Write the sides on both sides of each tile, and where each slice lies in mm."""
-    from matplotlib.patheffects import withStroke
+    font = ImageFont.load_default(_FONT_SIZE)
 
-    outlined = [withStroke(linewidth=2, foreground="black")]
-    style = {"color": "white", "fontsize": 8, "va": "center", "path_effects": outlined}
+    def write(column: float, row: float, text: str, anchor: str, colour: str) -> None:
+        place = round(column * zoom), round(row * zoom)
+        draw.text(place, text, colour, font, anchor, stroke_width=2, stroke_fill=_BACKGROUND)
+
     middle = (np.array(view.first) + view.last) / 2
     planes = {cut: across for cut, across, _ in PLANES}
     for (cut, positions), (top, bottom) in zip(view.rows, tiles.rows, strict=True):
-        across = planes[cut]
-        left, right = ("L", "R") if across == 0 else ("P", "A")
-        height = (top + bottom) / 2
+        left, right = ("L", "R") if planes[cut] == 0 else ("P", "A")
+        height, margin = (top + bottom) / 2, 6 / zoom
         for number, position in enumerate(positions):
-            axes.text(number * tiles.width + 3, height, left, ha="left", **style)
-            axes.text((number + 1) * tiles.width - 3, height, right, ha="right", **style)
+            start, end = number * tiles.width + margin, (number + 1) * tiles.width - margin
+            write(start, height, left, "lm", _TEXT)
+            write(end, height, right, "rm", _TEXT)
             voxel = middle.copy()
             voxel[cut] = position
             mm = (volume.affine[:3, :3] @ voxel + volume.affine[:3, 3])[cut]
-            axes.text(
-                (number + 1) * tiles.width - 3,
-                bottom - 3,
-                f"{'xyz'[cut]} {mm:.0f}",
-                color="#c3cad5",
-                fontsize=8,
-                ha="right",
-                va="bottom",
-                path_effects=outlined,
-            )
+            write(end, bottom - margin, f"{'xyz'[cut]} {mm:.0f}", "rd", _SOFT)
+
+
+def _draw_bar(
+    picture: Image.Image, draw: ImageDraw.ImageDraw, window: tuple[float, float], scale: Scale
+) -> None:
+    """Draw the colour bar with its unit and numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    font = ImageFont.load_default(_FONT_SIZE)
+    left, top, width = WIDTH - _BAR + 12, round(0.12 * picture.height), 20
+    height = round(0.76 * picture.height)
+    low, high = window
+    colours = _coloured(np.linspace(high, low, height)[:, None], window, scale.cmap)
+    picture.paste(Image.fromarray(np.repeat(colours, width, axis=1)), (left, top))
+    draw.text((left, top - 12), scale.unit, _TEXT, font, "ls")
+    for value in MaxNLocator(5).tick_values(low, high):
+        if low <= value <= high:
+            row = top + round((high - value) / (high - low) * (height - 1))
+            draw.line((left + width, row, left + width + 6, row), _TEXT)
+            draw.text((left + width + 10, row), f"{value:g}", _TEXT, font, "lm")
