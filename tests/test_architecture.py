@@ -66,7 +66,7 @@ ROOMS = {
     "reports": Room(
         "volumes to figures, files to pages, settings to methods text",
         "bids steps",
-        "jinja2 markupsafe matplotlib nibabel numpy",
+        "jinja2 markupsafe matplotlib nibabel PIL numpy",
     ),
     "training": Room(
         "brains, loop, logs and validation of a training",

@@ -14,6 +14,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -364,7 +365,13 @@ def _raw_description(bids_dir: Path) -> dict[str, Any]:
 
 def software_versions() -> dict[str, str]:
     """Return the versions of this software and of what it computes with."""
-    versions = {"qsm-pipeline": __version__, "python": platform.python_version()}
+    own = {"qsm-pipeline": __version__, "python": platform.python_version()}
+    return {**own, **_installed()}
+
+
+@cache
+def _installed() -> dict[str, str]:
+    versions = {}
     for name in _SOFTWARE:
         with contextlib.suppress(PackageNotFoundError):
             versions[name] = version(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -108,12 +109,14 @@ def run_workflow(
 
     runner = _runner(plugin or {}, resources, work_dir, note, locks)
     error = None
+    gc.freeze()  # nipype collects at every poll, which would look at all that is imported
     try:
         workflow.run(plugin=runner)
     except Exception as caught:
         LOGGER.debug("The workflow ended with an error", exc_info=caught)
         error = caught
     finally:
+        gc.unfreeze()
         if isinstance(runner, ProcessPerNodePlugin):
             runner.stop()
     if isinstance(runner, ProcessPerNodePlugin):

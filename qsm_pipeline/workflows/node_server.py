@@ -7,16 +7,20 @@ import signal
 
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is heard by the command, which ends them
 
+import gc  # noqa: E402
 import importlib  # noqa: E402
 
 import qsm_pipeline.engine.nipype_defaults  # noqa: E402
 import qsm_pipeline.workflows.run  # noqa: E402, F401
+from qsm_pipeline.numerics.core.jit import warm_up  # noqa: E402
 from qsm_pipeline.steps.methods import METHODS  # noqa: E402
 
 PRELOADED = (
+    "PIL.WebPImagePlugin",
     "matplotlib.backends.backend_agg",
     "matplotlib.figure",
     "matplotlib.ticker",
+    "qsm_pipeline.engine.local_plugin",
     "qsm_pipeline.external.simpleitk.align",
     "qsm_pipeline.external.simpleitk.sides",
     "qsm_pipeline.io.volumes",
@@ -34,3 +38,5 @@ for name in PRELOADED:
 for method in METHODS:
     if method.reference:
         method.function  # noqa: B018
+warm_up()
+gc.freeze()  # a collection in a node would copy the memory that it shares with the server
