@@ -21,7 +21,8 @@ import torch
 
 from qsm_pipeline.numerics.masking.refine import refine_mask
 from qsm_pipeline.numerics.phase.quality import phase_quality
-from qsm_pipeline.numerics.quality.assess import WHOLE_HEAD_MM, Assessed, assess
+from qsm_pipeline.numerics.quality.assess import WHOLE_HEAD_MM, assess
+from qsm_pipeline.numerics.quality.assessed import Assessed
 from qsm_pipeline.numerics.quality.limits import check_limits
 from qsm_pipeline.numerics.quality.metric import Metric
 from qsm_pipeline.numerics.quality.verdict import Verdict, judge

@@ -20,7 +20,7 @@ from verdict import judged, map_scan
 
 from qsm_pipeline.numerics.masking.refine import refine_mask
 from qsm_pipeline.numerics.phase.quality import phase_quality
-from qsm_pipeline.numerics.quality.assess import Assessed
+from qsm_pipeline.numerics.quality.assessed import Assessed
 from qsm_pipeline.numerics.simulate.faults import FAULTS, Fault
 from qsm_pipeline.numerics.simulate.protocols import Protocol, RawScan, scan_of
 from qsm_pipeline.numerics.simulate.signal import ScanParams

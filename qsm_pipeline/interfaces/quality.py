@@ -59,7 +59,8 @@ class AssessQuality(NumericInterface):
 
     def _compute(self, folder: Path) -> dict[str, Any]:
         from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor
-        from qsm_pipeline.numerics.quality.assess import Assessed, Measured, assess
+        from qsm_pipeline.numerics.quality.assess import assess
+        from qsm_pipeline.numerics.quality.assessed import Assessed, Measured
         from qsm_pipeline.numerics.quality.verdict import judge
 
         inputs = self.inputs

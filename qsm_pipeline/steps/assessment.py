@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.maps.predicted_field import predicted_field
-from qsm_pipeline.numerics.quality.assess import Assessed, Measured
+from qsm_pipeline.numerics.quality.assessed import Assessed, Measured
 from qsm_pipeline.steps.local_field import LocalField
 from qsm_pipeline.steps.scan import Scan
 from qsm_pipeline.steps.susceptibility import SusceptibilityMap

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool3d
 
-from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.depth import depth_mm
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.head_size import head_sized
 from qsm_pipeline.numerics.field.reliability import rim_weight
 from qsm_pipeline.numerics.quality import axis, background, coverage, echoes, raw_data, tissue
+from qsm_pipeline.numerics.quality.assessed import Assessed, Measured
 from qsm_pipeline.numerics.quality.fidelity import inversion_residual_percent
 from qsm_pipeline.numerics.quality.mask_shape import compactness, volume_ml
 from qsm_pipeline.numerics.quality.metric import Metric
 from qsm_pipeline.numerics.quality.noise import signal_to_noise
 from qsm_pipeline.numerics.quality.pairing import coherence, pairing
 from qsm_pipeline.numerics.quality.rim import rim_ratio
+from qsm_pipeline.numerics.quality.sampling import coarsened, cut_to_masks, middle_half, repeated
 from qsm_pipeline.numerics.quality.sign import tails
 from qsm_pipeline.numerics.quality.streaking import streaking_index
 from qsm_pipeline.numerics.quality.unwrapping import (
@@ -33,73 +30,7 @@ from qsm_pipeline.numerics.quality.unwrapping import (
 
 WHOLE_HEAD_MM = 120.0
 """Narrower volumes hold no whole brain, so the volume of their mask is not checked."""
-_AROUND_MM = 10.0
 _DEEP_MM = 6.0
-_COARSE_MM = 2.0
-_LARGE = 2_000_000
-_AVERAGED = {"local_field_ppm": "known", "field_residual_ppm": "known", "chi_ppm": "valid"}
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What the scanner measured, and its total field.
-
-    Parameters
-    ----------
-    magnitude, raw_rad : torch.Tensor, shape (E, X, Y, Z)
-        Magnitude in any unit, and phase, as they were read.
-    wrapped_rad, unwrapped_rad : torch.Tensor, shape (E, X, Y, Z)
-        Phase, without its offset, before and after unwrapping.
-    relative_residual : torch.Tensor, shape (X, Y, Z)
-        Of the field fit, see `qsm_pipeline.numerics.field.fit.FieldFit`.
-    total_field_ppm : torch.Tensor, shape (X, Y, Z)
-        Field of all sources.
-    echo_times_s : tuple of float, length E
-        In seconds.
-    b0_tesla : float
-        Field strength.
-    """
-
-    magnitude: Tensor
-    raw_rad: Tensor
-    wrapped_rad: Tensor
-    unwrapped_rad: Tensor
-    relative_residual: Tensor
-    total_field_ppm: Tensor
-    echo_times_s: tuple[float, ...]
-    b0_tesla: float
-
-
-@dataclass(frozen=True)
-class Assessed:
-    """The data that the quality of a run is computed from.
-
-    Parameters
-    ----------
-    weights : torch.Tensor, shape (X, Y, Z)
-        Reliability of the field, 0 where it is not used.
-    unsure : torch.Tensor, shape (X, Y, Z), bool
-        In and around strong sources, see `qsm_pipeline.numerics.field.trust.Trust`.
-    local_field_ppm, field_residual_ppm, chi_ppm : torch.Tensor, shape (X, Y, Z)
-        Local field, what the map does not explain of it, and the map.
-    brain, known, valid : torch.Tensor, shape (X, Y, Z), bool
-        Brain, where the local field is known, and where the map is valid.
-    grid : Grid
-        Geometry.
-    measured : Measured, optional
-        None for a local field without its scan, of which less can be told.
-    """
-
-    weights: Tensor
-    unsure: Tensor
-    local_field_ppm: Tensor
-    field_residual_ppm: Tensor
-    chi_ppm: Tensor
-    brain: Tensor
-    known: Tensor
-    valid: Tensor
-    grid: Grid
-    measured: Measured | None = None
 
 
 def assess(run: Assessed, limits: Mapping[str, float]) -> list[Metric]:
@@ -131,13 +62,13 @@ def assess(run: Assessed, limits: Mapping[str, float]) -> list[Metric]:
                 "together, less the largest of those with the magnitude flipped or moved.",
             )
         )
-    fine = _cut(run, sized)
-    run, step = _coarse(fine)
+    fine = cut_to_masks(run, sized)
+    run, step = coarsened(fine)
     sized = head_sized(run.grid, run.brain)
     core = _core(run, sized)
     deep = core & run.known & ~run.unsure
     deep = deep if deep.any() else run.brain & run.known
-    deep_fine = _repeated(deep, step, fine.brain.shape)
+    deep_fine = repeated(deep, step, fine.brain.shape)
     if fine.measured:
         metrics += _of_the_images(fine.measured, fine.brain)
     metrics += _of_the_mask(fine, run, sized)
@@ -172,68 +103,6 @@ def assess(run: Assessed, limits: Mapping[str, float]) -> list[Metric]:
     return [metric.within(limits) for metric in metrics]
 
 
-def _cut(run: Assessed, sized: Grid) -> Assessed:
-    """Return the box of the masks with what lies just around: nothing else looks farther."""
-    masks = run.brain | run.known | run.valid
-    if not masks.any():
-        return run
-    margin = 1 + math.ceil(_AROUND_MM / min(sized.voxel_size_mm))
-    box = BoundingBox.of(masks, run.grid, margin=margin)
-
-    def volumes(of: Assessed | Measured) -> dict[str, Any]:
-        return {k: box.cut(v) for k, v in vars(of).items() if isinstance(v, Tensor)}
-
-    measured = run.measured and replace(run.measured, **volumes(run.measured))
-    return replace(run, grid=box.inner, measured=measured, **volumes(run))
-
-
-def _coarse(run: Assessed) -> tuple[Assessed, list[int]]:
-    """Return volumes with voxels of about :data:`_COARSE_MM`, and how many make one.
-
-    Images are sampled, so that their noise stays what it is; fields and maps are averaged.
-    """
-    sized = head_sized(run.grid, run.brain)
-    step = [max(1, round(_COARSE_MM / v)) for v in sized.voxel_size_mm]
-    if max(step) == 1:
-        return run, step
-    x, y, z = shape = [n // s for n, s in zip(run.grid.shape, step, strict=True)]
-    every = [slice(s // 2, None, s) for s in step]
-
-    def pooled(volume: Tensor) -> Tensor:
-        return avg_pool3d(volume.to(run.chi_ppm.dtype)[None, None], step)[0, 0]
-
-    def sampled(volume: Tensor) -> Tensor:
-        return volume[..., every[0], every[1], every[2]][..., :x, :y, :z].contiguous()
-
-    changed: dict[str, Any] = {
-        name: pooled(getattr(run, name)) >= 0.5 for name in ("brain", "known", "valid", "unsure")
-    }
-    for name, within in _AVERAGED.items():
-        mask = getattr(run, within)
-        share = pooled(mask).clamp(min=1e-3)
-        changed[name] = pooled(getattr(run, name) * mask) / share * (share > 0.01)
-    measured = run.measured
-    if measured:
-        images: dict[str, Any] = {
-            k: sampled(v) for k, v in vars(measured).items() if isinstance(v, Tensor)
-        }
-        measured = replace(measured, **images)
-    voxel = tuple(v * s for v, s in zip(run.grid.voxel_size_mm, step, strict=True))
-    grid = replace(run.grid, shape=tuple(shape), voxel_size_mm=voxel)
-    return replace(
-        run, grid=grid, measured=measured, weights=sampled(run.weights), **changed
-    ), step
-
-
-def _repeated(mask: Tensor, step: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """Return a coarse mask on the fine grid; what is left over at the ends does not count."""
-    for along, times in enumerate(step):
-        mask = mask.repeat_interleave(times, along) if times > 1 else mask
-    whole = torch.zeros(tuple(shape), dtype=torch.bool, device=mask.device)
-    whole[tuple(slice(0, n) for n in mask.shape)] = mask
-    return whole
-
-
 def _core(run: Assessed, sized: Grid) -> Tensor:
     """Return the voxels of the brain away from its surface."""
     depth = torch.from_numpy(depth_mm(run.brain.cpu().numpy(), sized)).to(run.brain.device)
@@ -242,16 +111,8 @@ def _core(run: Assessed, sized: Grid) -> Tensor:
     return run.brain & (depth > least)
 
 
-def _middle(volume: Tensor) -> Tensor:
-    """Return the middle half along the first axis of volumes of more than two million voxels."""
-    n = volume.shape[-3]
-    if math.prod(volume.shape[-3:]) < _LARGE:
-        return volume
-    return volume[..., n // 4 : n - n // 4, :, :]
-
-
 def _of_the_images(scan: Measured, brain: Tensor) -> list[Metric]:
-    middle = _middle(brain)
+    middle = middle_half(brain)
     snr = [
         Metric(
             f"snr_echo_{number}",
@@ -262,7 +123,7 @@ def _of_the_images(scan: Measured, brain: Tensor) -> list[Metric]:
             "the middle half.",
             "doi:10.1006/cviu.1996.0060",
         )
-        for number, echo in enumerate(_middle(scan.magnitude), 1)
+        for number, echo in enumerate(middle_half(scan.magnitude), 1)
     ]
     phase, magnitude = (raw_data.sampled(x, brain) for x in (scan.raw_rad, scan.magnitude))
     return [

@@ -9,7 +9,8 @@ from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
 from qsm_pipeline.numerics.field.fit import weighted_field_fit
 from qsm_pipeline.numerics.field.reliability import reliability
-from qsm_pipeline.numerics.quality.assess import Assessed, Measured, assess
+from qsm_pipeline.numerics.quality.assess import assess
+from qsm_pipeline.numerics.quality.assessed import Assessed, Measured
 from qsm_pipeline.numerics.quality.limits import CAUSE, DEFAULT_LIMITS, TYPICAL, check_limits
 from qsm_pipeline.numerics.quality.metric import Metric
 from qsm_pipeline.reports.figures import FIGURES
