@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 from torch import Tensor
 
 WINDOW_PPM = (-0.1, 0.15)
@@ -75,11 +77,10 @@ class Logs:
 
     def image(self, name: str, step: int, rows: Mapping[str, Tensor]) -> None:
         """Save three planes of each volume as ``images/<name>_<step>.png``."""
-        figure = draw_planes({key: value.numpy() for key, value in rows.items()})
+        pixels = draw_planes({key: value.numpy() for key, value in rows.items()}, dpi=70)
         slug = name.replace(" ", "-")
-        figure.savefig(self.folder / "images" / f"{slug}_{step:07d}.png", dpi=70)
+        (self.folder / "images" / f"{slug}_{step:07d}.png").write_bytes(png(pixels))
         if self.board is not None:
-            pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]
             self.board.add_image(slug, pixels, step, dataformats="HWC")
 
     def close(self) -> None:
@@ -92,7 +93,8 @@ def draw_planes(
     rows: Mapping[str, np.ndarray],
     centre: tuple[int, int, int] | None = None,
     voxel_size_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
-) -> Figure:
+    dpi: int = 100,
+) -> np.ndarray:
     """Draw an axial, a coronal and a sagittal plane of each volume, with one window and bar.
 
     Parameters
@@ -103,10 +105,17 @@ def draw_planes(
         Voxel where the planes meet; the middle by default.
     voxel_size_mm : tuple of float
         For the aspect of the planes.
+    dpi : int
+        Pixels per inch; a picture is nine inches wide.
+
+    Returns
+    -------
+    numpy.ndarray, shape (H, W, 3), uint8
     """
-    figure = Figure(figsize=(9, 3 * len(rows)), facecolor="black", layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(rows), 3, squeeze=False)
+    figure = Figure(figsize=(9, 3 * len(rows)), facecolor="black", dpi=dpi)
+    canvas = FigureCanvasAgg(figure)
+    margins = {"left": 0, "right": 0.88, "bottom": 0.01, "top": 1 - 0.1 / len(rows)}
+    axes = figure.subplots(len(rows), 3, squeeze=False, gridspec_kw={**margins, "wspace": 0.02})
     for line, (name, volume) in zip(axes, rows.items(), strict=True):
         middle = centre or tuple(n // 2 for n in volume.shape)
         for panel, (axis, across, up) in zip(line, ((2, 0, 1), (1, 0, 2), (0, 1, 2)), strict=True):
@@ -121,8 +130,15 @@ def draw_planes(
             )
             panel.axis("off")
         line[0].set_title(name, color="white", loc="left")
-    bar = figure.colorbar(shown, ax=axes, fraction=0.03, shrink=min(1.0, 2 / len(rows)))
+    bar = figure.colorbar(shown, cax=figure.add_axes((0.9, 0.2, 0.015, 0.6)))
     bar.set_label("ppm", color="white")
     bar.ax.tick_params(colors="white")
-    figure.canvas.draw()
-    return figure
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """Return a picture as PNG."""
+    buffer = io.BytesIO()
+    imsave(buffer, pixels, format="png")
+    return buffer.getvalue()

@@ -12,7 +12,7 @@ import numpy as np
 from qsm_pipeline.bids.derivatives import write_atomic, write_json
 from qsm_pipeline.bids.maps import read_mask, read_volume, sidecar_beside
 from qsm_pipeline.exceptions import BIDSInputError, ConfigError
-from qsm_pipeline.training.logs import draw_planes
+from qsm_pipeline.training.logs import draw_planes, png
 
 UNITS = {
     "nrmse": "%",
@@ -89,10 +89,8 @@ def evaluate(
     units = {"measure": {"Units": {key: unit for key, unit in UNITS.items() if key in rows}}}
     write_json(out.with_name(out.name + ".json"), units)
     centre = tuple(np.median(np.argwhere(inside), axis=0).astype(int))
-    figure = draw_planes(shown, centre, reference.grid.voxel_size_mm)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=100)
-    write_atomic(out.with_name(out.name + ".png"), picture.getvalue())
+    planes = draw_planes(shown, centre, reference.grid.voxel_size_mm)
+    write_atomic(out.with_name(out.name + ".png"), png(planes))
     return table
 
 
