@@ -469,11 +469,12 @@ QUALITIES = (
     Quality(
         "iron_decays",
         "sign",
-        "Iron where the signal decays",
+        "Iron where the magnitude is dark",
         "",
-        "Veins and nuclei are paramagnetic and decay fast: the value is positive in brains.",
-        "what decays fastest is diamagnetic: the phase has the wrong sign, or the magnitude is "
-        "of another head",
+        "Veins and nuclei are paramagnetic and decay fast, so that they are dark beside their "
+        "surroundings in the last echo: the value is positive in brains.",
+        "what is dark in the last echo is not paramagnetic: the phase has the wrong sign, or the "
+        "magnitude is of another head",
         "check Manufacturer in the sidecars, and the conversion; turn the sign of the phase",
         "nuclei",
     ),

@@ -97,7 +97,7 @@ def assess(run: Assessed, limits: Mapping[str, float]) -> list[Metric]:
         *_of_the_map(run, deep, sized),
     ]
     if run.measured:
-        metrics.append(_of_map_and_magnitude(run.measured, run, deep))
+        metrics.append(_of_map_and_magnitude(run.measured, run, deep, sized))
     if extent_mm < WHOLE_HEAD_MM:
         limits = {key: v for key, v in limits.items() if not key.endswith("mask_volume_ml")}
     return [metric.within(limits) for metric in metrics]
@@ -399,12 +399,14 @@ def _of_the_map(run: Assessed, deep: Tensor, sized: Grid) -> list[Metric]:
     ]
 
 
-def _of_map_and_magnitude(scan: Measured, run: Assessed, deep: Tensor) -> Metric:
+def _of_map_and_magnitude(scan: Measured, run: Assessed, deep: Tensor, sized: Grid) -> Metric:
     where = deep & run.valid
+    where = where if where.any() else run.valid
     return Metric(
         "iron_decays",
-        tissue.iron_decays(run.chi_ppm, scan.magnitude, where if where.any() else run.valid),
+        tissue.iron_decays(run.chi_ppm, scan.magnitude[-1], run.brain, where, sized),
         "1",
-        "Mean of the map in the percent of voxels that decay fastest, less its median, over half "
-        "the distance between its 16th and 84th percentile.",
+        "Mean of the map in the percent of voxels that are darkest beside their surroundings in "
+        "the last echo, less its median, over half the distance between its 16th and 84th "
+        "percentile.",
     )

@@ -9,8 +9,9 @@ from qsm_pipeline.numerics.core.depth import distance_mm
 
 TAIL = 0.005
 """Part of the voxels on either side that veins, nuclei and bleedings fill in a brain."""
-INVERTED = -0.08
-"""A map with a smaller asymmetry is upside down: simulated brains have 0.19 to 0.24."""
+INVERTED = -0.1
+"""A map with a smaller asymmetry may be upside down: simulated adults have 0 to 0.5, and a newborn
+with hardly any iron had -0.14."""
 _FEWEST = 1000
 _DEPTH = 0.15
 
