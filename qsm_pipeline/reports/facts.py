@@ -30,6 +30,7 @@ _PROCESSING = {
 
 _TYPES: dict[str, Any] = {
     "Inferred": dict,
+    "Findings": dict,
     "Parameters": dict,
     "Software": dict,
     "Metrics": dict,
@@ -71,12 +72,14 @@ class Facts:
 
 
 def read_sidecar(out_dir: Path, run: GreRun, quantity: str = "chi") -> dict[str, Any]:
-    """Return the sidecar of an output, empty if there is none that can be read."""
+    """Return the sidecar of an output with its findings on top, empty if it cannot be read."""
     path = out_dir / output_path(run.entities, quantity, extension=".json")
     try:
         data = read_json_object(path, finite=True)
     except BIDSInputError:
         return {}
+    if isinstance(data.get("Findings"), dict):
+        data = data.pop("Findings") | data
     wrong = [k for k, kind in _TYPES.items() if k in data and not isinstance(data[k], kind)]
     return {key: value for key, value in data.items() if key not in wrong}
 
