@@ -140,6 +140,10 @@ class Page:
         data = self._call("Page.captureScreenshot", **options)["data"]
         path.write_bytes(base64.b64decode(data))
 
+    def print(self) -> None:
+        """Print the page, to nowhere."""
+        self._call("Page.printToPDF", transferMode="ReturnAsStream")
+
     def pixel(self, x: float, y: float) -> tuple[int, ...]:
         """Return the colour that the window shows at a place, as red, green and blue."""
         left, top = self.evaluate("[scrollX, scrollY]")

@@ -157,7 +157,7 @@ class Planes extends Viewer {
       crosshairWidth: 0.6, crosshairWidthUnit: "mm", isForceMouseClickToVoxelCenters: true,
       showAllOrientationMarkers: true, fontMinPx: 15, fontColor: [1, 1, 1, 1],
       dragAndDropEnabled: false, isColorbar: false, isResizeCanvas: true, logLevel: "error",
-      multiplanarShowRender: niivue.SHOW_RENDER.NEVER, loadingText: "",
+      multiplanarPadPixels: 24, multiplanarShowRender: niivue.SHOW_RENDER.NEVER, loadingText: "",
     });
     this.nv.onLocationChange = (place) => this.tell([...place.mm].slice(0, 3));
     await this.nv.attachToCanvas(this.canvas);
@@ -301,9 +301,15 @@ if (viewerRoot) {
     observer.disconnect();
     const able = document.createElement("canvas").getContext("webgl2");
     viewerRoot.dataset.kind = able ? "planes" : "slices";
-    new (able ? Planes : Slices)(viewerRoot, parsed("volumes"), parsed("colours")).start().catch(failed);
+    viewerRoot.viewer = new (able ? Planes : Slices)(viewerRoot, parsed("volumes"), parsed("colours"));
+    viewerRoot.viewer.start().catch(failed);
   }, { rootMargin: "200px" }).observe(viewerRoot);
 }
+
+// What the page folds is printed too.
+addEventListener("beforeprint", () => {
+  for (const folded of document.querySelectorAll("details.kept")) folded.open = true;
+});
 
 // A figure fills the window when it is clicked; Escape or another click brings the page back.
 const large = document.getElementById("large");

@@ -111,7 +111,10 @@ def facts_of(run: GreRun, out_dir: Path) -> Facts:
     acquisition = echoes | {"Field strength (T)": f"{run.b0_tesla:g}"} | _geometry(run)
     return Facts(
         acquisition,
-        decisions={k: str(v) for k, v in {**run.inferred, **sidecar.get("Inferred", {})}.items()},
+        decisions={
+            _in_words(key): str(value)
+            for key, value in {**run.inferred, **sidecar.get("Inferred", {})}.items()
+        },
         processing={
             name: as_text(sidecar[key]) for key, name in _PROCESSING.items() if key in sidecar
         },
@@ -119,6 +122,11 @@ def facts_of(run: GreRun, out_dir: Path) -> Facts:
         software={k: str(v) for k, v in sidecar.get("Software", {}).items()},
         warnings=warnings_of(sidecar),
     )
+
+
+def _in_words(key: str) -> str:
+    words = {"b0_tesla": "field strength"}.get(key, key.replace("_", " "))
+    return words[:1].upper() + words[1:]
 
 
 def as_text(value: Any) -> str:

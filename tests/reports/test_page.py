@@ -8,12 +8,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 from browser import open_page
-from report_tree import make_record, make_run, write_figures, write_maps
+from report_tree import SIDECAR, make_record, make_run, write_figures, write_maps
 
 from qsm_pipeline.bids.derivatives import write_json
 from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.reports.figures import FIGURES
 from qsm_pipeline.reports.page import render_page
+from qsm_pipeline.steps.quality import QUALITIES
 
 VIEWER = "document.querySelector('.viewer').dataset"
 
@@ -183,6 +184,46 @@ def test_quality_metrics_and_regions(tree, tmp_path):
     assert "The &lt;rim&gt; is bright" in summary
     assert rest.index("The &lt;rim&gt; is bright") < rest.index("31.23")
     assert "1 warning(s)" in summary
+    assert '<a href="#sub-01-quality">' in summary
+    marked, _, folded = rest.partition('<details class="kept">')
+    assert "! look" in marked
+    assert "31.23" not in marked
+    assert "1 without a limit here: show all</summary>" in folded
+
+
+def test_quality_is_folded_where_all_is_well_and_open_where_it_is_not(tree):
+    run, out, _ = tree
+    quality = out / output_path(run.entities, "chi", extra={"desc": "qc"}, extension=".json")
+    kept = {"Value": 1.0, "Units": "1", "Maximum": 2.0, "Description": "", "Warning": ""}
+    others = {"rim_ratio": {**kept, "Value": None}, "asymmetry": {**kept, "Maximum": None}}
+    write_json(quality, {"Metrics": {"iron_ppm": kept, **others}})
+    html = render_page(make_record(run), out)
+    write_json(quality, {"Metrics": {"iron_ppm": kept | {"Warning": "is high"}}})
+    only = render_page(make_record(run), out)
+    quality.unlink()
+    told = "1 keep their limits, 1 without a limit here, 1 not known: show all"
+    assert f"<summary>{told}</summary>" in html
+    assert html.count("<tbody>") == 1
+    assert "! look" in only
+    assert '<details class="kept">' not in only
+
+
+@pytest.fixture(scope="module")
+def with_quality(tree, tmp_path_factory):
+    """Return the page of a run with quality metrics, warnings and a long word in its methods."""
+    run, out, _ = tree
+    metric = {"Value": 1.0, "Units": "1", "Maximum": 2.0, "Description": "Ratio.", "Warning": ""}
+    metrics = {each.name: metric for each in QUALITIES} | {"rim_ratio": metric | {"Warning": "x"}}
+    quality = out / output_path(run.entities, "chi", extra={"desc": "qc"}, extension=".json")
+    write_json(quality, {"Metrics": metrics})
+    path = out / output_path(run.entities, "chi", extension=".json")
+    used = SIDECAR["Parameters"] | {"Generator": "x, SHA-256 " + "e" * 64}
+    write_json(path, SIDECAR | {"Parameters": used})
+    page = tmp_path_factory.mktemp("quality") / "page.html"
+    page.write_text(render_page(make_record(run), out))
+    quality.unlink()
+    write_json(path, SIDECAR)
+    return page
 
 
 @pytest.fixture(scope="module")
@@ -306,6 +347,17 @@ def test_layers_have_units_colours_and_sides(shown):
 
 
 @pytest.mark.browser
+def test_the_sides_of_neighbouring_planes_do_not_touch(shown):
+    planes = (
+        "document.querySelector('.viewer').viewer.nv.screenSlices.map(s => "
+        "[...s.leftTopWidthHeight].map(n => n / devicePixelRatio))"
+    )
+    axial, coronal, sagittal = shown.evaluate(planes)[:3]
+    for one, other in ((axial, coronal), (coronal, sagittal)):
+        assert other[0] - (one[0] + one[2]) >= 20
+
+
+@pytest.mark.browser
 def test_a_figure_fills_the_window_and_goes_away(shown):
     shown.evaluate("document.querySelector('button.enlarge').click()")
     assert shown.evaluate("document.getElementById('large').open")
@@ -343,9 +395,17 @@ def test_without_webgl2_slices_are_images_that_tell_the_same(page, tree):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [400, 800, 1400])
-def test_nothing_is_wider_than_the_window(page, width):
-    with open_page(page, width=width, height=400) as narrow:
+def test_nothing_is_wider_than_the_window(with_quality, width):
+    with open_page(with_quality, width=width, height=400) as narrow:
         assert narrow.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.browser
+def test_what_is_folded_is_printed(with_quality):
+    with open_page(with_quality, height=200) as printed:
+        assert printed.evaluate("!document.querySelector('details.kept').open")
+        printed.print()
+        assert printed.evaluate("document.querySelector('details.kept').open")
 
 
 @pytest.mark.browser
