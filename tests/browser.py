@@ -140,6 +140,12 @@ class Page:
         data = self._call("Page.captureScreenshot", **options)["data"]
         path.write_bytes(base64.b64decode(data))
 
+    def cpu_s(self) -> float:
+        """Return the CPU time of the process that draws the page so far, in seconds."""
+        self._call("Performance.enable", timeDomain="threadTicks")
+        metrics = {m["name"]: m["value"] for m in self._call("Performance.getMetrics")["metrics"]}
+        return metrics["ProcessTime"]
+
     def print(self) -> None:
         """Print the page, to nowhere."""
         self._call("Page.printToPDF", transferMode="ReturnAsStream")
