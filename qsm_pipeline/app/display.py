@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -81,7 +82,8 @@ class Display:
         if self._live is None:
             self._echo(line)
         else:
-            self._live.console.print(line, markup=False, soft_wrap=True)
+            console = self._live.console
+            console.print(_wrapped(line, console.width), markup=False, soft_wrap=True)
 
     def stage(self, what: str) -> None:
         """Say what is done from now on."""
@@ -104,6 +106,15 @@ class Display:
         else:
             lines = [*self._more(), f"{duration(now - self._began)} since the start"]
         return Text("\n".join(lines), style="cyan", no_wrap=True, overflow="ellipsis")
+
+
+def _wrapped(line: str, width: int) -> str:
+    """Break a line between words; one with a word that fills a line, such as a path, stays."""
+    if len(line) <= width or max(map(len, line.split()), default=0) > width - 2:
+        return line
+    return textwrap.fill(
+        line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def duration(seconds: float) -> str:
