@@ -11,7 +11,7 @@ import numpy as np
 
 PER_ROW = 7
 """Slices beside each other, if there are as many."""
-_LEAST_PER_ROW = 4
+_LEAST_PER_ROW = 5
 _AXIAL_ROWS = 3
 _FROM_VERTEX_MM, _LENGTH_MM = (58.0, 118.0), 175.0
 """From above the caudate head to below the dentate nuclei, in a brain of that length (MNI)."""
@@ -137,7 +137,8 @@ def mosaic(volume: Volume, view: View) -> Mosaic:
     pixel_mm = max(float(volume.voxel_size_mm.min()), float(extent.max()) / _MAX_TILE)
     sizes = np.maximum(1, np.round(extent / pixel_mm).astype(int))
     width = int(max(sizes[0], sizes[1]))
-    per_row = max(_LEAST_PER_ROW, *(len(positions) for _, positions in view.rows))
+    # an odd number: the thumbnails of the group are cut from the middle
+    per_row = max(_LEAST_PER_ROW, *(len(positions) for _, positions in view.rows)) | 1
     rows = []
     planes = {cut: (across, up) for cut, across, up in PLANES}
     for cut, positions in view.rows:

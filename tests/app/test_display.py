@@ -20,7 +20,7 @@ with Display(print) as display:
     display.stage("reading the data set")
     time.sleep(0.6)
     display.echo("skipped sub-02: [red]no echo[/red] " + "x" * 90)
-    display.echo("verdict on sub-01: look: what decays the fastest is diamagnetic: check Manufacturer")
+    display.echo("verdict on sub-01: " + "word " * 12 + "check Manufacturer in the sidecars")
     lines = ["1 of 2 run(s) ended, about 3 min left", "  sub-01, field fit (3 of 9), 4 s"]
     display.follow(lambda: lines)
     time.sleep(0.6)
@@ -60,7 +60,7 @@ def test_a_terminal_shows_what_is_done_and_keeps_what_was_printed():
     plain = _plain(written)
     assert "reading the data set ... 0 s" in plain
     assert "skipped sub-02: [red]no echo[/red] " + "x" * 90 in plain.replace("\r\n", "")
-    assert "diamagnetic: check\r\n  Manufacturer\r\n" in plain  # between words
+    assert "word\r\n  check Manufacturer in the sidecars\r\n" in plain  # between words
     assert "  sub-01, field fit (3 of 9), 4 s" in plain
     assert "since the start" in plain
     assert "progress:" not in plain
