@@ -32,6 +32,7 @@ from qsm_pipeline.exit_codes import ExitCode
 from qsm_pipeline.io.locks import NameLocks
 from qsm_pipeline.reports.citations import write_citations
 from qsm_pipeline.reports.group.page import render_group
+from qsm_pipeline.reports.page import link_to_group
 
 _SHOWN = 20
 
@@ -134,6 +135,8 @@ def run_group(
         title = _title(bids_dir)
         html = render_group(title, runs, quality, regions, missing, out_dir)
         write_atomic(page, html.encode())
+        for one in out_dir.glob("sub-*.html"):
+            link_to_group(one)
         display.stage("writing the methods text")
         write_citations(out_dir)
         display.echo(f"report {page}")

@@ -1,6 +1,7 @@
 """The page of a participant, in words and in a real browser."""
 
 import itertools
+import os
 import re
 from html.parser import HTMLParser
 
@@ -13,7 +14,7 @@ from report_tree import SIDECAR, make_record, make_run, write_figures, write_map
 from qsm_pipeline.bids.derivatives import write_json
 from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.reports.figures import FIGURES
-from qsm_pipeline.reports.page import render_page
+from qsm_pipeline.reports.page import GROUP_LINK, NO_GROUP, link_to_group, render_page
 from qsm_pipeline.steps.quality import QUALITIES
 
 VIEWER = "document.querySelector('.viewer').dataset"
@@ -86,6 +87,25 @@ def test_loads_nothing_from_anywhere(page):
     style = re.search("<style>(.*?)</style>", html, re.DOTALL)[1]
     assert "url(" not in style
     assert "@import" not in style
+
+
+def test_a_page_made_before_the_group_is_linked_to_it_in_its_place(tree, tmp_path):
+    run, out, _ = tree
+    html = render_page(make_record(run), out)
+    link = '<a href="group.html">All participants</a></nav>'
+    page, elsewhere, leads_there = (tmp_path / name for name in ("a.html", "b.html", "c.html"))
+    page.write_text(html)
+    elsewhere.write_text(html)
+    leads_there.symlink_to(elsewhere)
+    os.utime(page, (1, 1))
+    for each in (page, page, leads_there, tmp_path / "none.html"):
+        link_to_group(each)
+    linked = page.read_text()
+    assert link in linked.replace("\n</nav>", "</nav>")
+    assert len(linked) == len(html)
+    assert linked.replace(GROUP_LINK, NO_GROUP) == html
+    assert page.stat().st_mtime == 1
+    assert elsewhere.read_text() == html
 
 
 def test_is_of_sensible_size(page):
