@@ -313,23 +313,27 @@ addEventListener("beforeprint", () => {
 
 // A figure fills the window when it is clicked; Escape or another click brings the page back.
 const large = document.getElementById("large");
+const enlarge = (image) => {
+  Object.assign(large.querySelector("img"), { src: image.src, alt: image.alt });
+  large.showModal();
+};
 for (const button of document.querySelectorAll("button.enlarge")) {
-  button.addEventListener("click", () => {
-    large.querySelector("img").src = button.querySelector("img").src;
-    large.querySelector("img").alt = button.querySelector("img").alt;
-    large.showModal();
-  });
+  button.addEventListener("click", () => enlarge(button.querySelector("img")));
 }
 large?.addEventListener("click", () => large.close());
 
 for (const box of document.querySelectorAll(".flicker")) {
   const [first, second] = box.querySelectorAll("img");
   const label = box.querySelector("b");
-  const button = box.nextElementSibling.querySelector("button");
-  const tell = () => {
-    label.textContent = (getComputedStyle(second).opacity === "1" ? second : first).alt;
-  };
-  setInterval(tell, 100);
+  const [button, larger] = box.nextElementSibling.querySelectorAll("button");
+  const shown = () => (getComputedStyle(second).opacity === "1" ? second : first);
+  setInterval(() => { label.textContent = shown().alt; }, 100);
+  larger.addEventListener("click", () => enlarge(shown()));
+  box.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    box.click();
+  });
   button.addEventListener("click", () => {
     box.classList.toggle("playing");
     button.textContent = box.classList.contains("playing") ? "Stop" : "Play";

@@ -437,6 +437,12 @@ def test_dark_and_still_where_the_user_wants_it(page):
         assert max(map(int, re.findall(r"\d+", background)[:3])) < 40
         assert min(map(int, re.findall(r"\d+", ink)[:3])) > 200
         assert dark.evaluate("document.querySelector('.flicker.playing') === null")
+        dark.evaluate("document.querySelector('.flicker').focus()")
+        for title in ("Field that the map predicts", "Local field"):  # by keys alone
+            dark.key("Enter")
+            dark.wait_for(f"document.querySelector('.flicker b').textContent === '{title}'")
+        dark.evaluate("document.querySelectorAll('.flicker + figcaption button')[1].click()")
+        assert dark.evaluate("document.querySelector('#large img').alt") == "Local field"
 
 
 @pytest.mark.browser
