@@ -8,12 +8,24 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Self
 
 from qsm_pipeline.app.command_log import CommandLog
 
 Echo = Callable[[str], None]
+_BEGAN: ContextVar[float] = ContextVar("began")
+
+
+def command_begins() -> None:
+    """Note that the command begins now, before it imports what computes."""
+    _BEGAN.set(time.monotonic())
+
+
+def command_began() -> float:
+    """Return when the command began, of `time.monotonic`; now if there is none."""
+    return _BEGAN.get(time.monotonic())
 
 
 class Display:
@@ -38,7 +50,7 @@ class Display:
         self._quiet = quiet
         self._log = log
         self._what, self._since = "", time.monotonic()
-        self._began = self._since
+        self._began = command_began()
         self._more: Callable[[], Sequence[str]] | None = None
         self._live: Any = None
 

@@ -11,7 +11,7 @@ from qsm_pipeline import __version__
 from qsm_pipeline.app.checks import check_folders
 from qsm_pipeline.app.choice import chosen_participants, collect
 from qsm_pipeline.app.command_log import CommandLog
-from qsm_pipeline.app.display import Display, duration
+from qsm_pipeline.app.display import Display, command_began, duration
 from qsm_pipeline.app.missing import MISSING_COLUMNS, missing_results
 from qsm_pipeline.bids.cohort import (
     FinishedRun,
@@ -77,7 +77,7 @@ def run_group(
     OutputError
         If something cannot be written.
     """
-    start = time.monotonic()
+    start = command_began()
     bids_dir, out_dir = Path(bids_dir).resolve(), Path(out_dir).resolve()
     with CommandLog("group") as log, Display(echo, log=log) as display:
         display.echo(f"qsm-pipeline {__version__}: {bids_dir} and {out_dir}")

@@ -7,11 +7,12 @@ import select
 import subprocess
 import sys
 import time
+from contextvars import copy_context
 
 import commands
 import pytest
 
-from qsm_pipeline.app.display import Display
+from qsm_pipeline.app.display import Display, command_began, command_begins
 
 SCRIPT = """
 import sys, time
@@ -93,3 +94,15 @@ def test_the_display_is_taken_away_when_something_fails(capsys):
     with pytest.raises(KeyboardInterrupt):
         stopped()
     assert not display.live
+
+
+def test_time_counts_from_the_begin_of_the_command():
+    def later():
+        command_begins()
+        began = command_began()
+        time.sleep(0.01)
+        return command_began() == began
+
+    assert copy_context().run(later)
+    before = time.monotonic()
+    assert command_began() >= before  # of a call without a command
