@@ -146,6 +146,10 @@ class Page:
         metrics = {m["name"]: m["value"] for m in self._call("Performance.getMetrics")["metrics"]}
         return metrics["ProcessTime"]
 
+    def as_printed(self) -> None:
+        """Show the page as it is printed."""
+        self._call("Emulation.setEmulatedMedia", media="print")
+
     def print(self) -> None:
         """Print the page, to nowhere."""
         self._call("Page.printToPDF", transferMode="ReturnAsStream")

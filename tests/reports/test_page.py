@@ -421,11 +421,16 @@ def test_nothing_is_wider_than_the_window(with_quality, width):
 
 
 @pytest.mark.browser
-def test_what_is_folded_is_printed(with_quality):
-    with open_page(with_quality, height=200) as printed:
+def test_what_is_folded_is_printed_and_nothing_is_cut_off(with_quality):
+    with open_page(with_quality, width=700, height=200) as printed:  # as wide as a sheet
         assert printed.evaluate("!document.querySelector('details.kept').open")
         printed.print()
         assert printed.evaluate("document.querySelector('details.kept').open")
+        printed.as_printed()
+        cells = "[...document.querySelectorAll('td, th')].filter(c => c.offsetParent)"
+        rights = printed.evaluate(f"{cells}.map(c => c.getBoundingClientRect().right)")
+        assert 600 < max(rights) <= 700
+        assert printed.evaluate("document.querySelector('details.kept').offsetHeight") > 900
 
 
 @pytest.mark.browser
