@@ -101,7 +101,7 @@ def main(folder: Path) -> None:
     write_json(out / output_path(run.entities, "chi", extension=".json"), SIDECAR)
     start = time.process_time()
     for stage in STAGES.values():
-        scene = Scene(paths)
+        scene = Scene(paths, {"n0_ppm": 0.001, "knee_per_mm": 0.005, "power": 3.0})
         for name in stage:
             path = out / figure_path(run.entities, name, run.suffix)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,18 +112,33 @@ def main(folder: Path) -> None:
     page = out / "sub-01.html"
     page.write_text(html)
     pictures = sum(map(len, re.findall(r"data:image/webp;base64,[^\"]+", html))) / 1e6
-    print("| figures, CPU s | page, CPU s | page, MB | of it figures, MB | opens in, s |")
-    print("|---|---|---|---|---|")
-    opened = opened_s(page) if CHROMIUM else float("nan")
+    print(
+        "| figures, CPU s | page, CPU s | page, MB | of it figures, MB | opens in, s | CPU s "
+        "| viewer ready after, s | CPU s |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    opened = opened_s(page) if CHROMIUM else [float("nan")] * 4
     size = len(html) / 1e6
-    print(f"| {figures_s:.1f} | {page_s:.1f} | {size:.2f} | {pictures:.2f} | {opened:.1f} |")
+    print(f"| {figures_s:.1f} | {page_s:.1f} | {size:.2f} | {pictures:.2f} |", end="")
+    print("".join(f" {seconds:.1f} |" for seconds in opened))
 
 
-def opened_s(page: Path) -> float:
-    """Return the seconds from the request of a page to the end of its load event."""
+def opened_s(page: Path) -> list[float]:
+    """Return when a page was loaded and its viewer ready, and what the renderer used until then.
+
+    Returns
+    -------
+    list of float
+        Seconds from the request of the page to the end of its load event, and CPU time of the
+        process that draws it; the same until the viewer shows the map, without a GPU.
+    """
     with open_page(page) as browser:
         timing = "performance.getEntriesByType('navigation')[0]"
-        return browser.evaluate(f"{timing}.loadEventEnd - {timing}.startTime") / 1000
+        loaded = browser.evaluate(f"{timing}.loadEventEnd - {timing}.startTime") / 1000
+        loaded_cpu = browser.cpu_s()
+        browser.box(".viewer .stage")
+        browser.wait_for("document.querySelector('.viewer').dataset.ready")
+        return [loaded, loaded_cpu, browser.evaluate("performance.now()") / 1000, browser.cpu_s()]
 
 
 if __name__ == "__main__":

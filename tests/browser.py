@@ -140,6 +140,20 @@ class Page:
         data = self._call("Page.captureScreenshot", **options)["data"]
         path.write_bytes(base64.b64decode(data))
 
+    def cpu_s(self) -> float:
+        """Return the CPU time of the process that draws the page so far, in seconds."""
+        self._call("Performance.enable", timeDomain="threadTicks")
+        metrics = {m["name"]: m["value"] for m in self._call("Performance.getMetrics")["metrics"]}
+        return metrics["ProcessTime"]
+
+    def as_printed(self) -> None:
+        """Show the page as it is printed."""
+        self._call("Emulation.setEmulatedMedia", media="print")
+
+    def print(self) -> None:
+        """Print the page, to nowhere."""
+        self._call("Page.printToPDF", transferMode="ReturnAsStream")
+
     def pixel(self, x: float, y: float) -> tuple[int, ...]:
         """Return the colour that the window shows at a place, as red, green and blue."""
         left, top = self.evaluate("[scrollX, scrollY]")

@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from qsm_pipeline.bids.derivatives import write_json
+from qsm_pipeline.bids.derivatives import KEYS, write_json
 from qsm_pipeline.bids.simulated_dataset import write_simulated_dataset
 from qsm_pipeline.numerics.simulate.tissues import LABELS
 
@@ -84,6 +84,10 @@ def test_the_sound_participant_is_mapped_and_the_broken_one_named(mapped):
     assert sidecar["Units"] == "ppm"
     assert sidecar["SusceptibilityReference"] == "brain"
     assert sidecar["Parameters"]["Inversion"] == "cycleqsm"
+    assert sidecar["Findings"]["BrainMask"] == "deepbet"
+    own = {"Description", "Sources", "Units", "Type", "SkullStripped", "SpatialReference", *KEYS}
+    for image in [*out.glob("sub-01/**/anat/*map.nii.gz"), *out.glob("sub-01/**/fmap/*.nii.gz")]:
+        assert set(json.loads(image.with_suffix("").with_suffix(".json").read_text())) <= own
     assert "echo-3_part-phase" in (out / "sub-02.html").read_text()
     assert "data:image/webp" in (out / "sub-01.html").read_text()
     assert not list(out.glob("sub-02/**/*_Chimap*"))

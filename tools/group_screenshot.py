@@ -1,4 +1,4 @@
-"""Make ``docs/screenshots/group.webp`` from the tables of a simulated cohort.
+"""Make ``docs/screenshots/group*.webp`` from the tables of a simulated cohort.
 
 ``PYTHONPATH=tests python tools/group_screenshot.py``
 """
@@ -10,14 +10,14 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from browser import open_page
+from browser import Page, open_page
 from click.testing import CliRunner
 from commands import ROOT
 from simulated_cohort import make_cohort, write_record, write_run
 
 from qsm_pipeline.cli.main import main as command
 
-SHOT = ROOT / "docs" / "screenshots" / "group.webp"
+SHOTS = ROOT / "docs" / "screenshots"
 
 
 def main(folder: Path) -> None:
@@ -36,16 +36,27 @@ def main(folder: Path) -> None:
         shutil.rmtree(out / f"sub-{label}")
         write_record(out, label, runs)
     CliRunner().invoke(command, [str(raw), str(out), "group"])
-    SHOT.parent.mkdir(parents=True, exist_ok=True)
-    with open_page(out / "group.html", width=1280, height=1500) as page:
-        page.evaluate(
-            "for (const [id, value] of [['colour', 'age'], ['statistic', 'mean_ppm']]) {"
-            "const s = document.getElementById(id); s.value = value;"
-            "s.dispatchEvent(new Event('change')); }"
-            "const f = document.getElementById('find'); f.value = 'sub-0012';"
-            "f.dispatchEvent(new Event('input'))"
-        )
-        page.screenshot(SHOT, whole=True)
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    for width, scheme, name in (
+        (800, "dark", "group-800"),
+        (400, "light", "group-400"),
+        (1400, "light", "group"),
+    ):
+        media = {"prefers-color-scheme": scheme}
+        with open_page(out / "group.html", width=width, height=1100, media=media) as page:
+            _outlier(page)
+            page.screenshot(SHOTS / f"{name}.webp", whole=width == 1400)
+
+
+def _outlier(page: Page) -> None:
+    """Colour the points by age, and mark a run with an artefact."""
+    page.evaluate(
+        "for (const [id, value] of [['colour', 'age'], ['statistic', 'mean_ppm']]) {"
+        "const s = document.getElementById(id); s.value = value;"
+        "s.dispatchEvent(new Event('change')); }"
+        "const f = document.getElementById('find'); f.value = 'sub-0012';"
+        "f.dispatchEvent(new Event('input'))"
+    )
 
 
 if __name__ == "__main__":

@@ -9,13 +9,13 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import click
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
 
-from qsm_pipeline.bids.naming import NOTES, OUTPUTS, Output
+from qsm_pipeline.bids.derivatives import key_rows, output_rows
 from qsm_pipeline.cli import audit, cycleqsm, main, simulate
 from qsm_pipeline.numerics.quality.limits import DEFAULT_LIMITS
 from qsm_pipeline.reports.method_reference import method_reference
@@ -60,7 +60,7 @@ def on_files(files: Files, config) -> Files:
 def on_page_markdown(markdown: str, page, config, files) -> str:
     """Fill in tables and the diagram, and mend links to files outside docs/."""
     uri = page.file.src_uri
-    for name, make in (("outputs", outputs_table), ("chain", chain_diagram)):
+    for name, make in (("outputs", outputs_table), ("keys", keys_table), ("chain", chain_diagram)):
         if f"<!-- {name} -->" in markdown:
             markdown = markdown.replace(f"<!-- {name} -->", make())
     if page.file.generated_by or uri.endswith(".ipynb"):
@@ -179,16 +179,12 @@ def metrics_page() -> str:
 
 def outputs_table() -> str:
     """Return every file that a run may write, from the table that names them."""
-    rows = ["| file | unit | what it is |", "|---|---|---|"]
-    for spec in (OUTPUTS | NOTES).values():
-        what = spec.description + (f" Sign: {spec.sign}." if spec.sign else "")
-        rows.append(f"| `{_name(spec)}` | {spec.units} | {_cell(what)} |")
-    return "\n".join(rows)
+    return f"| file | unit | what it is |\n|---|---|---|\n{output_rows()}"
 
 
-def _name(spec: Output) -> str:
-    desc = f"_desc-{spec.desc}" if spec.desc else ""
-    return str(PurePosixPath(spec.datatype) / f"*{desc}_{spec.suffix}.nii.gz")
+def keys_table() -> str:
+    """Return what stands in a sidecar besides the keys of BIDS."""
+    return f"| key | what it holds |\n|---|---|\n{key_rows()}"
 
 
 def chain_diagram() -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from qsm_pipeline.bids.ownership import OWN_KEY, PRODUCT
 from qsm_pipeline.bids.run import GreRun, Skipped
+from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.exceptions import (
+    BIDSInputError,
     ConfigError,
     InvalidBIDSError,
     OutputError,
@@ -52,6 +56,11 @@ def check_folders(bids_dir: Path, **folders: Path) -> None:
             ) from None
     if not (bids_dir / "dataset_description.json").is_file():
         raise _no_data_set(bids_dir)
+    if _is_own(bids_dir):
+        raise ConfigError(
+            f"{bids_dir} holds the maps of {PRODUCT}, expected the raw data set that they were "
+            "made from; BIDS_DIR comes before OUT_DIR"
+        )
     for name, folder in folders.items():
         inside = folder == bids_dir or bids_dir in folder.parents
         if inside and bids_dir / "derivatives" not in (folder, *folder.parents):
@@ -69,6 +78,13 @@ def check_folders(bids_dir: Path, **folders: Path) -> None:
                 f"{parent} cannot be written to (no permission, or a read-only file system); "
                 f"choose another {name} folder"
             )
+
+
+def _is_own(folder: Path) -> bool:
+    """Return whether a data set was written by this product."""
+    with suppress(BIDSInputError):  # what is wrong with it is said later
+        return OWN_KEY in read_json_object(folder / "dataset_description.json")
+    return False
 
 
 def _no_data_set(folder: Path) -> QSMPipelineError:

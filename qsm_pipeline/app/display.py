@@ -5,14 +5,27 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Self
 
 from qsm_pipeline.app.command_log import CommandLog
 
 Echo = Callable[[str], None]
+_BEGAN: ContextVar[float] = ContextVar("began")
+
+
+def command_begins() -> None:
+    """Note that the command begins now, before it imports what computes."""
+    _BEGAN.set(time.monotonic())
+
+
+def command_began() -> float:
+    """Return when the command began, of `time.monotonic`; now if there is none."""
+    return _BEGAN.get(time.monotonic())
 
 
 class Display:
@@ -37,7 +50,7 @@ class Display:
         self._quiet = quiet
         self._log = log
         self._what, self._since = "", time.monotonic()
-        self._began = self._since
+        self._began = command_began()
         self._more: Callable[[], Sequence[str]] | None = None
         self._live: Any = None
 
@@ -81,7 +94,8 @@ class Display:
         if self._live is None:
             self._echo(line)
         else:
-            self._live.console.print(line, markup=False, soft_wrap=True)
+            console = self._live.console
+            console.print(_wrapped(line, console.width), markup=False, soft_wrap=True)
 
     def stage(self, what: str) -> None:
         """Say what is done from now on."""
@@ -104,6 +118,15 @@ class Display:
         else:
             lines = [*self._more(), f"{duration(now - self._began)} since the start"]
         return Text("\n".join(lines), style="cyan", no_wrap=True, overflow="ellipsis")
+
+
+def _wrapped(line: str, width: int) -> str:
+    """Break a line between words; one with a word that fills a line, such as a path, stays."""
+    if len(line) <= width or max(map(len, line.split()), default=0) > width - 2:
+        return line
+    return textwrap.fill(
+        line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ from qsm_pipeline import __version__
 from qsm_pipeline.app.checks import check_folders
 from qsm_pipeline.app.choice import chosen_participants, collect
 from qsm_pipeline.app.command_log import CommandLog
-from qsm_pipeline.app.display import Display, duration
+from qsm_pipeline.app.display import Display, command_began, duration
 from qsm_pipeline.app.missing import MISSING_COLUMNS, missing_results
 from qsm_pipeline.bids.cohort import (
     FinishedRun,
@@ -32,6 +32,7 @@ from qsm_pipeline.exit_codes import ExitCode
 from qsm_pipeline.io.locks import NameLocks
 from qsm_pipeline.reports.citations import write_citations
 from qsm_pipeline.reports.group.page import render_group
+from qsm_pipeline.reports.page import link_to_group
 
 _SHOWN = 20
 
@@ -76,7 +77,7 @@ def run_group(
     OutputError
         If something cannot be written.
     """
-    start = time.monotonic()
+    start = command_began()
     bids_dir, out_dir = Path(bids_dir).resolve(), Path(out_dir).resolve()
     with CommandLog("group") as log, Display(echo, log=log) as display:
         display.echo(f"qsm-pipeline {__version__}: {bids_dir} and {out_dir}")
@@ -134,6 +135,8 @@ def run_group(
         title = _title(bids_dir)
         html = render_group(title, runs, quality, regions, missing, out_dir)
         write_atomic(page, html.encode())
+        for one in out_dir.glob("sub-*.html"):
+            link_to_group(one)
         display.stage("writing the methods text")
         write_citations(out_dir)
         display.echo(f"report {page}")

@@ -21,7 +21,7 @@ from qsm_pipeline.app.checks import (
 )
 from qsm_pipeline.app.choice import chosen_participants, collect
 from qsm_pipeline.app.command_log import CommandLog
-from qsm_pipeline.app.display import Display
+from qsm_pipeline.app.display import Display, command_began
 from qsm_pipeline.app.ledger import Ledger
 from qsm_pipeline.app.settings import absolute, read_mapping, to_toml
 from qsm_pipeline.app.summary import Summary
@@ -129,7 +129,7 @@ def run_participants(
     settings = {
         k: v for k, v in locals().items() if k not in ("bids_dir", "out_dir", "echo", "methods")
     }
-    start = time.monotonic()
+    start = command_began()
     bids_dir, out_dir = Path(bids_dir).resolve(), Path(out_dir).resolve()
     work_dir = Path(work_dir or out_dir / "work").resolve()
     check_folders(bids_dir, output=out_dir, work=work_dir)

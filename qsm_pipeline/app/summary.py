@@ -133,15 +133,21 @@ class Summary:
             for run in self.found.runs
             if run.prefix in self._ran and run.prefix not in self._problems
         ]
-        for run in made:
-            verdict = read_verdict(out_dir, run)
+        verdicts = {run.prefix: read_verdict(out_dir, run) for run in made}
+        for prefix, verdict in verdicts.items():
             if verdict:
-                self._echo(f"verdict on {run.prefix}: {verdict}")
+                self._echo(f"verdict on {prefix}: {verdict}")
         for run in made:
+            told = verdicts[run.prefix]
             quality = [metric for metric in read_metrics(out_dir, run) if metric.warning]
             for warning in (
                 *warnings_of(read_sidecar(out_dir, run)),
-                *(f"{metric.warning}: {metric.advice}" for metric in quality),
+                *(
+                    metric.warning
+                    if told and metric.advice == told.action
+                    else f"{metric.warning}: {metric.advice}"
+                    for metric in quality
+                ),
             ):
                 self._echo(f"warning on {run.prefix}: {warning}")
 

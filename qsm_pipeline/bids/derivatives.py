@@ -24,7 +24,7 @@ import numpy as np
 
 from qsm_pipeline import __version__
 from qsm_pipeline.bids.files import read_limited
-from qsm_pipeline.bids.naming import OUTPUTS, output_path
+from qsm_pipeline.bids.naming import NOTES, OUTPUTS, output_path
 from qsm_pipeline.bids.ownership import OWN_KEY, PRODUCT, RAW, fingerprint
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.bids.sidecar import read_json_object
@@ -52,24 +52,52 @@ Susceptibility maps and what they were made from, written by qsm-pipeline {versi
 | file | unit | what it is |
 |---|---|---|
 {outputs}
-| `anat/*_desc-qc_Chimap.json` | | Quality metrics, each with its definition and its limits. |
-| `anat/*_desc-chi_dseg.tsv` | | Susceptibility of each region, where there was a segmentation. |
+| `sub-*/figures/` | | The pictures of the page. |
 | `group_*.tsv` | | All participants in one table, from the level `group`. |
 | `logs/` | | Settings that repeat the run, the methods text, the record of each run. |
 
-Not every run has every file. Susceptibility is positive for paramagnetic matter; fields are
-positive where the field is stronger. The JSON file beside each image holds its units, its sources,
-every parameter, the versions of the software, and whatever was inferred from the input.
+Not every run has every file. The JSON file beside each image has the keys of BIDS, such as `Units`
+and `Sources`, and
+
+| key | what it holds |
+|---|---|
+{keys}
+
+Numbers of these are rounded to six digits.
 """
+
+KEYS = {
+    "EchoTimes": "Echo times that were used, in seconds.",
+    "FieldStrengthUsed": "Field strength in tesla.",
+    "SignConvention": "What a positive value means.",
+    "SusceptibilityReference": "What is zero: `brain`, `csf`, `region` or `none`.",
+    "BrainVolumeMl": "Volume of the brain mask in ml.",
+    "WeightingEchoTime": "Echo time in seconds that the weighted images were made from.",
+    "Warnings": "What to know before the map is used.",
+    "Findings": "Provenance: what the steps decided and found in the data.",
+    "Inferred": "Provenance: what the raw files did not state outright.",
+    "Parameters": "Provenance: every method, and every parameter of every step.",
+    "Software": "Provenance: the version of each package.",
+}
+"""What stands in the sidecar of an image besides the keys of BIDS."""
 
 
 def _readme() -> str:
-    rows = (
-        f"| `{each.datatype}/*_{f'desc-{each.desc}_' if each.desc else ''}{each.suffix}.nii.gz` "
-        f"| {each.units} | {each.description} |"
-        for each in OUTPUTS.values()
+    return _README.format(version=__version__, outputs=output_rows(), keys=key_rows())
+
+
+def output_rows() -> str:
+    """Return a row of a Markdown table for each file that a run may write."""
+    return "\n".join(
+        f"| `{each.pattern}` | {each.units} | {each.description}"
+        + (f" {each.sign[0].upper()}{each.sign[1:]}. |" if each.sign else " |")
+        for each in (OUTPUTS | NOTES).values()
     )
-    return _README.format(version=__version__, outputs="\n".join(rows))
+
+
+def key_rows() -> str:
+    """Return a row of a Markdown table for each of `KEYS`."""
+    return "\n".join(f"| `{key}` | {what} |" for key, what in KEYS.items())
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -193,10 +221,11 @@ def sidecar(
     sources: Sequence[str] = (),
     parameters: Mapping[str, Any] | None = None,
     inferred: Mapping[str, str] | None = None,
+    findings: Mapping[str, Any] | None = None,
     reference: str = "",
     extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Build the JSON sidecar of one output.
+    """Build the JSON sidecar of one output: keys of BIDS, and those of `KEYS`.
 
     Parameters
     ----------
@@ -211,6 +240,8 @@ def sidecar(
         Every parameter of every step that it went through.
     inferred : mapping, optional
         Notes of `qsm_pipeline.bids.load.load_run`; those of the run if not given.
+    findings : mapping, optional
+        What the steps decided or found; those of `KEYS` stand beside the others.
     reference : str
         What the susceptibility is relative to.
     extra : mapping, optional
@@ -241,6 +272,10 @@ def sidecar(
         data["SignConvention"] = spec.sign
     if reference:
         data["SusceptibilityReference"] = reference
+    found = shortened(dict(findings or {}))
+    data |= {key: found.pop(key) for key in KEYS if key in found}
+    if found:
+        data["Findings"] = found
     return data | dict(extra or {})
 
 

@@ -197,6 +197,8 @@ class Output:
         Values that a viewer shows as black and white when it opens the file.
     sign : str
         What a positive value means, empty where there are none but positive ones.
+    extension : str
+        Of its file.
     """
 
     suffix: str
@@ -208,6 +210,13 @@ class Output:
     skull_stripped: bool = True
     window: tuple[float, float] | None = None
     sign: str = ""
+    extension: str = ".nii.gz"
+
+    @property
+    def pattern(self) -> str:
+        """Return how its files are called below the folder of a participant or session."""
+        desc = f"_desc-{self.desc}" if self.desc else ""
+        return f"{self.datatype}/*{desc}_{self.suffix}{self.extension}"
 
 
 _FIELD_SIGN = "positive is a stronger field, a higher frequency"
@@ -224,9 +233,7 @@ OUTPUTS = {
         "Chimap",
         "uncertainty",
         units="ppm",
-        description="Expected error of the susceptibility, one standard deviation, from two "
-        "passes of the network, what the field does not confirm and how much the map varies; "
-        "calibrated on simulated brains.",
+        description="Expected error of the susceptibility, one standard deviation.",
         window=(0.0, 0.05),
     ),
     "brain_mask": Output(
@@ -316,9 +323,20 @@ OUTPUTS = {
 """Every image that a run may write, by the name that the workflows use."""
 
 NOTES = {
-    "qc": Output("Chimap", "qc", description="Quality metrics."),
+    "qc": Output(
+        "Chimap",
+        "qc",
+        description="Verdict on the map, and quality metrics with their definitions and limits.",
+        extension=".json",
+    ),
     "labels": Output("dseg", description="Regions in the space of the run."),
-    "regions": Output("dseg", "chi", description="Susceptibility of each region."),
+    "regions": Output(
+        "dseg",
+        "chi",
+        units="ppm",
+        description="Susceptibility of each region, where there was a segmentation.",
+        extension=".tsv",
+    ),
 }
 """What is written about a run besides its images, by its own writers."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from qsm_pipeline.bids.derivatives import software_versions, write_image, write_json
+from qsm_pipeline.bids.derivatives import shortened, software_versions, write_image, write_json
 from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.bids.tables import Column, write_table
@@ -72,7 +72,8 @@ def write_regions(
             run.entities, quantity, extra={"seg": seg}, extension=extension
         )
 
-    common = {"SpatialReference": "orig", "Software": software_versions(), **facts}
+    common = {"SpatialReference": "orig", "Software": software_versions()}
+    common |= shortened(dict(facts))
     image, table = path("labels", ".nii.gz"), path("regions", ".tsv")
     write_json(
         path("labels", ".json"),

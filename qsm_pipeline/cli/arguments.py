@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import dropwhile, pairwise
 
 import click
 
@@ -36,6 +37,11 @@ class ManyValuesCommand(click.Command):
         except click.MissingParameter as missing:
             given = [part[0] for part in parts if _is_argument(part)]
             raise click.UsageError(self._lacking(missing, given), context) from None
+        except click.UsageError as error:
+            if "unexpected extra argument" not in error.message:
+                raise
+            text = f"{error.message}: {self._flag_with_value(parts)}{self._whole()}"
+            raise click.UsageError(text, context) from None
 
     def _lacking(self, missing: click.MissingParameter, given: list[str]) -> str:
         """Say which argument is not there, and how the whole command reads."""
@@ -44,9 +50,24 @@ class ManyValuesCommand(click.Command):
         what = missing.param.make_metavar(missing.ctx) if missing.param and missing.ctx else "?"
         if given and given[-1].lower() in levels and len(given) < len(arguments):
             what = arguments[len(given) - 1].make_metavar(missing.ctx or click.Context(self))
+        return f"{what} is missing: {self._whole()}"
+
+    def _flag_with_value(self, parts: list[list[str]]) -> str:
+        """Say which option that takes no value has a word behind it, if that was given a value."""
+        options = [p for p in self.params if isinstance(p, click.Option)]
+        flags = {name for p in options if p.is_flag for name in p.opts}
+        arguments = [p for p in self.params if isinstance(p, click.Argument)]
+        levels = getattr(arguments[-1].type, "choices", ())
+        behind = dropwhile(lambda part: part[0].lower() not in levels, parts)
+        pairs = [(one[0], other) for one, other in pairwise(behind)]
+        given = next((flag for flag, word in pairs if flag in flags and _is_argument(word)), "")
+        return f"{given} takes no value; " if given else ""
+
+    def _whole(self) -> str:
+        arguments = [p for p in self.params if isinstance(p, click.Argument)]
         names = " ".join(str(p.name).upper() for p in arguments[:-1])
-        shown = " or ".join(map(str, levels))
-        return f"{what} is missing: the command is qsm-pipeline {names} {shown}"
+        shown = " or ".join(map(str, getattr(arguments[-1].type, "choices", ())))
+        return f"the command is qsm-pipeline {names} {shown}"
 
     def _give_back(self, parts: list[list[str]], many: set[str]) -> list[list[str]]:
         """Take from the options the words that are arguments."""

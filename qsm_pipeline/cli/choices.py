@@ -37,7 +37,7 @@ class NearChoice(click.Choice[str]):
             return super().convert(value, param, ctx)
         except click.BadParameter as error:
             near = did_you_mean(str(value), map(str, self.choices))
-            text = f"{error.message.rstrip('.')}{near}."
+            text = f"{error.message.rstrip('.')}{near or '.'}"
             raise self._error(text, ctx=ctx, param=param) from None
 
 
@@ -65,7 +65,7 @@ class Existing(click.Path):
             self.fail(f"{path} is {kind}, expected a folder; {hint}.", param, ctx)
         if not self._folder and path.is_dir():
             self.fail(f"{path} is a folder, expected a file.", param, ctx)
-        text = "" if path.exists() else f"{path} does not exist{_neighbour(path)}."
+        text = "" if path.exists() else f"{path} does not exist{_neighbour(path)}"
         if not text and not os.access(path, os.R_OK):
             text = f"{path} cannot be read: no permission; change its mode."
         if text:
@@ -78,9 +78,9 @@ def _is_bids(param: click.Parameter | None) -> bool:
 
 
 def _neighbour(path: Path) -> str:
-    """Return a question with what is there and has nearly this name."""
+    """Return the end of a sentence: a question with what is there and has nearly this name."""
     try:
         names = [each.name for each in path.parent.iterdir()]
     except OSError:
-        return f", nor does {path.parent}" if not path.parent.exists() else ""
-    return did_you_mean(path.name, names)
+        return "." if path.parent.exists() else f", nor does {path.parent}."
+    return did_you_mean(path.name, names) or "."

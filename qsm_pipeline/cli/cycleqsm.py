@@ -122,11 +122,14 @@ def prepare(data_dir: Path, brains: int, seed: int) -> None:
 def train(preset: str, start: Path | None, **arguments: Any) -> None:
     """Train a generator as PRESET says: default, paper, finetune, or a TOML file."""
     click.echo(f"cycleqsm {__version__}: training {preset} in {arguments['out']}")
-    from qsm_pipeline.training.generators import open_generator
-    from qsm_pipeline.training.loop import train as run
+    with Display(click.echo) as display:
+        display.stage("starting")
+        from qsm_pipeline.training.generators import open_generator
+        from qsm_pipeline.training.loop import train as run
 
-    weights = open_generator(start) if start else None
-    _finish(run(*_settings(preset, arguments), weights, echo=click.echo))
+        weights = open_generator(start) if start else None
+        settings = _settings(preset, arguments)
+    _finish(run(*settings, weights, echo=click.echo))
 
 
 @main.command()
@@ -138,9 +141,12 @@ def train(preset: str, start: Path | None, **arguments: Any) -> None:
 def finetune(preset: str, weights: Path | None, **arguments: Any) -> None:
     """Adapt a trained generator to a site's own fields, which need no labels."""
     click.echo(f"cycleqsm {__version__}: adapting to the fields in {arguments['fields']}")
-    from qsm_pipeline.training.finetune import finetune as run
+    with Display(click.echo) as display:
+        display.stage("starting")
+        from qsm_pipeline.training.finetune import finetune as run
 
-    _finish(run(*_settings(preset, arguments), weights=weights, echo=click.echo))
+        settings = _settings(preset, arguments)
+    _finish(run(*settings, weights=weights, echo=click.echo))
 
 
 def _settings(preset: str, arguments: dict[str, Any]) -> tuple[Any, Any, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from qsm_pipeline import __version__
+from qsm_pipeline.app.display import command_begins
 from qsm_pipeline.cli.arguments import ManyValuesCommand
 from qsm_pipeline.cli.choices import Existing, NearChoice
 from qsm_pipeline.cli.config_file import load_config
@@ -229,6 +230,7 @@ def main(context: click.Context, **arguments: Any) -> None:
     failed, was left out or is missing, 16 to 18 and 64 to 75 if nothing was run (docs/cohorts.md
     lists why), 130 or 143 if it was stopped.
     """
+    command_begins()
     prepare()
     limit_threads(1)  # of this process, which computes nothing; the nodes get their own
     group = arguments["level"] == "group"

@@ -166,7 +166,7 @@
       const limits = [metric.minimum, metric.maximum].filter((v) => v !== null);
       const bounds = [["at least", metric.minimum], ["at most", metric.maximum]];
       const words = bounds.filter(([, v]) => v !== null).map(([what, v]) => `${what} ${v}`);
-      const detail = [unit(metric.units), words.join(", ")].filter(Boolean).join("; ");
+      const detail = [metric.title, unit(metric.units), words.join(", ")].filter(Boolean).join("; ");
       const plot = { title: metric.name, detail, units: unit(metric.units), text: `${metric.text} ${metric.reference}` };
       draw(quality, plot, points, limits, against, colour);
     }

@@ -157,7 +157,7 @@ class Planes extends Viewer {
       crosshairWidth: 0.6, crosshairWidthUnit: "mm", isForceMouseClickToVoxelCenters: true,
       showAllOrientationMarkers: true, fontMinPx: 15, fontColor: [1, 1, 1, 1],
       dragAndDropEnabled: false, isColorbar: false, isResizeCanvas: true, logLevel: "error",
-      multiplanarShowRender: niivue.SHOW_RENDER.NEVER, loadingText: "",
+      multiplanarPadPixels: 24, multiplanarShowRender: niivue.SHOW_RENDER.NEVER, loadingText: "",
     });
     this.nv.onLocationChange = (place) => this.tell([...place.mm].slice(0, 3));
     await this.nv.attachToCanvas(this.canvas);
@@ -301,29 +301,39 @@ if (viewerRoot) {
     observer.disconnect();
     const able = document.createElement("canvas").getContext("webgl2");
     viewerRoot.dataset.kind = able ? "planes" : "slices";
-    new (able ? Planes : Slices)(viewerRoot, parsed("volumes"), parsed("colours")).start().catch(failed);
+    viewerRoot.viewer = new (able ? Planes : Slices)(viewerRoot, parsed("volumes"), parsed("colours"));
+    viewerRoot.viewer.start().catch(failed);
   }, { rootMargin: "200px" }).observe(viewerRoot);
 }
 
+// What the page folds is printed too.
+addEventListener("beforeprint", () => {
+  for (const folded of document.querySelectorAll("details.kept")) folded.open = true;
+});
+
 // A figure fills the window when it is clicked; Escape or another click brings the page back.
 const large = document.getElementById("large");
+const enlarge = (image) => {
+  Object.assign(large.querySelector("img"), { src: image.src, alt: image.alt });
+  large.showModal();
+};
 for (const button of document.querySelectorAll("button.enlarge")) {
-  button.addEventListener("click", () => {
-    large.querySelector("img").src = button.querySelector("img").src;
-    large.querySelector("img").alt = button.querySelector("img").alt;
-    large.showModal();
-  });
+  button.addEventListener("click", () => enlarge(button.querySelector("img")));
 }
 large?.addEventListener("click", () => large.close());
 
 for (const box of document.querySelectorAll(".flicker")) {
   const [first, second] = box.querySelectorAll("img");
   const label = box.querySelector("b");
-  const button = box.nextElementSibling.querySelector("button");
-  const tell = () => {
-    label.textContent = (getComputedStyle(second).opacity === "1" ? second : first).alt;
-  };
-  setInterval(tell, 100);
+  const [button, larger] = box.nextElementSibling.querySelectorAll("button");
+  const shown = () => (getComputedStyle(second).opacity === "1" ? second : first);
+  setInterval(() => { label.textContent = shown().alt; }, 100);
+  larger.addEventListener("click", () => enlarge(shown()));
+  box.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    box.click();
+  });
   button.addEventListener("click", () => {
     box.classList.toggle("playing");
     button.textContent = box.classList.contains("playing") ? "Stop" : "Play";

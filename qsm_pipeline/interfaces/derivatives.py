@@ -96,9 +96,9 @@ class WriteDerivatives(SimpleInterface):
             if spec.suffix == "T2starw":
                 steps = (*steps, "weighting")
             used = [getattr(inputs, f"{step}_provenance") for step in steps]
-            extra = {key: value for one in used for key, value in one.get("facts", {}).items()}
+            facts = {key: value for one in used for key, value in one.get("facts", {}).items()}
             if quantity == "chi":
-                extra["Warnings"] = doubts(inputs.inferred) + [
+                facts["Warnings"] = doubts(inputs.inferred) + [
                     warning for one in used for warning in one.get("warnings", ())
                 ]
             metadata = sidecar(
@@ -107,7 +107,7 @@ class WriteDerivatives(SimpleInterface):
                 sources=[str(output_path(run.entities, name)) for name in made_from],
                 parameters=self._parameters(),
                 inferred=inputs.inferred,
-                extra=extra,
+                findings=facts,
             )
             path = write_output(out_dir, run, quantity, values, image.header, metadata)
             written += [str(path), str(path).removesuffix(".nii.gz") + ".json"]

@@ -30,6 +30,7 @@ _PROCESSING = {
 
 _TYPES: dict[str, Any] = {
     "Inferred": dict,
+    "Findings": dict,
     "Parameters": dict,
     "Software": dict,
     "Metrics": dict,
@@ -71,12 +72,14 @@ class Facts:
 
 
 def read_sidecar(out_dir: Path, run: GreRun, quantity: str = "chi") -> dict[str, Any]:
-    """Return the sidecar of an output, empty if there is none that can be read."""
+    """Return the sidecar of an output with its findings on top, empty if it cannot be read."""
     path = out_dir / output_path(run.entities, quantity, extension=".json")
     try:
         data = read_json_object(path, finite=True)
     except BIDSInputError:
         return {}
+    if isinstance(data.get("Findings"), dict):
+        data = data.pop("Findings") | data
     wrong = [k for k, kind in _TYPES.items() if k in data and not isinstance(data[k], kind)]
     return {key: value for key, value in data.items() if key not in wrong}
 
@@ -108,7 +111,10 @@ def facts_of(run: GreRun, out_dir: Path) -> Facts:
     acquisition = echoes | {"Field strength (T)": f"{run.b0_tesla:g}"} | _geometry(run)
     return Facts(
         acquisition,
-        decisions={k: str(v) for k, v in {**run.inferred, **sidecar.get("Inferred", {})}.items()},
+        decisions={
+            _in_words(key): str(value)
+            for key, value in {**run.inferred, **sidecar.get("Inferred", {})}.items()
+        },
         processing={
             name: as_text(sidecar[key]) for key, name in _PROCESSING.items() if key in sidecar
         },
@@ -116,6 +122,11 @@ def facts_of(run: GreRun, out_dir: Path) -> Facts:
         software={k: str(v) for k, v in sidecar.get("Software", {}).items()},
         warnings=warnings_of(sidecar),
     )
+
+
+def _in_words(key: str) -> str:
+    words = {"b0_tesla": "field strength"}.get(key, key.replace("_", " "))
+    return words[:1].upper() + words[1:]
 
 
 def as_text(value: Any) -> str:

@@ -6,11 +6,15 @@ path, and it brings some 70 packages; what is needed of it are templates, which 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup
 
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.reports.citations import as_html, cited, mapped_runs
@@ -24,6 +28,11 @@ from qsm_pipeline.reports.viewer import (
     viewer_colours,
     viewer_volumes,
 )
+
+GROUP_LINK = '<a href="group.html">All participants</a>'
+NO_GROUP = f"<!--{'no group yet':^{len(GROUP_LINK) - 7}}-->"
+"""As long as the link, which takes its place when there is a page of the group."""
+_HEAD_BYTES = 2**16
 
 
 def render_page(record: Mapping[str, Any], out_dir: Path) -> str:
@@ -57,7 +66,7 @@ def render_page(record: Mapping[str, Any], out_dir: Path) -> str:
         left_out=record["left_out"],
         volumes=volumes,
         colours=viewer_colours() if volumes else {},
-        grouped=(out_dir / "group.html").is_file(),
+        group_link=Markup(GROUP_LINK if (out_dir / "group.html").is_file() else NO_GROUP),
         niivue=niivue_packed() if volumes else "",
         niivue_version=NIIVUE_VERSION,
         niivue_licenses=_data("niivue/LICENSES.txt") if volumes else "",
@@ -68,6 +77,26 @@ def render_page(record: Mapping[str, Any], out_dir: Path) -> str:
         script=_data("viewer.js"),
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
+
+
+def link_to_group(page: Path) -> None:
+    """Link a page that was made before the page of the group to that, in its place.
+
+    Parameters
+    ----------
+    page : pathlib.Path
+        One that is not there, has the link or leads elsewhere stays as it is.
+    """
+    with suppress(OSError):
+        file = os.open(page, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            status = os.fstat(file)
+            place = os.pread(file, _HEAD_BYTES, 0).find(NO_GROUP.encode())
+            if place >= 0 and status.st_nlink == 1:
+                os.pwrite(file, GROUP_LINK.encode(), place)
+                os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+        finally:
+            os.close(file)
 
 
 def _data(name: str) -> str:

@@ -15,7 +15,7 @@ WIDTH = 1950
 """In pixels."""
 _DPI = 150
 _MARGINS = {"left": 0.06, "right": 0.985, "bottom": 0.16, "top": 0.91}
-_QUALITY, _EFFORT = 70, 2  # more effort takes twice as long for 6 % fewer bytes
+_QUALITY, _EFFORT = 60, 2  # more effort takes twice as long for 6 % fewer bytes
 
 
 def webp(picture: Image.Image) -> bytes:

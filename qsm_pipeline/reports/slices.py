@@ -10,7 +10,8 @@ import nibabel as nib
 import numpy as np
 
 PER_ROW = 7
-"""Slices beside each other."""
+"""Slices beside each other, if there are as many."""
+_LEAST_PER_ROW = 5
 _AXIAL_ROWS = 3
 _FROM_VERTEX_MM, _LENGTH_MM = (58.0, 118.0), 175.0
 """From above the caudate head to below the dentate nuclei, in a brain of that length (MNI)."""
@@ -84,7 +85,7 @@ class View:
             first.append(max(0, int(low) - margin))
             last.append(min(inside.shape[axis], int(high) + 1 + margin))
             steps = low + (high - low) * np.linspace(0.1, 0.9, PER_ROW)
-            positions.append(tuple(int(p) for p in np.round(steps)))
+            positions.append(tuple(np.unique(np.round(steps).astype(int)).tolist()))
         rows = tuple((cut, positions[cut]) for cut, *_ in PLANES)
         return cls(tuple(first), tuple(last), rows)
 
@@ -106,8 +107,9 @@ class View:
             high, low = heights[-1], heights[0]
         low = max(low, heights[0])
         steps = np.round(np.linspace(high, low, PER_ROW * _AXIAL_ROWS)).astype(int)
-        rows = steps.reshape(_AXIAL_ROWS, PER_ROW).tolist()
-        return replace(self, rows=tuple((2, tuple(row)) for row in rows))
+        distinct = np.unique(steps)[::-1]  # thick slices are fewer
+        rows = np.array_split(distinct, -(-len(distinct) // PER_ROW))
+        return replace(self, rows=tuple((2, tuple(row.tolist())) for row in rows))
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,8 @@ def mosaic(volume: Volume, view: View) -> Mosaic:
     pixel_mm = max(float(volume.voxel_size_mm.min()), float(extent.max()) / _MAX_TILE)
     sizes = np.maximum(1, np.round(extent / pixel_mm).astype(int))
     width = int(max(sizes[0], sizes[1]))
+    # an odd number: the thumbnails of the group are cut from the middle
+    per_row = max(_LEAST_PER_ROW, *(len(positions) for _, positions in view.rows)) | 1
     rows = []
     planes = {cut: (across, up) for cut, across, up in PLANES}
     for cut, positions in view.rows:
@@ -142,7 +146,7 @@ def mosaic(volume: Volume, view: View) -> Mosaic:
         columns = _nearest(view, across, sizes[across])
         lines = _nearest(view, up, sizes[up])[::-1]
         side = (width - len(columns)) // 2
-        row = np.full((len(lines), width * PER_ROW), np.nan, np.float32)
+        row = np.full((len(lines), width * per_row), np.nan, np.float32)
         for number, position in enumerate(positions):
             plane = volume.data[(slice(None),) * cut + (position,)]  # the rest keeps its order
             start = number * width + side

@@ -14,6 +14,8 @@ from qsm_pipeline.exceptions import BIDSInputError
 from qsm_pipeline.reports.facts import read_sidecar
 from qsm_pipeline.steps.quality import Quality, quality
 
+NOT_COMPUTED = "not computed"
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -35,6 +37,15 @@ class Metric:
     description: str
     reference: str
     warning: str
+
+    @property
+    def mark(self) -> str:
+        """Return ``look``, ``kept``, ``no limit`` or ``not known``."""
+        if self.warning:
+            return "look"
+        if self.value == NOT_COMPUTED:
+            return "not known"
+        return "kept" if self.limits else "no limit"
 
 
 @dataclass(frozen=True)
@@ -114,7 +125,7 @@ def _metric(name: str, entry: dict[str, Any]) -> Metric:
     return Metric(
         name=name,
         title=known.title,
-        value="not computed" if value is None else f"{value:.4g}",
+        value=NOT_COMPUTED if value is None else f"{value:.4g}",
         units="" if units == "1" else units,
         limits=limits,
         meaning=known.meaning,

@@ -292,10 +292,11 @@ def _stop_signals(echo: Callable[[str], None]) -> Iterator[list[int]]:
 
     def note(number: int, _: Any) -> None:
         asked.append(number)
-        echo(
-            f"asked to stop ({signal.Signals(number).name}): this step, or this validation, is "
-            "ended, then a checkpoint is left"
-        )
+        with tqdm.external_write_mode():  # on a line of its own, not behind the bar
+            echo(
+                f"asked to stop ({signal.Signals(number).name}): this step, or this validation, "
+                "is ended, then a checkpoint is left"
+            )
 
     signals = (signal.SIGTERM, signal.SIGINT)
     before = [signal.signal(s, note) for s in signals]

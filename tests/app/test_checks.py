@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from qsm_pipeline.app.checks import (
+    check_folders,
     check_methods,
     check_reference,
     check_regions,
     too_few_echoes,
     with_absolute_paths,
 )
+from qsm_pipeline.bids.derivatives import write_dataset_files
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.bids.segmentations import Segmentation
 from qsm_pipeline.exceptions import ConfigError
@@ -28,6 +30,16 @@ def _run(**segmentation):
 @pytest.fixture
 def without_simpleitk(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+
+def test_the_maps_of_this_product_are_no_raw_data(tmp_path):
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    raw.mkdir()
+    (raw / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
+    write_dataset_files(out, raw)
+    check_folders(raw, output=out)
+    with pytest.raises(ConfigError, match="holds the maps of qsm-pipeline, expected the raw data"):
+        check_folders(out, output=raw)
 
 
 def test_limits_that_are_none_are_named():

@@ -7,11 +7,12 @@ import select
 import subprocess
 import sys
 import time
+from contextvars import copy_context
 
 import commands
 import pytest
 
-from qsm_pipeline.app.display import Display
+from qsm_pipeline.app.display import Display, command_began, command_begins
 
 SCRIPT = """
 import sys, time
@@ -20,6 +21,7 @@ with Display(print) as display:
     display.stage("reading the data set")
     time.sleep(0.6)
     display.echo("skipped sub-02: [red]no echo[/red] " + "x" * 90)
+    display.echo("verdict on sub-01: " + "word " * 12 + "check Manufacturer in the sidecars")
     lines = ["1 of 2 run(s) ended, about 3 min left", "  sub-01, field fit (3 of 9), 4 s"]
     display.follow(lambda: lines)
     time.sleep(0.6)
@@ -59,6 +61,7 @@ def test_a_terminal_shows_what_is_done_and_keeps_what_was_printed():
     plain = _plain(written)
     assert "reading the data set ... 0 s" in plain
     assert "skipped sub-02: [red]no echo[/red] " + "x" * 90 in plain.replace("\r\n", "")
+    assert "word\r\n  check Manufacturer in the sidecars\r\n" in plain  # between words
     assert "  sub-01, field fit (3 of 9), 4 s" in plain
     assert "since the start" in plain
     assert "progress:" not in plain
@@ -91,3 +94,15 @@ def test_the_display_is_taken_away_when_something_fails(capsys):
     with pytest.raises(KeyboardInterrupt):
         stopped()
     assert not display.live
+
+
+def test_time_counts_from_the_begin_of_the_command():
+    def later():
+        command_begins()
+        began = command_began()
+        time.sleep(0.01)
+        return command_began() == began
+
+    assert copy_context().run(later)
+    before = time.monotonic()
+    assert command_began() >= before  # of a call without a command

@@ -15,13 +15,14 @@ from qsm_pipeline.bids import derivatives
 from qsm_pipeline.bids.collect import collect_runs
 from qsm_pipeline.bids.layout import index
 from qsm_pipeline.bids.load import load_run
-from qsm_pipeline.bids.naming import OUTPUTS
+from qsm_pipeline.bids.naming import NOTES, OUTPUTS
 from qsm_pipeline.exceptions import OutputError
 
 VALIDATOR = shutil.which("bids-validator-deno", path=str(Path(sys.executable).parent))
 OBLIQUE = np.array(
     [[0.7, 0.1, 0.2, -30.1], [-0.1, 0.9, 0.4, 12.3], [-0.15, -0.35, 1.9, 4.7], [0, 0, 0, 1.0]]
 )
+BIDS_KEYS = {"Description", "Sources", "Units", "Type", "SkullStripped", "SpatialReference"}
 
 
 @pytest.fixture
@@ -214,3 +215,24 @@ def test_sidecar_says_where_the_map_came_from(raw):
     mask_data = derivatives.sidecar(run, "brain_mask")
     assert mask_data["Type"] == "Brain"
     assert "Units" not in mask_data
+
+
+def test_what_steps_found_is_nested_and_rounded_apart_from_what_readers_look_up(raw):
+    add_megre(raw)
+    (run,) = collect_runs(index(raw)).runs
+    found = {"BrainVolumeMl": 1234.5, "Warnings": ["w"], "SpreadRad": 0.0012156175216659904}
+    data = derivatives.sidecar(run, "chi", findings=found | {"Masks": [{"LengthScale": 1 / 3}]})
+    assert data["BrainVolumeMl"] == 1234.5
+    assert data["Warnings"] == ["w"]
+    assert data["Findings"] == {"SpreadRad": 0.00121562, "Masks": [{"LengthScale": 0.333333}]}
+    assert set(data) <= BIDS_KEYS | set(derivatives.KEYS)
+    assert "Findings" not in derivatives.sidecar(run, "chi")
+
+
+def test_the_readme_describes_every_file_and_every_key(raw, tmp_path):
+    derivatives.write_dataset_files(tmp_path, raw)
+    text = (tmp_path / "README.md").read_text()
+    for spec in (OUTPUTS | NOTES).values():
+        assert f"| `{spec.pattern}` | {spec.units} | {spec.description}" in text
+        assert spec.sign[1:] in text
+    assert all(f"| `{key}` | " in text for key in derivatives.KEYS)

@@ -114,6 +114,14 @@ def test_every_limit_is_of_a_metric_with_words():
             "raw is a folder, expected a file",
         ),
         (["raw", "out", "participant", "--config-file", "fst.toml"], "did you mean 'fast.toml'?"),
+        (
+            ["raw", "out", "participant", "--derive", "swi"],
+            "argument (swi): --derive takes no value; the command is qsm-pipeline BIDS_DIR",
+        ),
+        (
+            ["raw", "out", "group", "more"],
+            "(more): the command is qsm-pipeline BIDS_DIR",
+        ),
         (["methods", "cycelqsm"], "did you mean 'cycleqsm'?"),
         (["explain", "rimratio"], "did you mean 'rim_ratio'?"),
     ],

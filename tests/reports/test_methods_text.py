@@ -8,12 +8,14 @@ import pytest
 from report_tree import SIDECAR, make_record, make_run, write_maps
 
 from qsm_pipeline.bids.derivatives import write_json
+from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
 from qsm_pipeline.cycleqsm.shipped_generator import SHIPPED
 from qsm_pipeline.numerics.params.maps import WeightingParams
 from qsm_pipeline.numerics.simulate import simulate_scan
 from qsm_pipeline.numerics.simulate.signal import ScanParams
 from qsm_pipeline.reports.citations import as_html, bibliography, cited, write_citations
+from qsm_pipeline.reports.facts import read_sidecar
 from qsm_pipeline.reports.methods_text import Mapped, Section, methods_sections
 from qsm_pipeline.steps.chain import Methods, map_scan
 from qsm_pipeline.steps.masking import find_mask
@@ -67,6 +69,19 @@ def test_how_the_mask_was_made_is_told(tmp_path, name):
     assert methods("mask")[name].sentence in text
     text = _text(make_run(tmp_path), BrainMask=OWN_MASK, Parameters={})
     assert "supplied by the user" in text
+
+
+def test_what_the_steps_found_is_read_where_it_is_nested(tmp_path):
+    run = make_run(tmp_path)
+    write_maps(run, tmp_path)
+    nested = SIDECAR | {"BrainMask": OWN_MASK, "Findings": {"PhaseOffsetRemoval": "MCPC-3D-S"}}
+    del nested["PhaseOffsetRemoval"]
+    path = tmp_path / output_path(run.entities, "chi", extension=".json")
+    for findings, offset in ((nested["Findings"], True), ("damaged", False)):
+        write_json(path, nested | {"Findings": findings})
+        found = read_sidecar(tmp_path, run)
+        assert found["BrainMask"] == OWN_MASK
+        assert (found.get("PhaseOffsetRemoval") == "MCPC-3D-S") is offset
 
 
 def test_a_method_of_another_version_is_told_by_its_name(tmp_path):

@@ -1,6 +1,7 @@
 """The page of a participant, in words and in a real browser."""
 
 import itertools
+import os
 import re
 from html.parser import HTMLParser
 
@@ -8,12 +9,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 from browser import open_page
-from report_tree import make_record, make_run, write_figures, write_maps
+from report_tree import SIDECAR, make_record, make_run, write_figures, write_maps
 
 from qsm_pipeline.bids.derivatives import write_json
 from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.reports.figures import FIGURES
-from qsm_pipeline.reports.page import render_page
+from qsm_pipeline.reports.page import GROUP_LINK, NO_GROUP, link_to_group, render_page
+from qsm_pipeline.steps.quality import QUALITIES
 
 VIEWER = "document.querySelector('.viewer').dataset"
 
@@ -85,6 +87,25 @@ def test_loads_nothing_from_anywhere(page):
     style = re.search("<style>(.*?)</style>", html, re.DOTALL)[1]
     assert "url(" not in style
     assert "@import" not in style
+
+
+def test_a_page_made_before_the_group_is_linked_to_it_in_its_place(tree, tmp_path):
+    run, out, _ = tree
+    html = render_page(make_record(run), out)
+    link = '<a href="group.html">All participants</a></nav>'
+    page, elsewhere, leads_there = (tmp_path / name for name in ("a.html", "b.html", "c.html"))
+    page.write_text(html)
+    elsewhere.write_text(html)
+    leads_there.symlink_to(elsewhere)
+    os.utime(page, (1, 1))
+    for each in (page, page, leads_there, tmp_path / "none.html"):
+        link_to_group(each)
+    linked = page.read_text()
+    assert link in linked.replace("\n</nav>", "</nav>")
+    assert len(linked) == len(html)
+    assert linked.replace(GROUP_LINK, NO_GROUP) == html
+    assert page.stat().st_mtime == 1
+    assert elsewhere.read_text() == html
 
 
 def test_is_of_sensible_size(page):
@@ -183,6 +204,46 @@ def test_quality_metrics_and_regions(tree, tmp_path):
     assert "The &lt;rim&gt; is bright" in summary
     assert rest.index("The &lt;rim&gt; is bright") < rest.index("31.23")
     assert "1 warning(s)" in summary
+    assert '<a href="#sub-01-quality">' in summary
+    marked, _, folded = rest.partition('<details class="kept">')
+    assert "! look" in marked
+    assert "31.23" not in marked
+    assert "1 without a limit here: show all</summary>" in folded
+
+
+def test_quality_is_folded_where_all_is_well_and_open_where_it_is_not(tree):
+    run, out, _ = tree
+    quality = out / output_path(run.entities, "chi", extra={"desc": "qc"}, extension=".json")
+    kept = {"Value": 1.0, "Units": "1", "Maximum": 2.0, "Description": "", "Warning": ""}
+    others = {"rim_ratio": {**kept, "Value": None}, "asymmetry": {**kept, "Maximum": None}}
+    write_json(quality, {"Metrics": {"iron_ppm": kept, **others}})
+    html = render_page(make_record(run), out)
+    write_json(quality, {"Metrics": {"iron_ppm": kept | {"Warning": "is high"}}})
+    only = render_page(make_record(run), out)
+    quality.unlink()
+    told = "1 keep their limits, 1 without a limit here, 1 not known: show all"
+    assert f"<summary>{told}</summary>" in html
+    assert html.count("<tbody>") == 1
+    assert "! look" in only
+    assert '<details class="kept">' not in only
+
+
+@pytest.fixture(scope="module")
+def with_quality(tree, tmp_path_factory):
+    """Return the page of a run with quality metrics, warnings and a long word in its methods."""
+    run, out, _ = tree
+    metric = {"Value": 1.0, "Units": "1", "Maximum": 2.0, "Description": "Ratio.", "Warning": ""}
+    metrics = {each.name: metric for each in QUALITIES} | {"rim_ratio": metric | {"Warning": "x"}}
+    quality = out / output_path(run.entities, "chi", extra={"desc": "qc"}, extension=".json")
+    write_json(quality, {"Metrics": metrics})
+    path = out / output_path(run.entities, "chi", extension=".json")
+    used = SIDECAR["Parameters"] | {"Generator": "x, SHA-256 " + "e" * 64}
+    write_json(path, SIDECAR | {"Parameters": used})
+    page = tmp_path_factory.mktemp("quality") / "page.html"
+    page.write_text(render_page(make_record(run), out))
+    quality.unlink()
+    write_json(path, SIDECAR)
+    return page
 
 
 @pytest.fixture(scope="module")
@@ -306,6 +367,17 @@ def test_layers_have_units_colours_and_sides(shown):
 
 
 @pytest.mark.browser
+def test_the_sides_of_neighbouring_planes_do_not_touch(shown):
+    planes = (
+        "document.querySelector('.viewer').viewer.nv.screenSlices.map(s => "
+        "[...s.leftTopWidthHeight].map(n => n / devicePixelRatio))"
+    )
+    axial, coronal, sagittal = shown.evaluate(planes)[:3]
+    for one, other in ((axial, coronal), (coronal, sagittal)):
+        assert other[0] - (one[0] + one[2]) >= 20
+
+
+@pytest.mark.browser
 def test_a_figure_fills_the_window_and_goes_away(shown):
     shown.evaluate("document.querySelector('button.enlarge').click()")
     assert shown.evaluate("document.getElementById('large').open")
@@ -343,9 +415,22 @@ def test_without_webgl2_slices_are_images_that_tell_the_same(page, tree):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [400, 800, 1400])
-def test_nothing_is_wider_than_the_window(page, width):
-    with open_page(page, width=width, height=400) as narrow:
+def test_nothing_is_wider_than_the_window(with_quality, width):
+    with open_page(with_quality, width=width, height=400) as narrow:
         assert narrow.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.browser
+def test_what_is_folded_is_printed_and_nothing_is_cut_off(with_quality):
+    with open_page(with_quality, width=700, height=200) as printed:  # as wide as a sheet
+        assert printed.evaluate("!document.querySelector('details.kept').open")
+        printed.print()
+        assert printed.evaluate("document.querySelector('details.kept').open")
+        printed.as_printed()
+        cells = "[...document.querySelectorAll('td, th')].filter(c => c.offsetParent)"
+        rights = printed.evaluate(f"{cells}.map(c => c.getBoundingClientRect().right)")
+        assert 600 < max(rights) <= 700
+        assert printed.evaluate("document.querySelector('details.kept').offsetHeight") > 900
 
 
 @pytest.mark.browser
@@ -357,6 +442,12 @@ def test_dark_and_still_where_the_user_wants_it(page):
         assert max(map(int, re.findall(r"\d+", background)[:3])) < 40
         assert min(map(int, re.findall(r"\d+", ink)[:3])) > 200
         assert dark.evaluate("document.querySelector('.flicker.playing') === null")
+        dark.evaluate("document.querySelector('.flicker').focus()")
+        for title in ("Field that the map predicts", "Local field"):  # by keys alone
+            dark.key("Enter")
+            dark.wait_for(f"document.querySelector('.flicker b').textContent === '{title}'")
+        dark.evaluate("document.querySelectorAll('.flicker + figcaption button')[1].click()")
+        assert dark.evaluate("document.querySelector('#large img').alt") == "Local field"
 
 
 @pytest.mark.browser

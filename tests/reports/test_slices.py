@@ -100,6 +100,17 @@ def test_the_nuclei_are_looked_for_at_their_depth_below_the_vertex():
         assert min(abs(d - (78 - mni_z)) for d in depth_mm) < 2
 
 
+@pytest.mark.parametrize("thickness_mm", [2.0, 3.4, 8.0])
+def test_no_slice_is_shown_twice(thickness_mm):
+    depth = round(180 / thickness_mm)
+    volume = _ellipsoid((90, 110, depth), (2.0, 2.0, thickness_mm), (90, 110, 90), (68, 87.5, 72))
+    for view in (View.of(volume), View.of(volume).through_the_nuclei(volume)):
+        shown = [(cut, position) for cut, row in view.rows for position in row]
+        assert len(set(shown)) == len(shown)
+        assert max(len(row) for _, row in view.rows) <= PER_ROW
+        assert np.isfinite(mosaic(volume, view).pixels).any()
+
+
 def test_of_a_slab_all_slices_are_shown():
     volume = _ellipsoid((90, 110, 30), (2.0, 2.0, 2.0), (90, 110, 30), (68, 87, 72))
     slices = [p for _, row in View.of(volume).through_the_nuclei(volume).rows for p in row]

@@ -10,7 +10,7 @@ import torch
 from nibabel import Nifti1Header
 
 from qsm_pipeline import library
-from qsm_pipeline.bids.derivatives import software_versions, write_image, write_json
+from qsm_pipeline.bids.derivatives import shortened, software_versions, write_image, write_json
 from qsm_pipeline.bids.load import open_image
 from qsm_pipeline.bids.naming import OUTPUTS
 from qsm_pipeline.cycleqsm.shipped_generator import SHIPPED
@@ -87,9 +87,9 @@ def predict(
         "SusceptibilityReference": "none",
         "Sources": [Path(path).absolute().as_uri() for path in sources if path],
         "Generator": generator.name if generator else SHIPPED,
-        "Parameters": dict(made.provenance.parameters),
+        "Parameters": shortened(dict(made.provenance.parameters)),
         "MeasuredField": local.measured,
-        "B0Direction": list(local.grid.b0_dir),
+        "B0Direction": shortened(local.grid.b0_dir),
         "Software": software_versions(),
     }
     _write(out, "chi", made.chi_ppm, header, metadata, echo)

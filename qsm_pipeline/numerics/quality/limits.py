@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from qsm_pipeline.exceptions import did_you_mean
+
 DEFAULT_LIMITS: dict[str, float] = {
     "min_phase_range_turns": 0.96,
     "max_phase_range_turns": 1.04,
@@ -172,8 +174,9 @@ def check_limits(changed: Mapping[str, Any]) -> dict[str, float]:
     for key, value in changed.items():
         match = _KEY.fullmatch(key)
         if not match or not (match["name"] in names or _ECHO.fullmatch(match["name"])):
+            near = did_you_mean(key, [f"{end}_{name}" for end in ("min", "max") for name in names])
             raise ValueError(
-                f"{key!r} is no limit; known: min_ or max_ before {', '.join(sorted(names))}"
+                f"{key!r} is no limit; known: min_ or max_ before {', '.join(sorted(names))}{near}"
             )
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{key} is {value!r}, expected a number")

@@ -57,8 +57,8 @@ def render_group(
                 "name": run.prefix,
                 "page": f"{_page_of(run, out_dir)}#{run.prefix}",
                 "picture": _picture(run, out_dir),
-                "verdict": row["verdict"] or "",
-                "warnings": [*filter(None, [row["reason"]]), *row["warnings"]],
+                "verdict": row.get("verdict") or "",
+                "warnings": [*filter(None, [row.get("reason")]), *row["warnings"]],
                 "outliers": row["outliers"],
             }
             for run, row in zip(runs, rows, strict=True)

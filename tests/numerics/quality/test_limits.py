@@ -62,6 +62,7 @@ def test_limits_of_the_user_win_and_others_stay():
     [
         ({"max_rim": 3}, "'max_rim' is no limit; known: .*rim_ratio"),
         ({"rim_ratio": 3}, "'rim_ratio' is no limit"),
+        ({"max_rim_ration": 3}, r"; did you mean 'max_rim_ratio'\?$"),
         ({"min_snr_echo_0": 3}, "no limit"),
         ({"max_rim_ratio": "3"}, "max_rim_ratio is '3', expected a number"),
         ({"max_rim_ratio": True}, "expected a number"),
