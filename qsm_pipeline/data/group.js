@@ -215,9 +215,23 @@
       ["Run", (r) => r.name], ["Verdict", (r) => r.state], ["Why", (r) => r.reason],
       ...data.quality.map((m, n) => [`${m.title}${unit(m.units) ? ` (${unit(m.units)})` : ""}`, (r) => r.values[n], m]),
     ];
-    const cell = (row, content) => { const td = document.createElement("td"); td.append(content); row.append(td); return td; };
+    // Rows are grids of a fixed width, which of a large table are laid out when they are about to be
+    // seen: that is most of the time. As they are no rows to the browser any more, each has its role.
+    const whole = byId("runs-table"), place = whole.style;
+    whole.classList.toggle("large", all.length > 300);
+    const name = Math.min(26, 2.5 + 0.55 * Math.max(5, ...all.map((r) => r.name.length)));
+    const why = all.some((r) => r.reason) ? 22 : 5;
+    place.setProperty("--columns", `6rem ${name}rem 6rem ${why}rem repeat(${data.quality.length}, 8rem)`);
+    place.setProperty("--row", all.some((r) => r.picture) ? "6.5rem" : "2rem");
+    const element = (name, role, parent) => {
+      const made = document.createElement(name);
+      made.setAttribute("role", role);
+      parent?.append(made);
+      return made;
+    };
+    const cell = (row, content) => { const td = element("td", "cell", row); td.append(content); return td; };
     for (const r of all) {
-      const tr = (r.row = document.createElement("tr")), picture = document.createElement("span");
+      const tr = (r.row = element("tr", "row")), picture = document.createElement("span");
       if (r.picture) {
         const img = document.createElement("img");
         Object.assign(img, { loading: "lazy", alt: "", src: encodeURI(r.picture) });
@@ -237,18 +251,14 @@
       cell(tr, r.reason).className = "reason";
       for (const v of r.values) cell(tr, v === null ? "" : show(v));
     }
-    const top = document.createElement("tr"), first = document.createElement("th");
-    first.textContent = "Map";
-    first.scope = "col";
-    top.append(first);
+    const top = element("tr", "row");
+    element("th", "columnheader", top).textContent = "Map";
     for (const [title, key, metric] of columns) {
-      const th = document.createElement("th"), button = document.createElement("button");
-      th.scope = "col";
+      const th = element("th", "columnheader", top), button = document.createElement("button");
       button.type = "button";
       button.textContent = title;
       if (metric) button.title = `${metric.name}: ${metric.text}`;
       th.append(button);
-      top.append(th);
       button.addEventListener("click", () => {
         const up = th.getAttribute("aria-sort") !== "ascending";
         for (const other of top.children) other.removeAttribute("aria-sort");

@@ -19,7 +19,7 @@ from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.exceptions import BIDSInputError
 from qsm_pipeline.reports.facts import read_sidecar, voxel_size_mm
 from qsm_pipeline.reports.methods_text import Mapped, Section, methods_sections
-from qsm_pipeline.reports.templates import as_bytes, render
+from qsm_pipeline.reports.templates import as_bytes, content_policy, render
 
 _CITATION = re.compile(r"\[(@\w+(?:; @\w+)*)\]")
 _ENTRY = re.compile(r"^@\w+\{(?P<key>\w+), (?P<fields>.*)\}$", re.MULTILINE)
@@ -142,7 +142,13 @@ def write_citations(out_dir: Path) -> None:
     logs = out_dir / "logs"
     write_atomic(logs / "CITATION.md", as_bytes("\n".join(lines) + "\n"))
     write_atomic(logs / "CITATION.bib", as_bytes("".join(f"{r.bibtex}\n" for r in references)))
-    html = render("methods.html.jinja", sections=sections, references=references, as_html=as_html)
+    html = render(
+        "methods.html.jinja",
+        sections=sections,
+        references=references,
+        as_html=as_html,
+        policy=content_policy(),
+    )
     write_atomic(logs / "CITATION.html", as_bytes(html))
 
 

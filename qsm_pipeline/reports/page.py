@@ -20,11 +20,12 @@ from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.reports.citations import as_html, cited, mapped_runs
 from qsm_pipeline.reports.methods_text import methods_sections
 from qsm_pipeline.reports.sections import run_section
-from qsm_pipeline.reports.templates import render
+from qsm_pipeline.reports.templates import content_policy, render
 from qsm_pipeline.reports.viewer import (
     NIIVUE_VERSION,
     in_differences,
     niivue_packed,
+    niivue_script,
     viewer_colours,
     viewer_volumes,
 )
@@ -75,6 +76,7 @@ def render_page(record: Mapping[str, Any], out_dir: Path) -> str:
         as_html=as_html,
         style=_data("report.css"),
         script=_data("viewer.js"),
+        policy=content_policy(_data("viewer.js"), *([niivue_script()] if volumes else [])),
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
 

@@ -198,8 +198,8 @@ def viewer_colours() -> dict[str, dict[str, list[int]]]:
 
 
 @cache
-def niivue_packed() -> str:
-    """Return NiiVue as base64 of its compressed text.
+def niivue_script() -> str:
+    """Return the text of NiiVue.
 
     Raises
     ------
@@ -210,7 +210,13 @@ def niivue_packed() -> str:
     found = hashlib.sha256(text).hexdigest()
     if found != NIIVUE_SHA256:
         raise ValueError(f"niivue.umd.js has SHA-256 {found}; reinstall qsm-pipeline")
-    return base64.b64encode(gzip.compress(text, 9, mtime=0)).decode()
+    return text.decode()
+
+
+@cache
+def niivue_packed() -> str:
+    """Return NiiVue as base64 of its compressed text."""
+    return base64.b64encode(gzip.compress(niivue_script().encode(), 9, mtime=0)).decode()
 
 
 def _shown(

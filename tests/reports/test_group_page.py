@@ -201,7 +201,14 @@ def test_two_thousand_runs_are_sorted_and_filtered_at_once(tmp_path):
     Image.new("L", (1950, 600), 128).save(figures / "sub-0000_desc-nuclei_MEGRE.webp")
     columns = {"rim_ratio": Column("Rim.", "1")}
     rows = [
-        {"rim_ratio": float(n % 97), "outliers": [], "warnings": [], "run": run.prefix}
+        {
+            "rim_ratio": float(n % 97),
+            "outliers": [],
+            "warnings": [],
+            "run": run.prefix,
+            "verdict": "good",
+            "reason": None,
+        }
         for n, run in enumerate(runs)
     ]
     statistics = dict.fromkeys(("mean_ppm", "median_ppm", "sd_ppm", "volume_ml"), Column("x", "1"))
@@ -223,7 +230,7 @@ def test_two_thousand_runs_are_sorted_and_filtered_at_once(tmp_path):
             "for (let i = 0; i < 3e7; i++) x += Math.sqrt(i); "
             "return performance.now() - start })()"
         )
-        assert took_ms < 100 * alone_ms
+        assert took_ms < 3 * alone_ms
         assert browser.evaluate("document.querySelectorAll('.thumb img').length") == 1
         link = browser.evaluate("document.querySelector('#missing + div a').href")
         assert link.endswith("sub-x.html")

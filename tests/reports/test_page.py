@@ -15,6 +15,7 @@ from qsm_pipeline.bids.derivatives import write_json
 from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.reports.figures import FIGURES
 from qsm_pipeline.reports.page import GROUP_LINK, NO_GROUP, link_to_group, render_page
+from qsm_pipeline.reports.templates import content_policy, render
 from qsm_pipeline.steps.quality import QUALITIES
 
 VIEWER = "document.querySelector('.viewer').dataset"
@@ -460,3 +461,18 @@ def test_a_request_or_a_message_would_be_noticed(tmp_path):
         assert shown.requests == ["http://127.0.0.1:9/x.png"]
         assert any("log: !" in message for message in shown.messages)
         assert any("nothing is not defined" in message for message in shown.messages)
+
+
+@pytest.mark.browser
+def test_a_text_that_were_not_escaped_could_run_nothing_and_reach_nobody(tmp_path):
+    html = render("methods.html.jinja", sections=(), references=(), policy=content_policy("1"))
+    evil = (
+        "<script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\">"
+        "<script>1</script><img src='http://127.0.0.1:9/x.png'><base href='http://127.0.0.1:9/'>"
+    )
+    page = tmp_path / "page.html"
+    page.write_text(html.replace("</body>", evil + "</body>"))
+    with open_page(page) as shown:
+        assert shown.evaluate("document.title") == "Methods of the susceptibility maps"
+        refused = [message for message in shown.messages if "Content Security Policy" in message]
+        assert len(refused) == 4, shown.messages

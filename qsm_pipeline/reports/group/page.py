@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from qsm_pipeline.bids.cohort import FinishedRun
 from qsm_pipeline.bids.tables import Column
-from qsm_pipeline.reports.templates import render
+from qsm_pipeline.reports.templates import content_policy, render
 from qsm_pipeline.steps.quality import quality as quality_words
 
 Table = tuple[Mapping[str, Column], Sequence[Mapping[str, Any]]]
@@ -105,6 +105,7 @@ def render_group(
         absent=len({row["participant_id"] for row in missing}),
         style=_asset("report.css"),
         script=_asset("group.js"),
+        policy=content_policy(_asset("group.js")),
         regions=bool(data["regions"]),
     )
 
