@@ -84,6 +84,7 @@ def _rows() -> Iterator[tuple[str, str, str, int | str]]:
 
 def _shown(line: str, folder: Path) -> str:
     line = line.replace(str(folder), "").replace("|", "\\|")
+    line = re.sub(r"/qsm_\w+/", "/qsm_VERSION/", line)  # it has a hash of the code too
     return re.sub(r" \(/\S*crash-\S*\)$", " (crash file)", line)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from nipype.pipeline.engine import Workflow
 
 from qsm_pipeline import __version__
+from qsm_pipeline.app.code import code_hash
 from qsm_pipeline.app.display import Display, Echo
 from qsm_pipeline.app.ledger import Ledger
 from qsm_pipeline.app.progress import Progress
@@ -114,10 +115,11 @@ def execute(
 def workflow_name() -> str:
     """Return the name of the workflow and of its folder.
 
-    Folders are kept apart by version, because a new one may compute something else from the same
-    inputs.
+    Folders are kept apart by version and code, because a new one may compute something else from
+    the same inputs.
     """
-    return "qsm_" + re.sub(r"\W", "_", __version__)
+    version = re.sub(r"\W", "_", __version__)
+    return f"qsm_{version}_{code_hash()}"
 
 
 def init_participants_wf(

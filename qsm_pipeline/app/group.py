@@ -113,7 +113,9 @@ def run_group(
         from qsm_pipeline.app.cohort_tables import quality_table, region_table  # loads torch
 
         write_dataset_files(out_dir, bids_dir)
-        raw = raw_prefixes((*layout.images, *field_map_files(bids_dir, labels)))
+        raw = raw_prefixes(layout.images)
+        others = {run.entities["sub"] for run in runs if run.prefix not in raw}
+        raw |= raw_prefixes(field_map_files(bids_dir, sorted(others)))
         withdrawn = {run.prefix for run in runs if run.prefix not in raw}
         quality = quality_table(runs, listed, _sessions(bids_dir, runs, display.echo), withdrawn)
         regions = region_table(runs, listed)

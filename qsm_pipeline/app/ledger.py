@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from qsm_pipeline import __version__
+from qsm_pipeline.app.code import code_hash
 from qsm_pipeline.app.units import Unit
 from qsm_pipeline.bids.derivatives import write_json
 from qsm_pipeline.bids.files import file_size
@@ -42,8 +43,8 @@ class Ledger:
         self._out_dir = out_dir
         self._methods = dict(methods)
 
-    def open_runs(self, runs: Iterable[GreRun]) -> list[GreRun]:
-        """Return the runs that are to be done, and forget what was known of them.
+    def open_run(self, run: GreRun) -> bool:
+        """Return whether a run is to be done, and forget then what was known of it.
 
         A run is finished if it was made from the same files with the same methods and version,
         and everything that it wrote is still there as it was.
@@ -51,19 +52,15 @@ class Ledger:
         Raises
         ------
         OutputError
-            If a record cannot be replaced.
+            If its record cannot be replaced.
         """
-        unfinished = [run for run in runs if not self._is_finished(run)]
-        for run in unfinished:  # a record must never stand beside files that are half renewed
-            try:
-                self._path(run).unlink(missing_ok=True)
-            except OSError as error:
-                raise OutputError(
-                    f"{self._path(run)} cannot be replaced: {error.strerror}"
-                ) from None
-        for name in {Unit(run.subject, run.session or "").label for run in unfinished}:
-            self._remove_partial_files(f"sub-{name}")
-        return unfinished
+        if self._is_finished(run):
+            return False
+        try:  # a record must never stand beside files that are half renewed
+            self._path(run).unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self._path(run)} cannot be replaced: {error.strerror}") from None
+        return True
 
     def close_run(self, run: GreRun, written: Sequence[str], seconds: float) -> None:
         """Write down that a run is finished, and remove what it wrote earlier and not now.
@@ -95,6 +92,22 @@ class Ledger:
         }
         write_json(self._path(run), record)
 
+    def remove_partial_files(self, runs: Sequence[GreRun]) -> None:
+        """Remove what `write_atomic` could not, because its process was killed.
+
+        Those of another session stay: a job of its own may be writing them.
+        """
+        labels = {Unit(run.subject, run.session or "").label for run in runs}
+        starts = tuple(f".sub-{label}{end}" for label in labels for end in "._")
+        shared = (self._out_dir, self._out_dir / FOLDER, self._out_dir / FOLDER.parent)
+        own = {self._out_dir / f"sub-{run.subject}" for run in runs}
+        found = [path for folder in shared for path in folder.glob(".sub-*.tmp")]
+        found += [path for folder in own for path in folder.rglob(".sub-*.tmp")]
+        for path in found:
+            if path.name.startswith(starts):
+                with suppress(OSError):
+                    path.unlink()
+
     def _path(self, run: GreRun) -> Path:
         return self._out_dir / FOLDER / f"{run.prefix}.json"
 
@@ -120,21 +133,9 @@ class Ledger:
         for params in self._methods.values():
             files.append(params.get("generator", "") if isinstance(params, Mapping) else "")
         states = [_state(file) for file in files if file]
-        facts = [__version__, run.to_dict(), self._methods, states]
+        facts = [__version__, code_hash(), run.to_dict(), self._methods, states]
         text = json.dumps(_without_places(facts, run.bids_dir), sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
-
-    def _remove_partial_files(self, name: str) -> None:
-        """Remove what `write_atomic` could not, because its process was killed.
-
-        Those of another session stay: a job of its own may be writing them.
-        """
-        wanted = f".{name}[._]*.tmp"
-        for folder in (self._out_dir, self._out_dir / FOLDER):
-            for path in folder.glob(wanted):
-                path.unlink(missing_ok=True)
-        for path in (self._out_dir / name.partition("_")[0]).rglob(wanted):
-            path.unlink(missing_ok=True)
 
 
 def _outputs(run: GreRun, out_dir: Path) -> list[Path]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from qsm_pipeline.bids.cohort import FinishedRun, recorded_problems
+from qsm_pipeline.bids.records import Records
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.bids.tables import Column
 from qsm_pipeline.exceptions import BIDSInputError
@@ -66,12 +67,13 @@ def missing_results(
     finished = {run.prefix for run in runs if not run.damaged}
     with_map = {run.entities["sub"] for run in runs}
     counted = {run.prefix for run in runs}
+    records = Records(out_dir)
     for label in labels:
         if label in running:
             reason = f"in progress: {running[label]}"
             rows.append({"participant_id": f"sub-{label}", "run": None, "reason": reason})
             continue
-        told = list(_reasons(out_dir, label, finished, label in with_map))
+        told = list(_reasons(records, label, finished, label in with_map))
         whole = any(name is None for name, _ in told) and label not in with_map
         for run_name, reason in told:
             rows.append({"participant_id": f"sub-{label}", "run": run_name, "reason": reason})
@@ -86,10 +88,10 @@ def missing_results(
 
 
 def _reasons(
-    out_dir: Path, label: str, finished: Collection[str], has_map: bool
+    records: Records, label: str, finished: Collection[str], has_map: bool
 ) -> Iterator[tuple[str | None, str]]:
     try:
-        recorded = recorded_problems(out_dir, label)
+        recorded = recorded_problems(records, label)
     except BIDSInputError as error:
         if not has_map:
             yield None, str(error)

@@ -13,6 +13,7 @@ from qsm_pipeline.app.summary import Summary
 from qsm_pipeline.app.units import Unit, units_of
 from qsm_pipeline.bids.derivatives import write_atomic
 from qsm_pipeline.bids.naming import figure_path
+from qsm_pipeline.bids.records import Records
 from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.exceptions import BIDSInputError, OutputError, unforeseen
 from qsm_pipeline.reports.citations import write_citations
@@ -46,16 +47,17 @@ def write_pages(
     again : bool
         Whether pages are made too where nothing has happened since they were.
     """
+    records = Records(out_dir)
     for unit in units_of(summary.found, ()) if units is None else units:
         page = out_dir / f"sub-{unit.label}.html"
         states = summary.states_of(unit)
         try:
             for state in states:
                 _remove_old_figures(state, out_dir)
-            record = merge_record(out_dir, unit.label, states, summary.left_out_of(unit))
+            record = merge_record(records, unit.label, states, summary.left_out_of(unit))
             if again or not _is_up_to_date(page, unit, record, states, out_dir):
                 write_atomic(page, as_bytes(render_page(record, out_dir)))
-                write_record(out_dir, unit, record)
+                write_record(out_dir, records, unit, record)
         except (OSError, OutputError) as error:
             summary.note_page(page, str(error))
         except Exception as error:  # noqa: BLE001, it must cost nobody else their page

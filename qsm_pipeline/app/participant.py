@@ -241,9 +241,11 @@ def _unfinished(ledger: Ledger, summary: Summary) -> list[GreRun]:
     runs: list[GreRun] = []
     for run in summary.found.runs:
         try:
-            runs += ledger.open_runs([run])
+            if ledger.open_run(run):
+                runs.append(run)
         except (OSError, OutputError) as error:
             summary.note_failure(run, error)
+    ledger.remove_partial_files(runs)
     return runs
 
 

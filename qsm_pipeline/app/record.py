@@ -11,7 +11,7 @@ from qsm_pipeline import __version__
 from qsm_pipeline.app.command_log import command_line
 from qsm_pipeline.app.units import Unit
 from qsm_pipeline.bids.derivatives import write_json
-from qsm_pipeline.bids.records import read_participant, records_of_sessions
+from qsm_pipeline.bids.records import Records
 from qsm_pipeline.bids.run import GreRun, Skipped
 from qsm_pipeline.exceptions import BIDSInputError
 
@@ -66,7 +66,7 @@ def record_path(out_dir: Path, label: str) -> Path:
 
 
 def merge_record(
-    out_dir: Path, label: str, states: Sequence[RunState], left_out: Sequence[Skipped]
+    records: Records, label: str, states: Sequence[RunState], left_out: Sequence[Skipped]
 ) -> dict[str, Any]:
     """Return the record of a participant, or of one session, with what is known now.
 
@@ -74,8 +74,8 @@ def merge_record(
 
     Parameters
     ----------
-    out_dir : pathlib.Path
-        Derivatives data set.
+    records : Records
+        Of the derivatives data set.
     label : str
         Of the participant, ``01``, or of one session of it, ``01_ses-a``.
     states : sequence of RunState
@@ -85,7 +85,7 @@ def merge_record(
     """
     unit = Unit.of(label)
     try:
-        told = read_participant(out_dir, unit.subject)
+        told = records.read(unit.subject)
     except BIDSInputError:  # there is none, or it cannot be read and is replaced
         told = {"runs": {}, "command": ""}
     known, command = told["runs"], told["command"]
@@ -117,7 +117,7 @@ def merge_record(
     }
 
 
-def write_record(out_dir: Path, unit: Unit, record: Mapping[str, Any]) -> None:
+def write_record(out_dir: Path, records: Records, unit: Unit, record: Mapping[str, Any]) -> None:
     """Write the record of a unit; that of a whole participant replaces those of its sessions.
 
     Raises
@@ -127,6 +127,6 @@ def write_record(out_dir: Path, unit: Unit, record: Mapping[str, Any]) -> None:
     """
     write_json(record_path(out_dir, unit.label), record)
     if not unit.session:
-        for path in records_of_sessions(out_dir, unit.subject):
+        for path in records.of_sessions(unit.subject):
             path.unlink(missing_ok=True)
             (out_dir / path.name).with_suffix(".html").unlink(missing_ok=True)

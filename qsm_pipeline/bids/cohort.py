@@ -13,7 +13,7 @@ from qsm_pipeline.bids.coils import coil_number, without_coil
 from qsm_pipeline.bids.layout import participants
 from qsm_pipeline.bids.load import open_image
 from qsm_pipeline.bids.naming import RUN_ENTITIES, build_name, output_path, parse_name
-from qsm_pipeline.bids.records import read_participant, records_of_sessions
+from qsm_pipeline.bids.records import Records
 from qsm_pipeline.bids.regions import region_tables
 from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.bids.tables import read_table
@@ -198,13 +198,13 @@ def read_participants(bids_dir: Path) -> dict[str, dict[str, str]]:
     return table
 
 
-def recorded_problems(out_dir: Path, label: str) -> dict[str, list[str]]:
+def recorded_problems(records: Records, label: str) -> dict[str, list[str]]:
     """Return what the last run of a participant has noted down as failed or left out.
 
     Parameters
     ----------
-    out_dir : pathlib.Path
-        Derivatives data set.
+    records : Records
+        Of the derivatives data set.
     label : str
         Without ``sub-``.
 
@@ -218,10 +218,9 @@ def recorded_problems(out_dir: Path, label: str) -> dict[str, list[str]]:
     BIDSInputError
         If there is no record of a run, or it cannot be read.
     """
-    path = out_dir / "logs" / f"sub-{label}.json"
-    if not (path.is_file() or records_of_sessions(out_dir, label)):
+    if label not in records:
         raise BIDSInputError("no output and no record of a run: start the participant level")
-    record = read_participant(out_dir, label)
+    record = records.read(label)
     reasons: dict[str, list[str]] = {}
     for prefix, run in record["runs"].items():
         for problem in run["problems"]:

@@ -52,52 +52,71 @@ def read_record(path: Path) -> dict[str, Any]:
     }
 
 
-def records_of_sessions(out_dir: Path, subject: str) -> list[Path]:
-    """Return the records of those sessions of a participant that had jobs of their own."""
-    return sorted((out_dir / "logs").glob(f"sub-{subject}_ses-*.json"))
+class Records:
+    """The records in the logs of a folder of derivatives.
 
-
-def read_participant(out_dir: Path, subject: str) -> dict[str, Any]:
-    """Return all that is recorded of a participant, as `read_record` does.
-
-    What the record of a session says is newer than what that of the participant says of it. One
-    that is damaged counts as not there, unless it is the only one.
+    They are listed once: to look for the sessions of each participant anew would take time that
+    grows with the square of their number.
 
     Parameters
     ----------
     out_dir : pathlib.Path
         Derivatives data set.
-    subject : str
-        Label without ``sub-``.
-
-    Raises
-    ------
-    BIDSInputError
-        If there is none, or it cannot be read.
     """
-    of_sessions = records_of_sessions(out_dir, subject)
-    whole = out_dir / "logs" / f"sub-{subject}.json"
-    if not of_sessions:
-        return read_record(whole)
-    runs: dict[str, Any] = {}
-    left_out: list[dict[str, str]] = []
-    command = ""
-    for path in (whole, *of_sessions):
-        with contextlib.suppress(BIDSInputError):
-            record = read_record(path)
-            replaced = "" if path == whole else path.stem
-            runs = {name: run for name, run in runs.items() if not _is_of(name, replaced)}
-            left_out = [item for item in left_out if not _is_of(item["what"], replaced)]
-            runs |= record["runs"]
-            left_out += [item for item in record["left_out"] if item not in left_out]
-            command = record["command"] or command
-    return {"runs": runs, "left_out": left_out, "command": command}
 
+    def __init__(self, out_dir: Path) -> None:
+        self._logs = out_dir / "logs"
+        self._stems: dict[str, list[str]] = {}
+        for path in sorted(self._logs.glob("sub-*.json")):
+            subject = path.stem.removeprefix("sub-").partition("_ses-")[0]
+            self._stems.setdefault(subject, []).append(path.stem)
 
-def recorded_participants(out_dir: Path) -> list[str]:
-    """Return the labels of all participants that have a record, without ``sub-``, sorted."""
-    stems = (path.stem for path in (out_dir / "logs").glob("sub-*.json"))
-    return sorted({stem.removeprefix("sub-").partition("_ses-")[0] for stem in stems})
+    def __contains__(self, subject: object) -> bool:
+        """Return whether there is a record of a participant or of one of its sessions."""
+        return subject in self._stems
+
+    def participants(self) -> list[str]:
+        """Return the labels of all that have a record, without ``sub-``, sorted."""
+        return sorted(self._stems)
+
+    def of_sessions(self, subject: str) -> list[Path]:
+        """Return the records of those sessions of a participant that had jobs of their own."""
+        stems = (stem for stem in self._stems.get(subject, ()) if stem != f"sub-{subject}")
+        return [self._logs / f"{stem}.json" for stem in stems]
+
+    def read(self, subject: str) -> dict[str, Any]:
+        """Return all that is recorded of a participant, as `read_record` does.
+
+        What the record of a session says is newer than what that of the participant says of it.
+        One that is damaged counts as not there, unless it is the only one.
+
+        Parameters
+        ----------
+        subject : str
+            Label without ``sub-``.
+
+        Raises
+        ------
+        BIDSInputError
+            If there is none, or it cannot be read.
+        """
+        of_sessions = self.of_sessions(subject)
+        whole = self._logs / f"sub-{subject}.json"
+        if not of_sessions:
+            return read_record(whole)
+        runs: dict[str, Any] = {}
+        left_out: list[dict[str, str]] = []
+        command = ""
+        for path in (whole, *of_sessions):
+            with contextlib.suppress(BIDSInputError):
+                record = read_record(path)
+                replaced = "" if path == whole else path.stem
+                runs = {name: run for name, run in runs.items() if not _is_of(name, replaced)}
+                left_out = [item for item in left_out if not _is_of(item["what"], replaced)]
+                runs |= record["runs"]
+                left_out += [item for item in record["left_out"] if item not in left_out]
+                command = record["command"] or command
+        return {"runs": runs, "left_out": left_out, "command": command}
 
 
 def _is_of(name: str, session: str) -> bool:

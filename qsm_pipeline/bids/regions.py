@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,14 @@ REGION_COLUMNS = {
 def region_tables(out_dir: Path, entities: Mapping[str, str]) -> list[Path]:
     """Return the tables of regions that were written for a run, one for each segmentation."""
     example = out_dir / output_path(entities, "regions", extra={"seg": "any"}, extension=".tsv")
-    return sorted(example.parent.glob(example.name.replace("seg-any", "seg-*")))
+    start, end = example.name.split("any")
+    try:
+        names = os.listdir(example.parent)
+    except OSError:
+        return []
+    return sorted(
+        example.parent / name for name in names if name.startswith(start) and name.endswith(end)
+    )
 
 
 def write_regions(

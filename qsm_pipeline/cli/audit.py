@@ -17,14 +17,20 @@ from qsm_pipeline.exit_codes import ExitCode
 
 @click.command(cls=UsageCode)
 @click.argument("out_dir", type=Existing(folder=True))
-def main(out_dir: Path) -> None:
+@click.option(
+    "--logs",
+    type=Existing(folder=True),
+    help="Files of the array.  [default: OUT_DIR/logs/slurm]",
+)
+def main(out_dir: Path, logs: Path | None) -> None:
     """List who is not done in OUT_DIR, and why.
 
-    Everybody is listed in OUT_DIR/logs/slurm/audit.tsv, and those who need another submission in
-    unfinished.txt beside it. The script of --slurm-array runs this. Exit status: 0 if everybody
-    is done, 1 if not.
+    Everybody is listed in audit.tsv among the files of the array, and those who need another
+    submission in unfinished.txt beside it. The script of --slurm-array runs this. Exit status: 0
+    if everybody is done, 1 if not.
     """
-    verdicts = audit(out_dir.resolve())
+    logs = (logs or out_dir / "logs" / "slurm").resolve()
+    verdicts = audit(out_dir.resolve(), logs)
     for verdict in verdicts:
         if verdict.state != DONE:
             why = f": {verdict.reason}" if verdict.reason else ""
@@ -35,7 +41,6 @@ def main(out_dir: Path) -> None:
     rows = ["participant_id\tstate\tjob\treason"]
     rows += [f"sub-{v.label}\t{v.state}\t{v.job or 'n/a'}\t{v.reason or 'n/a'}" for v in verdicts]
     unfinished = [verdict.label for verdict in verdicts if verdict.state in UNFINISHED]
-    logs = out_dir / "logs" / "slurm"
     write_atomic(logs / "audit.tsv", "".join(f"{row}\n" for row in rows).encode())
     write_atomic(logs / "unfinished.txt", "".join(f"{x}\n" for x in unfinished).encode())
     done = all(verdict.state == DONE for verdict in verdicts)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from qsm_pipeline.engine.temporary import FOLDER, claim, remove_left_behind
 from qsm_pipeline.exceptions import ConfigError
 
 PARENT_GB = 1.0
@@ -178,7 +179,9 @@ def make_caches_writable() -> None:
     if os.access(home, os.W_OK | os.X_OK):
         return
     use_short_temporary_folder()
-    folder = tempfile.mkdtemp(prefix="qsm-pipeline-")
+    remove_left_behind()
+    folder = tempfile.mkdtemp(prefix=FOLDER)
+    claim(Path(folder))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     # it lists the fonts each time then, and says so where that takes more than 5 s
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)

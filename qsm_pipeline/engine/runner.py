@@ -27,6 +27,7 @@ from qsm_pipeline.engine.resources import (
     use_huge_pages,
     use_short_temporary_folder,
 )
+from qsm_pipeline.engine.temporary import claim_sockets
 from qsm_pipeline.exceptions import ConfigError
 from qsm_pipeline.io.locks import NameLocks
 
@@ -90,6 +91,7 @@ def run_workflow(
     limit_threads(resources.omp_nthreads)
     use_huge_pages()
     use_short_temporary_folder()
+    claim_sockets()
     work_dir = Path(workflow.base_dir)
     elsewhere = on_cluster(plugin)
     if elsewhere and re.search(r"[^\w/.,+=@-]", str(work_dir)):

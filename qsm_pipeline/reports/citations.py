@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from qsm_pipeline.bids.derivatives import write_atomic
 from qsm_pipeline.bids.naming import output_path
-from qsm_pipeline.bids.records import read_participant, recorded_participants
+from qsm_pipeline.bids.records import Records
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.exceptions import BIDSInputError
 from qsm_pipeline.reports.facts import read_sidecar, voxel_size_mm
@@ -155,9 +155,10 @@ def write_citations(out_dir: Path) -> None:
 def _recorded(out_dir: Path) -> tuple[list[GreRun], list[str]]:
     """Return all runs of the records, and a sentence for each that was left out or failed."""
     runs, left_out = [], []
-    for subject in recorded_participants(out_dir):
+    records = Records(out_dir)
+    for subject in records.participants():
         try:
-            record = read_participant(out_dir, subject)
+            record = records.read(subject)
         except BIDSInputError:
             continue
         left_out += [f"{item['what']}: {item['reason']}." for item in record["left_out"]]

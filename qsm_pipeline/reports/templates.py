@@ -29,7 +29,7 @@ def as_bytes(text: str) -> bytes:
 def content_policy(*scripts: str) -> str:
     """Return the Content-Security-Policy of a page: what a browser may do that reads it.
 
-    Should a text of the data ever stand in the page unescaped, it can run nothing and reach nobody.
+    A text of the data that ever stood in the page unescaped could run nothing and reach nobody.
 
     Parameters
     ----------

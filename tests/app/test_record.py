@@ -11,7 +11,7 @@ from qsm_pipeline.app.record import (
 )
 from qsm_pipeline.app.units import Unit, units_of
 from qsm_pipeline.bids.derivatives import write_json
-from qsm_pipeline.bids.records import read_participant, recorded_participants
+from qsm_pipeline.bids.records import Records
 from qsm_pipeline.bids.run import Collection, Skipped
 
 
@@ -21,7 +21,7 @@ def _run(folder, session):
 
 
 def _update(out, states, left_out=()):
-    record = merge_record(out, "01", states, left_out)
+    record = merge_record(Records(out), "01", states, left_out)
     write_json(record_path(out, "01"), record)
     return record
 
@@ -66,18 +66,20 @@ def test_sessions_have_records_of_their_own_until_the_whole_participant_is_mappe
     _update(tmp_path, old, left_out)
     for run in (first, second):
         label = f"01_ses-{run.session}"
-        record = merge_record(tmp_path, label, [RunState(run, [], {}, True)], [])
+        record = merge_record(Records(tmp_path), label, [RunState(run, [], {}, True)], [])
         assert list(record["runs"]) == [run.prefix]
-        write_record(tmp_path, Unit.of(label), record)
+        write_record(tmp_path, Records(tmp_path), Unit.of(label), record)
         (tmp_path / f"sub-{label}.html").touch()
-    found = read_participant(tmp_path, "01")
+    found = Records(tmp_path).read("01")
     assert [run["problems"] for run in found["runs"].values()] == [[], []]
     assert found["left_out"] == []  # what was left out of a session is as its own job says
-    assert recorded_participants(tmp_path) == ["01"]
-    write_record(tmp_path, Unit("01"), merge_record(tmp_path, "01", [], []))
+    assert Records(tmp_path).participants() == ["01"]
+    write_record(
+        tmp_path, Records(tmp_path), Unit("01"), merge_record(Records(tmp_path), "01", [], [])
+    )
     assert [path.name for path in tmp_path.glob("logs/*")] == ["sub-01.json"]
     assert not list(tmp_path.glob("*.html"))
-    assert list(read_participant(tmp_path, "01")["runs"]) == [first.prefix, second.prefix]
+    assert list(Records(tmp_path).read("01")["runs"]) == [first.prefix, second.prefix]
 
 
 def test_units_are_participants_or_the_sessions_asked_for(tmp_path):

@@ -20,6 +20,7 @@ from qsm_pipeline.bids.collect import collect_runs
 from qsm_pipeline.bids.derivatives import write_json
 from qsm_pipeline.bids.layout import index
 from qsm_pipeline.bids.naming import output_path
+from qsm_pipeline.bids.records import Records
 from qsm_pipeline.bids.run import Collection, GreRun
 from qsm_pipeline.cli.main import main
 from qsm_pipeline.engine.resources import Resources
@@ -142,7 +143,9 @@ def test_damaged_output_costs_nobody_else_their_page(model, tmp_path, which):
             copy.parent.mkdir(parents=True, exist_ok=True)
             os.link(path, copy)
         runs.append(GreRun.from_dict({**run.to_dict(), "entities": {"sub": label}}))
-        record = merge_record(out, label, [RunState(runs[-1], [], {"read": 1.0}, True)], ())
+        record = merge_record(
+            Records(out), label, [RunState(runs[-1], [], {"read": 1.0}, True)], ()
+        )
         write_json(record_path(out, label), record)
     for label, damage in DAMAGES.items():
         path = out / OUTPUTS[which].format(label, label)

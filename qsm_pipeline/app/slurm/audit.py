@@ -7,7 +7,9 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+from qsm_pipeline.bids.files import read_limited
 from qsm_pipeline.engine.slurm_log import told_by_slurm
+from qsm_pipeline.exceptions import BIDSInputError
 
 DONE, FAILED, KILLED, RUNNING, WAITING, NEVER, UNKNOWN = (
     "done",
@@ -34,6 +36,7 @@ _IN_QUEUE = {
     "RUNNING": RUNNING,
     "COMPLETING": RUNNING,
 }
+_MAX_TASKS, _MAX_BYTES = 10**5, 2**26
 _QUEUE = "queue"
 """Stands in the place of a job where the queue could not be asked."""
 
@@ -73,25 +76,26 @@ def counted(participants: int) -> str:
     return f"{participants} participant{'s' * (participants != 1)}"
 
 
-def audit(out_dir: Path) -> list[Verdict]:
+def audit(out_dir: Path, logs: Path) -> list[Verdict]:
     """Return what became of every participant of the array that was submitted last.
 
     Parameters
     ----------
     out_dir : pathlib.Path
-        Derivatives, with the files of the script of `qsm_pipeline.app.slurm.script`.
+        Derivatives.
+    logs : pathlib.Path
+        The files of the script that `qsm_pipeline.app.slurm.script` wrote.
 
     Returns
     -------
     list of Verdict
         In the order of the first submission.
     """
-    logs = out_dir / "logs" / "slurm"
     said = (line.split("|", 1) for line in _lines(logs / "states.txt") if "|" in line)
     states = {job: state for jobs, state in said for job in _each(jobs)}
     jobs = _latest_jobs(logs)
     return [
-        _verdict(label, out_dir, jobs.get(label, ""), states)
+        _verdict(label, out_dir, logs, jobs.get(label, ""), states)
         for label in _lines(logs / "participants.txt")
     ]
 
@@ -105,7 +109,7 @@ def _each(jobs: str) -> list[str]:
     return [
         f"{match[1]}{n}"
         for first, _, last in ranges
-        for n in range(int(first), int(last or first) + 1)
+        for n in range(int(first), min(int(last or first), int(first) + _MAX_TASKS) + 1)
     ]
 
 
@@ -113,18 +117,18 @@ def _latest_jobs(logs: Path) -> dict[str, str]:
     """Return the job and task that each participant was submitted as most recently."""
     jobs = {}
     for line in _lines(logs / "submitted.tsv"):
-        job, labels = line.split("\t")
+        job, _, labels = line.partition("\t")
         jobs |= {label: f"{job}_{n}" for n, label in enumerate(_lines(Path(labels)), 1)}
     return jobs
 
 
-def _verdict(label: str, out_dir: Path, job: str, states: dict[str, str]) -> Verdict:
-    logs = out_dir / "logs" / "slurm"
+def _verdict(label: str, out_dir: Path, logs: Path, job: str, states: dict[str, str]) -> Verdict:
     array, _, _ = job.partition("_")  # sacct knows its tasks only after a while
     of_slurm = (states.get(job) or states.get(array, "")).split(" ")[0]  # "CANCELLED by 1000"
     if of_slurm in _IN_QUEUE:
         return Verdict(label, _IN_QUEUE[of_slurm], "", job)
-    events = [_Event(*line.split("\t")[1:]) for line in _lines(logs / f"sub-{label}.tsv")]
+    cells = (line.split("\t")[1:] for line in _lines(logs / f"sub-{label}.tsv"))
+    events = [_Event(*each) for each in cells if len(each) == 3]  # a full disk cuts lines
     last = events[-1] if events else _Event("", "", "")
     log = _lines(logs / f"{job}.out")
     ended = last.job == job and last.what == "ended"
@@ -164,6 +168,6 @@ def _told(log: list[str]) -> list[str]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(errors="replace").splitlines()
-    except FileNotFoundError:
+        return read_limited(path, _MAX_BYTES).decode(errors="replace").splitlines()
+    except BIDSInputError:  # not there yet, or no file
         return []

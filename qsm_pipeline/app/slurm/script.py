@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,14 @@ from qsm_pipeline.app.slurm.audit import counted
 from qsm_pipeline.app.units import Unit, units_of
 from qsm_pipeline.app.validation import validate_bids
 from qsm_pipeline.bids.derivatives import write_atomic
+from qsm_pipeline.bids.files import read_limited
 from qsm_pipeline.bids.layout import index
 from qsm_pipeline.bids.naming import is_label
-from qsm_pipeline.bids.ownership import check_owner
+from qsm_pipeline.bids.ownership import check_owner, leading_out
 from qsm_pipeline.bids.run import Collection, GreRun
 from qsm_pipeline.bids.selection import with_files
 from qsm_pipeline.engine.resources import PARENT_GB
-from qsm_pipeline.exceptions import ConfigError, NothingToDoError
+from qsm_pipeline.exceptions import BIDSInputError, ConfigError, NothingToDoError
 from qsm_pipeline.io.writing import cannot_write
 from qsm_pipeline.steps.settings import METHOD_DEFAULTS
 from qsm_pipeline.workflows.memory import run_memory_gb, volume_size_gb
@@ -46,6 +48,8 @@ _CORES = 4
 _MINUTES = 20
 _MINUTES_PER_MILLION_VALUES = 0.5
 """Of one run; a value is a voxel of an echo. The default chain needs 0.7 CPU-s for a million."""
+_SCRIPT, _MAX_BYTES = "script.txt", 2**14
+"""Says in the folder of an array which script it belongs to."""
 _OF_EACH_TASK = (
     "participant_label",
     "exclude_participant_label",
@@ -139,6 +143,7 @@ def write_slurm_array(
         settings["start_from"],
     )
     found = found.without(too_few_echoes(found.runs, methods))
+    found = found.without(leading_out(out_dir, found.runs))
     check_regions(found.runs, methods)
     for skipped in found.skipped:
         fate = "will fail as it is" if _is_line(skipped.subject) else "gets no task"
@@ -151,7 +156,7 @@ def write_slurm_array(
     derivatives = [Path(d).resolve() for d in settings["derivatives"]]
     plain = {k: absolute(v) for k, v in settings.items() if k not in _OF_EACH_TASK}
     plain["skip_bids_validation"] = True  # done above, once for all
-    logs = out_dir / "logs" / "slurm"
+    logs = _folder_of(script, out_dir)
     text = _template().render(
         version=__version__,
         bids_dir=bids_dir,
@@ -176,6 +181,7 @@ def write_slurm_array(
         with suppress(OSError):  # some shared file systems have no modes; it is started by bash
             script.chmod(0o755)
         (logs / "submitted.tsv").unlink(missing_ok=True)  # what other settings made is not done
+        write_atomic(logs / _SCRIPT, f"{script}\n".encode())
         write_atomic(logs / "participants.txt", "".join(f"{x}\n" for x in labels).encode())
         write_atomic(logs / "config.toml", to_toml(plain).encode())
     except OSError as error:
@@ -184,6 +190,20 @@ def write_slurm_array(
         f"{script}: {counted(len(labels))}, for each {cores} core(s), {memory_mb} MiB "
         f"and {minutes} min; start it with: bash {shlex.quote(str(script))} submit"
     )
+
+
+def _folder_of(script: Path, out_dir: Path) -> Path:
+    """Return where the files of an array lie; those of another script keep theirs."""
+    folder = first = out_dir / "logs" / "slurm"
+    for number in count(1):
+        try:
+            owner = read_limited(folder / _SCRIPT, _MAX_BYTES).decode(errors="replace").strip()
+        except BIDSInputError:
+            break
+        if owner == str(script):
+            break
+        folder = first / (script.stem if number == 1 else f"{script.stem}-{number}")
+    return folder
 
 
 def _labels(found: Collection, sessions: Sequence[str]) -> list[str]:

@@ -12,6 +12,9 @@ from typing import Any
 from markupsafe import Markup
 
 from qsm_pipeline.bids.cohort import FinishedRun
+from qsm_pipeline.bids.naming import figure_path
+from qsm_pipeline.bids.run import FIELD_MAP
+from qsm_pipeline.bids.selection import SUFFIXES
 from qsm_pipeline.bids.tables import Column
 from qsm_pipeline.reports.templates import content_policy, render
 from qsm_pipeline.steps.quality import quality as quality_words
@@ -130,10 +133,11 @@ def _page_of(run: FinishedRun, out_dir: Path) -> str:
 
 def _picture(run: FinishedRun, out_dir: Path) -> str:
     """Return the path of a figure of the map from the page, empty if there is none."""
-    folder = out_dir / run.participant / "figures"
     for figure in ("nuclei", "chi"):
-        for path in sorted(folder.glob(f"{run.prefix}_desc-{figure}_*.webp")):
-            return path.relative_to(out_dir).as_posix()
+        for suffix in (*SUFFIXES, FIELD_MAP):
+            path = figure_path(run.entities, figure, suffix)
+            if (out_dir / path).is_file():
+                return Path(path).as_posix()
     return ""
 
 

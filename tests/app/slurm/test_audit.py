@@ -1,5 +1,7 @@
 """What the audit makes of the files of an array, each state written by hand."""
 
+import os
+
 import pytest
 from click.testing import CliRunner
 
@@ -40,7 +42,7 @@ class Array:
         path.touch()
 
     def verdicts(self):
-        return {v.label: (v.state, v.reason) for v in audit(self.out)}
+        return {v.label: (v.state, v.reason) for v in audit(self.out, self.logs)}
 
 
 @pytest.fixture
@@ -187,6 +189,22 @@ def test_the_latest_submission_counts(array):
     array.event("c", "9_1", "ended", "0")
     array.map("c")
     assert array.verdicts()["c"] == ("done", "")
+
+
+def test_damaged_files_count_as_none(array, tmp_path):
+    array.event("a", "7_1", "started", "node1")
+    with (array.logs / "sub-a.tsv").open("a") as file:
+        file.write("2030-01-01T00:00:00\t7_1")  # the disk was full
+    (array.logs / "sub-b.tsv").mkdir()
+    os.mkfifo(array.logs / "sub-c.tsv")
+    with (array.logs / "submitted.tsv").open("a") as file:
+        file.write("9")
+    array.states("7_[1-99999999999999]|RUNNING", "|", "x")
+    assert {label: state for label, (state, _) in array.verdicts().items()} == {
+        "a": "running",
+        "b": "running",
+        "c": "running",
+    }
 
 
 def test_before_anything_was_submitted(tmp_path):

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tomllib
+from pathlib import Path
 
 import bids_trees
 import commands
@@ -259,6 +260,45 @@ def test_the_script_may_be_moved(raw, slurm):
     assert "submit [OPTION...]" in _bash(moved).stdout
     assert _bash("run me.sh", "submit", cwd=moved.parent).returncode == 0
     assert f"{moved} task " in (slurm / "jobs").read_text()
+
+
+def test_two_arrays_of_one_output_folder_keep_their_own_files(tmp_path, slurm):
+    root = bids_trees.make_dataset(tmp_path / "raw")
+    scripts = {session: root.parent / session / "array.sh" for session in ("a", "b")}
+    for session in scripts:
+        bids_trees.add_megre(root, "01", ses=session)
+    for inversion in ("tkd", "tv"):  # again: to the same folders
+        for session, script in scripts.items():
+            more = ("--session-label", session, "--slurm-array", script)
+            result, out, _ = _write(root, *more, "--inversion", inversion)
+            assert result.exit_code == 0, result.output
+    for session, script in scripts.items():
+        assert _bash(script, "submit").returncode == 0
+        done = _bash(script, "audit")
+        assert f"never started sub-01_ses-{session}" in done.stdout, done.stderr
+        assert "1 participant: 1 never started" in done.stdout
+    folders = [Path(s.read_text().partition("logs=")[2].splitlines()[0]) for s in scripts.values()]
+    for folder, session in zip(folders, scripts, strict=True):
+        for name in ("participants.txt", "unfinished.txt"):
+            assert (folder / name).read_text() == f"01_ses-{session}\n"
+        assert "sub-01_ses-" + session in (folder / "audit.tsv").read_text()
+    inversions = [
+        tomllib.loads((folder / "config.toml").read_text())["inversion"] for folder in folders
+    ]
+    assert inversions == ["tv", "tv"]
+    assert [folder.relative_to(out).as_posix() for folder in folders] == [
+        "logs/slurm",
+        "logs/slurm/array",
+    ]
+
+
+def test_the_folder_of_an_array_does_not_lead_elsewhere(raw):
+    (raw.parent / "out/logs").mkdir(parents=True)
+    (raw.parent / "out/logs/slurm").symlink_to(raw)
+    result, _, script = _write(raw)
+    assert result.exit_code != 0
+    assert "logs/slurm is a link to" in result.output
+    assert not script.exists()
 
 
 @pytest.mark.usefixtures("slurm")
