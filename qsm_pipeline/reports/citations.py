@@ -89,6 +89,17 @@ def cited(sections: Sequence[Section]) -> list[Reference]:
     return sorted((known[key] for key in keys if key in known), key=lambda r: r.short)
 
 
+def as_markdown(paragraph: str) -> str:
+    r"""Return a paragraph in which names and values of the data are no markup, links or images.
+
+    Examples
+    --------
+    >>> print(as_markdown("<b> ![x](http://a) [@liu2011]"))
+    \<b> \![x]\(http://a) [@liu2011]
+    """
+    return re.sub(r"<|!(?=\[)|(?<=\])\(", r"\\\g<0>", paragraph)
+
+
 def as_html(paragraph: str) -> Markup:
     """Return a paragraph, escaped, whose citations are links to its list of references."""
 
@@ -136,7 +147,7 @@ def write_citations(out_dir: Path) -> None:
     references = cited(sections)
     lines = ["# Methods", ""]
     for section in sections:
-        lines += [f"## {section.title}", "", *(f"{p}\n" for p in section.paragraphs)]
+        lines += [f"## {section.title}", "", *(f"{as_markdown(p)}\n" for p in section.paragraphs)]
     lines += ["## References", ""]
     lines += [f"- [@{r.key}] {r.text} doi:{r.doi}" for r in references]
     logs = out_dir / "logs"

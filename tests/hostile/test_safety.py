@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -264,12 +265,15 @@ def test_who_holds_a_lock_is_told_without_taking_it(tmp_path):
 def test_text_of_the_data_is_no_citation(tmp_path):
     run = make_run(tmp_path)
     write_maps(run, tmp_path / "out")
-    told = make_record(run, left_out=[{"what": "sub-02", "reason": "Units is [@someone2020]"}])
+    odd = "Units is [@someone2020], <img src=x> ![y](http://z)"
+    told = make_record(run, left_out=[{"what": "sub-02", "reason": odd}])
     write_json(tmp_path / "out/logs/sub-01.json", told)
     write_citations(tmp_path / "out")
     for end in ("md", "html"):
         text = (tmp_path / f"out/logs/CITATION.{end}").read_text()
         assert "[@someone2020]" in text
+        markup = r"<img" if end == "html" else r"(?<!\\)<img|(?<!\\)!\[|\]\(http"
+        assert not re.search(markup, text)
 
 
 def test_a_generator_that_declares_more_than_it_holds(tmp_path):
