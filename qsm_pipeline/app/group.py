@@ -23,7 +23,7 @@ from qsm_pipeline.bids.cohort import (
 from qsm_pipeline.bids.derivatives import write_atomic, write_dataset_files
 from qsm_pipeline.bids.field_maps import field_map_files
 from qsm_pipeline.bids.layout import index, participants
-from qsm_pipeline.bids.ownership import check_owner
+from qsm_pipeline.bids.ownership import check_owner, leading_out
 from qsm_pipeline.bids.selection import with_files
 from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.bids.tables import write_table
@@ -85,6 +85,7 @@ def run_group(
         check_owner(out_dir, bids_dir)
         if not out_dir.is_dir():
             raise NoInputError(f"{out_dir} does not exist; start the participant level first")
+        leading_out(out_dir, ())
         log.begin(out_dir / "logs")
         participant_label, exclude_participant_label, session_label = map(
             with_files, (participant_label, exclude_participant_label, session_label)

@@ -95,6 +95,8 @@ def _reasons(
     except BIDSInputError as error:
         if not has_map:
             yield None, str(error)
+        elif label in records:
+            yield None, f"whether its last run failed is not known: {error}"
         return
     for name, sentences in recorded.items():
         whole = name == f"sub-{label}" and name not in finished

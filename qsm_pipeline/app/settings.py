@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qsm_pipeline.bids.files import file_size
+from qsm_pipeline.bids.files import read_limited
+from qsm_pipeline.bids.sidecar import parse_json
 from qsm_pipeline.exceptions import BIDSInputError, ConfigError
 
 _MAX_BYTES = 2**20
@@ -23,11 +24,9 @@ def read_mapping(path: Path) -> dict[str, Any]:
         If it cannot be read or holds something else.
     """
     try:
-        if file_size(path) > _MAX_BYTES:
-            raise ConfigError(f"{path} is larger than 1 MiB, which no file of settings is")
-        text = path.read_text(encoding="utf-8-sig")
-        value = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except (OSError, ValueError, RecursionError, BIDSInputError) as error:
+        text = read_limited(path, _MAX_BYTES).decode("utf-8-sig")
+        value = tomllib.loads(text) if path.suffix == ".toml" else parse_json(text)
+    except (ValueError, RecursionError, BIDSInputError) as error:
         raise ConfigError(f"{path} cannot be read as TOML or JSON: {error}") from None
     if not isinstance(value, dict):
         raise ConfigError(f"{path} must hold an object with keys, found {type(value).__name__}")

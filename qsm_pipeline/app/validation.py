@@ -15,7 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from qsm_pipeline.exceptions import InvalidBIDSError, printable
+from qsm_pipeline.bids.derivatives import write_atomic
+from qsm_pipeline.exceptions import InvalidBIDSError, OutputError, printable
 from qsm_pipeline.exit_codes import ExitCode
 
 _PROGRAM = "bids-validator-deno"
@@ -146,11 +147,10 @@ def _kind(issue: Mapping[str, Any]) -> str:
 
 def _keep(said: bytes, out_dir: Path | None) -> str:
     """Keep a report and return where, in words; where no file can be made it is not kept."""
-    with suppress(OSError):
+    with suppress(OSError, OutputError):
         if out_dir is not None and out_dir.is_dir():
             path = out_dir / "logs" / "bids_validation.json"
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(said)
+            write_atomic(path, said)
         else:
             number, name = tempfile.mkstemp(prefix="bids_validation_", suffix=".json")
             with open(number, "wb") as file:

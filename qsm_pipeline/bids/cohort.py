@@ -129,8 +129,11 @@ def _read(out_dir: Path, entities: dict[str, str]) -> FinishedRun:
             problems.append(str(error))
     sidecar = out_dir / output_path(entities, "chi", extension=".json")
     facts: dict[str, Any] = {}
-    with contextlib.suppress(BIDSInputError):
-        facts = read_json_object(sidecar, finite=True)
+    if os.path.lexists(sidecar):
+        try:
+            facts = read_json_object(sidecar, finite=True)
+        except BIDSInputError as error:
+            problems.append(f"how its map was made is not known: {error}")
     warnings = facts.get("Warnings")
     told = tuple(str(each) for each in warnings) if isinstance(warnings, list) else ()
     software, used = (
@@ -169,13 +172,18 @@ def read_sessions(bids_dir: Path, label: str) -> dict[str, dict[str, str]]:
     Raises
     ------
     BIDSInputError
-        If the file is broken.
+        If the file is broken or names a session twice.
     """
     path = bids_dir / f"sub-{label}" / f"sub-{label}_sessions.tsv"
     if not os.path.lexists(path):
         return {}
-    rows = read_table(path, ("session_id",))
-    return {"ses-" + row.pop("session_id").strip().removeprefix("ses-"): row for row in rows}
+    table: dict[str, dict[str, str]] = {}
+    for row in read_table(path, ("session_id",)):
+        session = "ses-" + row.pop("session_id").strip().removeprefix("ses-")
+        if session in table:
+            raise BIDSInputError(f"{path} has {session} twice; keep one line for each session")
+        table[session] = row
+    return table
 
 
 def read_participants(bids_dir: Path) -> dict[str, dict[str, str]]:

@@ -224,8 +224,8 @@ def _groups(
     index: Index, subjects: Sequence[str], left_out: list[Skipped]
 ) -> tuple[_Groups, list[Skipped]]:
     groups: _Groups = {}
-    skipped: list[Skipped] = []
     ignore = BidsIgnore(index.root)
+    skipped = ignore.skipped()
     for path in index.images:
         relative = path.relative_to(index.root)
         in_folder = relative.parts[0].removeprefix("sub-")

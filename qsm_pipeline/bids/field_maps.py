@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from qsm_pipeline.bids import metadata as md
 from qsm_pipeline.bids.collect import with_regions
 from qsm_pipeline.bids.files import check_content
+from qsm_pipeline.bids.ignored import BidsIgnore
 from qsm_pipeline.bids.load import HZ_PER_UNIT
 from qsm_pipeline.bids.masks import find_mask
 from qsm_pipeline.bids.naming import RUN_ENTITIES, build_name, parse_name
@@ -57,9 +59,10 @@ def collect_field_maps(
         A field map without unit, field strength or magnitude is skipped with the reason.
     """
     reader = SidecarReader(bids_dir)
+    ignore = BidsIgnore(bids_dir)
     wanted = {label.removeprefix("ses-") for label in session_labels or ()}
     runs: list[GreRun] = []
-    skipped: list[Skipped] = []
+    skipped: list[Skipped] = ignore.skipped()
     left_out: list[Skipped] = []
     for label in labels:
         files = field_map_files(bids_dir, [label])
@@ -70,6 +73,10 @@ def collect_field_maps(
             what = path.name.split(".")[0]
             try:
                 entities = parse_name(path.name).entities
+                if ignore.ignores(path.relative_to(bids_dir).as_posix()):
+                    left_out.append(Skipped(what, "named by .bidsignore", label))
+                    continue
+                _check_place(path, entities, label)
                 if wanted and entities.get("ses") not in wanted:
                     reason = "not in a session named by --session-label"
                     left_out.append(Skipped(what, reason, label))
@@ -84,6 +91,14 @@ def collect_field_maps(
             except Exception as err:  # noqa: BLE001, it must cost nobody else their map
                 skipped.append(Skipped(what, unforeseen(err), label))
     return Collection(tuple(runs), tuple(skipped), tuple(left_out))
+
+
+def _check_place(path: Path, entities: Mapping[str, str], label: str) -> None:
+    folder = path.parent.parent.name
+    session = folder.removeprefix("ses-") if folder.startswith("ses-") else None
+    if (entities.get("sub"), entities.get("ses")) != (label, session):
+        lies = f"sub-{label}" + (f"/ses-{session}" if session else "")
+        raise BIDSInputError(f"{path.name} lies in {lies}; rename it or move it")
 
 
 def _run(
@@ -101,7 +116,7 @@ def _run(
     build_name(entities, "")
     sidecar = reader.metadata(path)
     units = sidecar.get("Units")
-    if units not in HZ_PER_UNIT:
+    if not isinstance(units, str) or units not in HZ_PER_UNIT:
         raise BIDSInputError(
             f"{path.name}: Units is {units!r}, expected {', '.join(HZ_PER_UNIT)} in the sidecar"
         )
@@ -139,7 +154,7 @@ def _magnitude(path: Path) -> Path | None:
         stem = path.name.partition("_fieldmap.")[0]
         for extension in (".nii.gz", ".nii"):
             candidate = path.with_name(f"{stem}_{suffix}{extension}")
-            if candidate.exists():
+            if os.path.lexists(candidate):  # a link to nothing was not fetched
                 return candidate
     return None
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qsm_pipeline.bids.files import file_size
 from qsm_pipeline.bids.selection import SUFFIXES
 from qsm_pipeline.bids.sidecar import read_json_object
 from qsm_pipeline.exceptions import BIDSInputError, NoInputError
@@ -30,6 +31,8 @@ _OTHER_DATA = re.compile(
 _GRADIENT_ECHO = re.compile(rf"(^|_)({'|'.join(SUFFIXES)})\.nii(\.gz)?$")
 _DATABASE = "layout_index.sqlite"
 _PARTIAL = "partial-"
+_MAX_LEVELS = 8
+"""Of folders in that of a participant."""
 
 
 def participants(bids_dir: Path) -> tuple[str, ...]:
@@ -136,6 +139,7 @@ def _kept(bids_dir: Path, database_dir: Path, indexer: BIDSLayoutIndexer) -> BID
     database = database_dir / _DATABASE
     if not database.exists():
         _make_database(bids_dir, database, indexer)
+    file_size(database)  # of a pipe SQLite would wait for ever
     root = _root(database)  # first, as pybids does not open the index of a folder that is gone
     if root and Path(root).resolve() != bids_dir.resolve():
         raise BIDSInputError(
@@ -215,14 +219,18 @@ def _visited(bids_dir: Path, labels: Sequence[str]) -> tuple[list[Path], list[re
     """Return the gradient-echo images of participants, and what pybids cannot pass by.
 
     These are folders that are, through a link, one of the folders above them, links that end in
-    themselves, names that are no text, and folders that cannot be read.
+    themselves, names that are no text, folders that cannot be read, and what lies in a folder that
+    is a link, below the place of images: it may lead to a whole file system.
     """
     images: list[Path] = []
     impassable = []
 
-    def visit(folder: Path, above: frozenset[str]) -> None:
+    def visit(folder: Path, above: frozenset[str], levels: int) -> None:
         real = os.path.realpath(folder)
         relative = "/" + folder.relative_to(bids_dir).as_posix()
+        if folder.is_symlink():
+            levels = min(levels, _levels_to_images(folder.name))
+            impassable.append(re.compile(rf"^{re.escape(relative)}(/[^/]+){{{levels + 1}}}/"))
         if real in above:
             impassable.append(_exactly(relative))
         elif not _OTHER_DATA.search(relative):
@@ -231,7 +239,8 @@ def _visited(bids_dir: Path, labels: Sequence[str]) -> tuple[list[Path], list[re
                     if not _is_passable(entry):
                         impassable.append(_exactly(f"{relative}/{entry.name}"))
                     elif entry.is_dir():
-                        visit(Path(entry.path), above | {real})
+                        if levels:
+                            visit(Path(entry.path), above | {real}, levels - 1)
                     elif _GRADIENT_ECHO.search(entry.name) and not entry.name.startswith("."):
                         images.append(Path(entry.path))
             except OSError:
@@ -241,8 +250,13 @@ def _visited(bids_dir: Path, labels: Sequence[str]) -> tuple[list[Path], list[re
     with os.scandir(bids_dir) as entries:
         impassable += [_exactly(f"/{entry.name}") for entry in entries if not _is_passable(entry)]
     for label in labels:
-        visit(bids_dir / f"sub-{label}", root)
+        visit(bids_dir / f"sub-{label}", root, _MAX_LEVELS)
     return images, impassable
+
+
+def _levels_to_images(name: str) -> int:
+    """Return how many folders lie between one of a name and the images of a participant."""
+    return 2 if name.startswith("sub-") else 1 if name.startswith("ses-") else 0
 
 
 def _is_passable(entry: os.DirEntry[str]) -> bool:

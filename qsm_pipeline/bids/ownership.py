@@ -102,7 +102,7 @@ def _size(path: Path) -> int:
 
 
 def leading_out(out_dir: Path, runs: Iterable[GreRun]) -> list[Skipped]:
-    """Return the runs whose folders are links to somewhere outside the output folder.
+    """Return the runs whose folders are files, or links to somewhere outside the output folder.
 
     Raises
     ------
@@ -115,18 +115,28 @@ def leading_out(out_dir: Path, runs: Iterable[GreRun]) -> list[Skipped]:
         real = os.path.realpath(out_dir / below)
         return "" if real.startswith(root + os.sep) else real
 
+    def blocking(below: Path) -> str:
+        parts = below.parts
+        above = (out_dir.joinpath(*parts[: n + 1]) for n in range(len(parts)))
+        found = next((p for p in above if os.path.lexists(p) and not p.is_dir()), None)
+        return f"{found} is no folder; remove it, or replace it by one" if found else ""
+
     for logs in (Path("logs"), Path("logs/done"), Path("logs/slurm")):
         if target := outside(logs):
             raise ConfigError(f"{out_dir / logs} is a link to {target}; replace it by a folder")
+        if reason := blocking(logs):
+            raise ConfigError(reason)
     skipped = []
     for run in runs:
         named = [Path(folder(run.entities, name)) for name in ("anat", "fmap")]
         for below in (*named, Path(f"sub-{run.subject}") / "figures"):
+            reason = blocking(below)
             if target := outside(below):
                 reason = (
                     f"{out_dir / below} leads to {target}, outside the output folder, where "
                     "nothing is written; replace the link by a folder"
                 )
+            if reason:
                 skipped.append(Skipped(f"{run.prefix}_{run.suffix}", reason, run.subject))
                 break
     return skipped

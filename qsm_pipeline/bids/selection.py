@@ -54,7 +54,7 @@ def known_labels(
         if label not in existing:
             listed = ", ".join(existing[:50]) + (", ..." if len(existing) > 50 else "")
             raise NothingChosenError(
-                f"{key}-{label} is not in {bids_dir}; it has: {listed or 'none'}"
+                f"{key}-{label[:60]} is not in {bids_dir}; it has: {listed or 'none'}"
             )
     return wanted
 
@@ -118,7 +118,7 @@ def checked_filters(bids_filters: Mapping[str, Any]) -> Filters:
             if key not in (*ENTITY_ORDER, *_FIXED):
                 raise ConfigError(f"BIDS filter {name!r}: unknown entity {entity!r}")
             values = value if isinstance(value, list) else [value]
-            if not all(v is None or isinstance(v, str | int) for v in values):
+            if not all(v is None or type(v) in (str, int) for v in values):
                 raise ConfigError(
                     f"BIDS filter {name!r}: {entity} is {value!r}, expected a label, a list of "
                     "labels, or null for absent"

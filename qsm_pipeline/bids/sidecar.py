@@ -7,7 +7,7 @@ the whole data set is indexed.
 from __future__ import annotations
 
 import json
-import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from qsm_pipeline.exceptions import BIDSInputError
 
 _MAX_BYTES = 16 * 2**20
 _MAX_DEPTH = 64
+_MAX_DIGITS = 400
+_MAX_FLOAT = sys.float_info.max
 
 
 def read_json_object(path: Path, *, finite: bool = False) -> dict[str, Any]:
@@ -43,8 +45,9 @@ def read_json_object(path: Path, *, finite: bool = False) -> dict[str, Any]:
         if file_size(path) > _MAX_BYTES:
             raise BIDSInputError(f"{path} is larger than 16 MiB, which no sidecar is; replace it")
         text = path.read_text(encoding="utf-8-sig")
-        data = json.loads(text, object_pairs_hook=_without_contradictions)
-        _check_values(data, finite)
+        data = parse_json(text)
+        if finite and not is_finite(data):
+            raise ValueError("it holds a number that is not finite")
     except OSError as err:
         raise BIDSInputError(f"{path} cannot be read: {err.strerror or err}") from err
     except (ValueError, RecursionError) as err:  # JSON and UTF-8 errors are ValueErrors
@@ -56,16 +59,30 @@ def read_json_object(path: Path, *, finite: bool = False) -> dict[str, Any]:
     return data
 
 
+def parse_json(text: str) -> Any:
+    """Return what JSON says, be it raw data or settings.
+
+    Raises
+    ------
+    ValueError, RecursionError
+        If it is no JSON, implausibly deep, holds a key twice with different values, or a whole
+        number of more digits than any is meant to have.
+    """
+    data = json.loads(text, object_pairs_hook=_without_contradictions, parse_int=_whole_number)
+    _check_depth(data)
+    return data
+
+
 def is_finite(value: Any) -> bool:
-    """Return whether all numbers in what was read from JSON are finite."""
+    """Return whether all numbers in what was read from JSON are finite, also as floats."""
     if isinstance(value, dict):
         return all(map(is_finite, value.values()))
     if isinstance(value, list | tuple):
         return all(map(is_finite, value))
-    return not isinstance(value, float) or math.isfinite(value)
+    return not isinstance(value, int | float) or -_MAX_FLOAT <= value <= _MAX_FLOAT
 
 
-def _check_values(data: Any, finite: bool) -> None:
+def _check_depth(data: Any) -> None:
     level = [data]
     for _ in range(_MAX_DEPTH):
         level = [
@@ -78,8 +95,12 @@ def _check_values(data: Any, finite: bool) -> None:
             break
     else:
         raise ValueError(f"it is nested deeper than {_MAX_DEPTH} levels")
-    if finite and not is_finite(data):
-        raise ValueError("it holds a number that is not finite")
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"it holds a whole number of {len(digits)} digits")
+    return int(digits)
 
 
 def _without_contradictions(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

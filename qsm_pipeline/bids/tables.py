@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,8 @@ def read_table(path: Path, required: Sequence[str] = ()) -> list[dict[str, str]]
     Raises
     ------
     BIDSInputError
-        If it cannot be read, lacks a column, or a row has more or fewer cells than the header.
+        If it cannot be read, lacks a column or has one twice, or a row has more or fewer cells
+        than the header.
     """
     try:
         if file_size(path) > _MAX_BYTES:
@@ -101,11 +103,17 @@ def read_table(path: Path, required: Sequence[str] = ()) -> list[dict[str, str]]
         text = path.read_text(encoding="utf-8-sig")
         rows = list(csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BIDSInputError(f"{path} cannot be read as a table: {error}") from None
+        raise BIDSInputError(
+            f"{path} cannot be read as a table: {error}; save it as UTF-8 text with tabs"
+        ) from None
     header, *body = rows or [[]]
     for name in required:
         if name not in header:
-            raise BIDSInputError(f"{path} has no column {name!r}; it has {', '.join(header)}")
+            there = ", ".join(header)[:200] or "none"
+            raise BIDSInputError(f"{path} has no column {name!r}; it has {there}")
+    twice = next((name for name, number in Counter(header).items() if number > 1), None)
+    if twice is not None:
+        raise BIDSInputError(f"{path} has the column {twice!r} twice; rename or remove one")
     for number, row in enumerate(body, 2):
         if row and len(row) != len(header):
             raise BIDSInputError(

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from qsm_pipeline.exceptions import did_you_mean
+from qsm_pipeline.bids.files import read_limited
+from qsm_pipeline.exceptions import BIDSInputError, did_you_mean
 from qsm_pipeline.steps.methods import STAGES
 
 TABLES = (*(stage.table for stage in STAGES if stage.table), "quality_limits")
@@ -29,10 +30,8 @@ def load_config(context: click.Context, _: click.Parameter, path: Path | None) -
     if path is None:
         return None
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise click.BadParameter(f"{path} is larger than 1 MiB, which no file of settings is")
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        values = tomllib.loads(read_limited(path, _MAX_BYTES).decode("utf-8-sig"))
+    except (ValueError, RecursionError, BIDSInputError) as error:
         raise click.BadParameter(f"{path} cannot be read as TOML: {error}") from None
     values = {key.replace("-", "_"): value for key, value in values.items()}
     options = {p.name: p for p in context.command.params if isinstance(p, click.Option)}

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -307,3 +308,36 @@ def test_a_damaged_map_is_missing(tmp_path):
     assert _group(raw, out).exit_code == 1
     assert "its map is damaged" in next(iter(_table(out, "missing")))["reason"]
     assert [row["participant_id"] for row in _table(out, "quality")] == [f"sub-{labels[1]}"]
+
+
+def test_damaged_notes_beside_a_map_are_told_and_odd_numbers_cost_nobody_anything(tmp_path):
+    raw, out, labels = make_cohort(tmp_path, 5, session="a")
+    anat = out / "sub-{0}/ses-a/anat/sub-{0}_ses-a"
+    quality = Path(str(anat).format(labels[0]) + "_desc-qc_Chimap.json")
+    data = json.loads(quality.read_text())
+    odd = {"Value": [1], "Minimum": "x", "Maximum": {}, "Warning": 7, "Units": [], "Reference": 1}
+    data["Metrics"] |= {"odd": odd, "rim_ratio": odd, 'a"b': {"Value": True}}
+    quality.write_text(json.dumps(data))
+    large = Path(str(anat).format(labels[1]) + "_desc-qc_Chimap.json")
+    large.write_text('{"Metrics": {"rim_ratio": {"Value": ' + "9" * 350 + "}}}")
+    Path(str(anat).format(labels[2]) + "_Chimap.json").write_text("[")
+    (out / f"logs/sub-{labels[3]}.json").write_text("[")
+    table = raw / f"sub-{labels[4]}/sub-{labels[4]}_sessions.tsv"
+    table.write_text("session_id\tx\nses-a\t1\na\t2\n")
+    result = _group(raw, out)
+    assert result.exit_code == 1, result.output
+    told = {row["participant_id"]: row["reason"] for row in _table(out, "missing")}
+    assert set(told) == {f"sub-{label}" for label in labels[1:4]}
+    assert "not finite" in told[f"sub-{labels[1]}"]
+    assert "how its map was made is not known" in told[f"sub-{labels[2]}"]
+    assert "whether its last run failed is not known" in told[f"sub-{labels[3]}"]
+    assert f"note on sub-{labels[4]}" in result.output
+    assert "has ses-a twice" in result.output
+    assert len(_table(out, "quality")) == 5
+    page = (out / "group.html").read_text()
+    plots = json.loads(re.search('id="data">(.*?)</script>', page)[1])["quality"]
+    assert {type(plot[key]) for plot in plots for key in ("minimum", "maximum")} <= {
+        type(None),
+        float,
+        int,
+    }

@@ -1,10 +1,12 @@
 import json
 import math
+import shutil
 
 import nibabel as nib
 import numpy as np
 import pytest
 from bids_trees import AFFINE, SHAPE, magnitude, make_dataset, write_image, write_sidecar
+from hostile.damages import DAMAGES
 
 from qsm_pipeline.app.checks import check_start
 from qsm_pipeline.bids.field_maps import collect_field_maps
@@ -140,3 +142,31 @@ def test_regions_of_ones_own_are_found_as_for_phase(root):
         str(root / "r/sub-01.nii.gz"),
     )
     assert run.segmentation["labels"] == str(labels)
+
+
+@pytest.mark.parametrize("units", [["Hz"], {"a": 1}, None, 7, "hz"])
+def test_units_of_any_type_are_told(root, units):
+    add_field_map(root, sidecar={"Units": units, "MagneticFieldStrength": 3})
+    (skipped,) = collect_field_maps(root, ["01"]).skipped
+    assert "Units is" in skipped.reason
+    assert "unforeseen" not in skipped.reason
+
+
+def test_a_field_map_lies_where_its_name_says(root):
+    path = add_field_map(root)
+    for name in ("sub-02_fieldmap", "sub-01_ses-a_fieldmap"):
+        for extension in (".nii.gz", ".json"):
+            shutil.copy(str(path).replace(".nii.gz", extension), path.parent / (name + extension))
+    found = collect_field_maps(root, ["01"])
+    assert [run.prefix for run in found.runs] == ["sub-01"]
+    assert all("lies in sub-01" in skipped.reason for skipped in found.skipped)
+    assert len(found.skipped) == 2
+    (root / ".bidsignore").write_text("fmap/\n")
+    assert "named by .bidsignore" in {s.reason for s in collect_field_maps(root, ["01"]).left_out}
+
+
+def test_a_magnitude_that_was_not_fetched_is_told(root):
+    path = add_field_map(root).with_name("sub-01_magnitude.nii.gz")
+    DAMAGES["annexLink"](path)
+    (skipped,) = collect_field_maps(root, ["01"]).skipped
+    assert "datalad get" in skipped.reason

@@ -1,11 +1,13 @@
 import multiprocessing
 import os
+import shutil
 import signal
 import sqlite3
 from contextlib import closing
 
 import pytest
 from bids_trees import add_megre, make_dataset
+from hostile.damages import DAMAGES
 
 from qsm_pipeline.bids import layout as layout_module
 from qsm_pipeline.bids.collect import collect_runs
@@ -29,6 +31,35 @@ def test_only_the_participants_asked_for_are_visited(root):
     assert participants(root) == ("01", "011", "02")
     assert _images(index(root, ["01"])) == {"sub-01"}
     assert _images(index(root)) == {"sub-01", "sub-02", "sub-011"}
+
+
+@pytest.mark.parametrize("database", [None, "db"])
+def test_links_to_whole_file_systems_are_not_walked_through(root, tmp_path, database):
+    """No more than the place of images is looked at behind a link, however much lies there."""
+    deep = tmp_path / "elsewhere"
+    for number in range(3):
+        (deep / f"a/b{number}/c/anat").mkdir(parents=True)
+        (deep / f"a/b{number}/c/anat/sub-01_MEGRE.nii.gz").touch()
+    shutil.rmtree(root / "sub-02/anat")
+    (root / "sub-02/anat").symlink_to(deep)
+    (root / "sub-02/ses-x").symlink_to(deep / "a")
+    (root / "sub-03").symlink_to(deep)
+    (root / "sub-01/anat/loop").symlink_to("..")
+    moved = tmp_path / "other disk"
+    (root / "sub-011/anat").rename(moved)
+    (root / "sub-011/anat").symlink_to(moved)
+    found = index(root, None, database and tmp_path / database)
+    assert {path.relative_to(root).parts[0] for path in found.images} == {"sub-01", "sub-011"}
+
+
+@pytest.mark.parametrize("damage", ["pipe", "folder"])
+def test_a_database_that_is_no_file_is_told(root, tmp_path, damage):
+    path = tmp_path / "db/layout_index.sqlite"
+    path.parent.mkdir()
+    path.touch()
+    DAMAGES[damage](path)
+    with pytest.raises(BIDSInputError, match=r"layout_index\.sqlite is no file but"):
+        index(root, None, path.parent)
 
 
 def test_other_folders_are_not_indexed(root):

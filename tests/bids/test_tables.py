@@ -28,6 +28,7 @@ def test_what_is_written_is_read_again(tmp_path):
     ("content", "message"),
     [
         (b"", "has no column 'a'"),
+        (b"a\tb\ta\n1\t2\t3\n", "has the column 'a' twice"),
         (b"b\tc\n1\t2\n", "has no column 'a'; it has b, c"),
         (b"a\tb\n1\n", "line 2 has 1 cells, expected 2"),
         (b"a\n\xff\xfe\n", "cannot be read as a table"),

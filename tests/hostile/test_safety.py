@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,10 +15,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 from bids_trees import add_megre, make_dataset
+from hostile.damages import DAMAGES
 from nipype import Function
 from report_tree import make_record, make_run, write_maps
 from safetensors.torch import load_file, save_file
+from simulated_cohort import make_cohort
 
+from qsm_pipeline.app import validation
 from qsm_pipeline.app.ledger import Ledger
 from qsm_pipeline.bids.collect import collect_runs
 from qsm_pipeline.bids.derivatives import write_dataset_files, write_json
@@ -235,6 +239,43 @@ def test_no_output_folder_leads_elsewhere(tmp_path, below):
     (out / "logs").symlink_to(raw)
     with pytest.raises(ConfigError, match="logs is a link to"):
         leading_out(out, runs)
+
+
+@pytest.mark.parametrize("below", ["logs", "logs/done", "sub-01", "sub-01/anat", "sub-01/figures"])
+@pytest.mark.parametrize("damage", ["pipe", "dangling", "empty"])
+def test_a_file_in_the_place_of_an_output_folder_is_foreseen(tmp_path, below, damage):
+    raw, out = make_dataset(tmp_path / "raw"), tmp_path / "out"
+    add_megre(raw)
+    add_megre(raw, sub="02")
+    (out / below).parent.mkdir(parents=True)
+    (out / below).touch()
+    DAMAGES[damage](out / below)
+    planned = commands.run(raw, out, "--dry-run")
+    assert f"{out / below} is no folder" in planned.output, planned.output
+    assert ("would run sub-02" in planned.output) == (not below.startswith("logs"))
+
+
+@pytest.mark.parametrize("more", [("participant", "--slurm-array", "array.sh"), ("group",)])
+def test_nothing_is_written_through_a_link_in_the_place_of_the_logs(tmp_path, more):
+    raw, out, _ = make_cohort(tmp_path, 1)
+    add_megre(raw, sub="0001")
+    shutil.rmtree(out / "logs")
+    (out / "logs").symlink_to(raw)
+    before = sorted(raw.rglob("*"))
+    words = [tmp_path / word if word.endswith(".sh") else word for word in more]
+    result = commands.call(raw, out, *words)
+    assert "logs is a link to" in result.output, result.output
+    assert result.exit_code == 64
+    assert sorted(raw.rglob("*")) == before
+
+
+def test_the_report_of_the_validator_replaces_a_link(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "out/logs").mkdir(parents=True)
+    (tmp_path / "out/logs/bids_validation.json").symlink_to("../../mine.txt")
+    assert "bids_validation.json" in validation._keep(b"{}", tmp_path / "out")
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    assert (tmp_path / "out/logs/bids_validation.json").read_text() == "{}"
 
 
 def test_a_lock_file_that_is_a_link_is_replaced_and_its_target_left(tmp_path):

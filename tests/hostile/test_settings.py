@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pickle
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from bids_trees import add_megre, make_dataset, wrapped_phase, write_image
 from click.testing import CliRunner
+from hostile.damages import DAMAGES
 from nipype.pipeline.engine import Node
 from nipype.pipeline.engine.nodes import NodeExecutionError
 from safetensors.torch import load_file, save_file
@@ -203,3 +205,38 @@ def test_parameters_of_the_wrong_kind(stage, name, value, wanted):
 def test_whole_numbers_may_stand_for_others():
     chosen = {"inversion": "tv", "inversion_params": {"margin_mm": 20, "max_iterations": 3}}
     check_methods(METHOD_DEFAULTS | chosen)
+
+
+@pytest.mark.parametrize("damage", ["pipe", "huge", "deep", "utf16", "garbage"])
+@pytest.mark.parametrize(
+    "option",
+    ["--config-file", "--bids-filter-file", "--nipype-plugin-file", "--participant-label"],
+)
+def test_a_file_of_settings_that_is_none_ends_in_a_sentence(tmp_path, option, damage):
+    raw, path = make_dataset(tmp_path / "raw"), tmp_path / "file.toml"
+    add_megre(raw)
+    path.touch()
+    DAMAGES[damage](path)
+    value = f"@{path}" if option.endswith("label") else str(path)
+    words = [str(raw), str(tmp_path / "out"), "participant", "--skip-bids-validation"]
+    result = CliRunner().invoke(main, [*words, "--dry-run", option, value])
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code not in (0, 1)
+    assert len(result.output) < 1000
+
+
+@pytest.mark.parametrize("text", ['{"gre": {"run": 1}, "gre": {}}', '{"gre": {"run": true}}'])
+def test_filters_that_say_two_things_are_refused(tmp_path, text):
+    raw, path = make_dataset(tmp_path / "raw"), tmp_path / "filter.json"
+    add_megre(raw)
+    path.write_text(text)
+    words = [str(raw), str(tmp_path / "out"), "participant", "--skip-bids-validation"]
+    result = CliRunner().invoke(main, [*words, "--dry-run", "--bids-filter-file", str(path)])
+    assert result.exit_code == 64, result.output
+
+
+def test_a_pipe_in_a_folder_that_is_no_data_set_is_not_waited_for(tmp_path):
+    (tmp_path / "raw").mkdir()
+    os.mkfifo(tmp_path / "raw/scan")
+    result = CliRunner().invoke(main, [str(tmp_path / "raw"), str(tmp_path / "out"), "group"])
+    assert result.exit_code == 16

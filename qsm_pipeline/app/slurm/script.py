@@ -117,6 +117,7 @@ def write_slurm_array(
     script, options = slurm.script.resolve(), _words(slurm.options)
     check_folders(bids_dir, output=out_dir, work=work_dir, script=script.parent)
     check_owner(out_dir, bids_dir)
+    leading_out(out_dir, ())
     names = ("participant_label", "exclude_participant_label", "session_label")
     settings |= {name: with_files(settings[name]) for name in names}
     chosen = chosen_participants(bids_dir, *(settings[name] for name in names[:2]))

@@ -169,9 +169,9 @@ def _quality_rows(
                 "title": _title(name),
                 "units": columns[name].units,
                 "text": columns[name].description,
-                "reference": one.get("Reference", ""),
-                "minimum": one.get("Minimum"),
-                "maximum": one.get("Maximum"),
+                "reference": str(one.get("Reference", "")),
+                "minimum": _limit(one.get("Minimum")),
+                "maximum": _limit(one.get("Maximum")),
                 "values": [_short(row.get(name)) for row in rows],
                 "flagged": [n for n, row in enumerate(rows) if name in row["outliers"]],
             }
@@ -194,6 +194,10 @@ def _region_rows(
         entry["values"].append([_short(row[name]) for name in _REGION_STATISTICS])
         entry["flagged"].append([name in row["outliers"] for name in _REGION_STATISTICS])
     return list(out.values())
+
+
+def _limit(value: Any) -> float | None:
+    return None if isinstance(value, bool) or not isinstance(value, int | float) else value
 
 
 def _short(value: float | None) -> float | None:
