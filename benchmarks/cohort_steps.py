@@ -65,6 +65,7 @@ def main(participants: int) -> None:
         raw, database = folder / "raw", folder / "index"
         make_cohort(raw, participants)
         print("| step | CPU s | peak memory so far, MiB |\n|---|---|---|")
+        timed("folders read, no index", lambda: index(raw))
         timed("index, kept", lambda: index(raw, None, database))
         layout = timed("kept index opened", lambda: index(raw, None, database))
         timed("one participant collected", lambda: collect_runs(layout, ["0001"]))

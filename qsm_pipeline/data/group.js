@@ -82,7 +82,7 @@
   }
 
   // Of a large group a plot is drawn when it is about to be seen, or the page to be printed.
-  const pending = new Map(), large = data.runs.length * (data.quality.length + data.regions.length) > 20000;
+  const pending = new Map(), large = data.runs.length * (data.quality.length + data.regions.length) > 5000;
   const fill = (svg) => { const drawn = pending.get(svg); pending.delete(svg); drawn?.(); };
   const watcher = new IntersectionObserver((seen) => {
     for (const { target } of seen.filter((entry) => entry.isIntersecting)) {
