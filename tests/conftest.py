@@ -18,7 +18,16 @@ import torch  # noqa: E402
 from browser import CHROMIUM  # noqa: E402
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-FIRST = ("test_resume", "test_faults", "test_participant", "test_end_to_end")
+FIRST = (
+    "test_resume",
+    "test_faults",
+    "test_participant",
+    "test_notebooks",
+    "test_end_to_end",
+    "test_simulate",
+    "test_field_error",
+    "test_strong_sources",
+)
 """Modules that take longest, which begin first, so that no process waits for one at the end."""
 
 
