@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +22,19 @@ from qsm_pipeline.app.choice import chosen_participants, collect
 from qsm_pipeline.app.command_log import CommandLog
 from qsm_pipeline.app.display import Display, command_began
 from qsm_pipeline.app.ledger import Ledger
-from qsm_pipeline.app.settings import absolute, read_mapping, to_toml
+from qsm_pipeline.app.preparation import prepare_output, reserve
+from qsm_pipeline.app.settings import read_mapping
 from qsm_pipeline.app.summary import Summary
-from qsm_pipeline.app.units import Unit, units_of
+from qsm_pipeline.app.units import units_of
 from qsm_pipeline.app.validation import validate_bids
-from qsm_pipeline.bids.derivatives import write_atomic, write_dataset_files
 from qsm_pipeline.bids.layout import index
 from qsm_pipeline.bids.ownership import check_owner, leading_out
 from qsm_pipeline.bids.run import Collection, GreRun
 from qsm_pipeline.bids.selection import with_files
 from qsm_pipeline.engine.plugins import check_plugin, on_cluster
 from qsm_pipeline.engine.resources import Resources, check_device_name
-from qsm_pipeline.exceptions import OutputError, printable
+from qsm_pipeline.exceptions import OutputError
 from qsm_pipeline.exit_codes import ExitCode
-from qsm_pipeline.io.locks import NameLocks, lock_all
-from qsm_pipeline.io.writing import cannot_write
 from qsm_pipeline.steps.methods import STAGES
 from qsm_pipeline.steps.settings import METHOD_DEFAULTS
 from qsm_pipeline.workflows.memory import too_large
@@ -195,10 +192,10 @@ def run_participants(
             units = units_of(found, session_label)
             write_pages(summary, out_dir, units, whole=not participant_label, again=True)
             return summary.close(out_dir, time.monotonic() - start)
-        _prepare_output(bids_dir, out_dir, work_dir, settings | methods, resources)
+        prepare_output(bids_dir, out_dir, work_dir, settings | methods, resources)
         log.begin(out_dir / "logs")
         units = units_of(found, session_label)
-        with _reserve(summary, units, out_dir, work_dir) as locks:
+        with reserve(summary, units, out_dir, work_dir) as locks:
             ledger = Ledger(out_dir, methods)
             runs = _unfinished(ledger, summary)
             summary.note_finished(runs)
@@ -251,63 +248,3 @@ def _unfinished(ledger: Ledger, summary: Summary) -> list[GreRun]:
 
 def _plugin(file: Path | None) -> Mapping[str, Any] | None:
     return None if file is None else check_plugin(read_mapping(Path(file)), Path(file))
-
-
-def _prepare_output(
-    bids_dir: Path,
-    out_dir: Path,
-    work_dir: Path,
-    settings: Mapping[str, Any],
-    resources: Resources,
-) -> None:
-    """Make the folders, describe the data set and write down how it is made.
-
-    One participant or session has a file of settings of its own, as the next may run at the same
-    time. What this machine has is a remark, so that the settings repeat the run on another one.
-    """
-    chosen = {"sub": settings["participant_label"], "ses": settings["session_label"]}
-    named = [
-        f"_{key}-{labels[0].removeprefix(f'{key}-')}"
-        for key, labels in chosen.items()
-        if len(labels) == 1
-    ]
-    name = f"config{''.join(named)}.toml"
-    try:
-        write_dataset_files(out_dir, bids_dir)
-        work_dir.mkdir(parents=True, exist_ok=True)
-        where = printable(f"{bids_dir} to {out_dir}")
-        header = (
-            f"# qsm-pipeline {__version__}: {where}, for --config-file\n# ran on {resources}\n"
-        )
-        plain = {key: absolute(value) for key, value in settings.items()}
-        write_atomic(out_dir / "logs" / name, (header + to_toml(plain)).encode())
-    except OSError as error:
-        raise cannot_write(error.filename, error) from None
-
-
-@contextmanager
-def _reserve(
-    summary: Summary, units: Sequence[Unit], out_dir: Path, work_dir: Path
-) -> Iterator[list[NameLocks]]:
-    """Lock participants or sessions, and leave those out that another process works on."""
-    locks = [NameLocks(folder / "locks.txt") for folder in (out_dir / "logs", work_dir)]
-    try:
-        held = lock_all(locks, [unit.lock for unit in units])
-        for each in locks:
-            if each.lacking:
-                summary.note(
-                    f"{each.path.parent} is on a file system without locks ({each.lacking}): do "
-                    "not start the same participant twice at a time"
-                )
-        summary.leave_out(
-            {
-                unit: f"is being processed by {held[unit.lock]}; wait until that has ended, or "
-                "end it and start again"
-                for unit in units
-                if unit.lock in held
-            }
-        )
-        yield locks
-    finally:
-        for each in locks:
-            each.close()
