@@ -1,6 +1,6 @@
 """Print the table of the model card: the validation scans by several methods, all untuned.
 
-python benchmarks/model_card.py POOL [--methods cycleqsm tv wiener] [--expected-error]
+python benchmarks/model_card.py POOL [--methods cycleqsm tv wiener]
 
 POOL is a folder of random brains (`cycleqsm prepare`); the two that no training sees are
 made there if they are missing.

@@ -16,6 +16,9 @@ KINDS = {
 }
 """By maker: the parts and what stands in ImageType behind ORIGINAL and PRIMARY."""
 NAMES = {"Siemens": "SIEMENS", "Philips": "Philips Medical Systems", "GE": "GE MEDICAL SYSTEMS"}
+EMPTY = ("PatientBirthDate", "PatientSex", "ReferringPhysicianName", "AccessionNumber")
+EMPTY += ("Laterality", "PositionReferenceIndicator", "EchoTrainLength")
+"""What DICOM asks of every image and lets be empty."""
 GE_CODES = {"mag": 0, "phase": 1, "real": 2, "imag": 3}
 
 
@@ -82,6 +85,8 @@ def _image(maker: str, part: str, kind: tuple[str, ...], plane: np.ndarray) -> F
     image.RepetitionTime, image.FlipAngle, image.AcquisitionNumber = 35.0, 15.0, 1
     image.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     image.PatientPosition = "HFS"
+    for name in EMPTY:
+        setattr(image, name, "")
     image.Rows, image.Columns = plane.shape[1], plane.shape[0]
     image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
     image.BitsAllocated, image.BitsStored, image.HighBit = 16, 16, 15

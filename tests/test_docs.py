@@ -146,6 +146,15 @@ def test_links_lead_to_pages_of_the_site():
             assert f"`{option.opts[0]}`" in options or option.param_type_name == "argument"
 
 
+def test_files_that_pages_show_are_named_so_that_they_are_found():
+    """A formatter takes the short form within a fence for Python, and the page then shows that."""
+    pages = [page.read_text() for page in (ROOT / "docs").glob("*.md")]
+    assert not [page for page in pages if re.search(r"^-*8 ?< ?-- ?\"", page, re.MULTILINE)]
+    shown = [name for page in pages for name in re.findall(r"^--8<--\n(.*)\n--8<--$", page, re.M)]
+    assert shown == ["workflows/own_workflow.py"]
+    assert (ROOT / shown[0]).is_file()
+
+
 @pytest.mark.slow
 def test_the_site_is_built_without_warnings_and_leads_nowhere_else(tmp_path):
     pytest.importorskip("mkdocs_jupyter")
@@ -168,4 +177,5 @@ def test_the_site_is_built_without_warnings_and_leads_nowhere_else(tmp_path):
         env=os.environ | {"EXECUTE_NOTEBOOKS": "false"},
     )
     assert done.returncode == 0, done.stderr
+    assert "make_local_field" in (tmp_path / "site" / "workflow.html").read_text()
     assert list(_tool("check_site").faults(tmp_path / "site")) == []

@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 PPB_PER_STEP = 0.1
@@ -78,31 +79,55 @@ def derived(source: Dataset, values_ppb: np.ndarray, step_ppb: float, series: st
     return image
 
 
-def main(chimap: str, magnitude_folder: str, out_folder: str) -> int:
-    """Write an image for each slice; return the exit status."""
+def read_series(folder: Path) -> list[Dataset]:
+    """Return the images of a folder, which are single frames of one echo."""
+    sources = []
+    for path in sorted(folder.iterdir()):
+        try:
+            sources.append(dcmread(path))
+        except InvalidDicomError as error:
+            raise ValueError(f"{path} is no DICOM image") from error
+        for name in ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"):
+            if name not in sources[-1]:
+                raise ValueError(f"{path} has no {name}: images of a single frame are needed")
+    if len({float(source.get("EchoTime", 0)) for source in sources}) != 1:
+        raise ValueError(f"{folder} must hold the images of one echo")
+    return sources
+
+
+def convert(chimap: Path, magnitude_folder: Path, out: Path) -> str:
+    """Write an image for each slice; return what was done."""
     image = nib.load(chimap)
     chi_ppb = 1000 * image.get_fdata(dtype=np.float32)
     step_ppb = max(PPB_PER_STEP, float(f"{np.abs(chi_ppb).max() / 32767 * 1.001:.3g}"))
     from_ras = np.linalg.inv(image.affine)
-    out, series = Path(out_folder), generate_uid()
-    sources = [dcmread(path) for path in sorted(Path(magnitude_folder).iterdir())]
-    if len({float(source.get("EchoTime", 0)) for source in sources}) != 1:
-        print(f"Error: {magnitude_folder} must hold the images of one echo", file=sys.stderr)
-        return 1
+    sources, series = read_series(magnitude_folder), generate_uid()
     try:
-        made = [
-            derived(source, slice_of_map(source, chi_ppb, from_ras), step_ppb, series)
-            for source in sources
-        ]
+        slices = [slice_of_map(source, chi_ppb, from_ras) for source in sources]
     except ValueError as error:
-        print(f"Error: {chimap}: {error}", file=sys.stderr)
-        return 1
+        raise ValueError(f"{chimap}: {error}") from error
+    made = [
+        derived(source, plane, step_ppb, series)
+        for source, plane in zip(sources, slices, strict=True)
+    ]
     out.mkdir(parents=True, exist_ok=True)
     for number, each in enumerate(made):
         each.save_as(out / f"qsm-{number:04}.dcm", enforce_file_format=True)
-    print(f"{len(made)} images in {out}, {step_ppb:g} ppb a step")
+    return f"{len(made)} images in {out}, {step_ppb:g} ppb a step"
+
+
+def main(words: list[str]) -> int:
+    """Convert; return the exit status."""
+    if len(words) != 3:
+        print(__doc__, file=sys.stderr)
+        return 64
+    try:
+        print(convert(*map(Path, words)))
+    except (ValueError, OSError, nib.filebasedimages.ImageFileError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))
