@@ -27,7 +27,8 @@ DEFAULT_LIMITS: dict[str, float] = {
     # deepbet's masks of the simulated head reach into its meninges and have 6; one voxel more, 17
     "max_mask_dark_percent": 8.0,
     "max_dark_inside_percent": 0.3,
-    "max_tissue_beside_percent": 1.5,
+    # simulated heads have 0.5 at 2 mm and 1.5 to 3 below 1.8 mm; a tenth of a lobe missing has 5
+    "max_tissue_beside_percent": 3.5,
     # slabs of 48 mm have maps as good as those of whole heads
     "min_coverage_mm": 36.0,
     # open cuts away from the surface; strong veins at 7 T have 0.2, beside microbleeds 0.4
@@ -67,8 +68,8 @@ DEFAULT_LIMITS: dict[str, float] = {
     "min_asymmetry": -0.2,
     # simulated brains have 1.1 to 3.8, and the same below zero with the wrong sign
     "min_iron_decays": 0.0,
-    # the true map has 0.7, maps of simulated scans 1.0 to 1.2
-    "max_rim_ratio": 2.0,
+    # the true map has 0.7, maps of simulated scans 0.9 to 1.9, of slabs of 55 mm up to 2.8
+    "max_rim_ratio": 3.0,
 }
 """Keys are ``min_`` or ``max_`` and the name of the metric. docs/verdict.md says how they were
 set."""
