@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
+from nibabel.volumeutils import native_code
 from torch import Tensor
 
 from qsm_pipeline.io.writing import cannot_write
@@ -20,7 +21,8 @@ def load_tensor(
     data = np.asanyarray(nib.load(path).dataobj)
     if data.ndim == 4:
         data = np.moveaxis(data, -1, 0)
-    return torch.from_numpy(np.ascontiguousarray(data)).to(device=device, dtype=dtype)
+    native = np.ascontiguousarray(data, data.dtype.newbyteorder("="))  # torch has no other
+    return torch.from_numpy(native).to(device=device, dtype=dtype)
 
 
 def load_mask(path: str | Path, *, device: str = "cpu") -> Tensor:
@@ -57,7 +59,7 @@ def save_array(
     array = array.astype(np.uint8 if array.dtype == bool else np.float32, copy=False)
     if array.ndim == 4:
         array = np.moveaxis(array, 0, -1)
-    header = header.copy()
+    header = header.as_byteswapped(native_code)  # always a copy
     header.set_data_dtype(array.dtype)
     header.set_slope_inter(1, 0)
     header["cal_min"] = header["cal_max"] = 0
