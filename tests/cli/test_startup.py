@@ -20,7 +20,7 @@ COMMANDS = {
     "version": (["--version"], 0, "version"),
     "help": (["--help"], 0, "tikhonov"),
     "methods": (["methods"], 0, "tikhonov"),
-    "a metric": (["explain", "rim_ratio"], 0, "Expected: at most 2."),
+    "a metric": (["explain", "rim_ratio"], 0, "Expected: at most 3."),
     "no folder": (["{raw}x", "{out}", "participant"], 66, "does not exist; did you mean 'raw'?"),
     "dry run": ([*DATA, "--dry-run"], 0, "would run sub-01: 3 echo(es), 3 T"),
     "reports only": ([*DATA, "--reports-only"], 1, "has no susceptibility map"),

@@ -169,7 +169,7 @@ def test_files(tmp_path):
     write_citations(tmp_path / "out")
     text = (tmp_path / "out/logs/CITATION.md").read_text()
     assert "[@shmueli2009] (threshold = 0.175)" in text
-    assert "sub-01_acq-x: No <phase>. sub-01: is cut off." in text
+    assert r"sub-01_acq-x: No \<phase>. sub-01: is cut off." in text
     html = (tmp_path / "out/logs/CITATION.html").read_text()
     assert "No &lt;phase&gt;" in html
     assert 'id="ref-shmueli2009"' in html

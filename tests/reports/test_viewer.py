@@ -134,10 +134,10 @@ def test_without_a_map_there_is_nothing_to_see(tree):
 def test_the_viewer_is_the_one_that_was_tested(monkeypatch):
     packed = gzip.decompress(base64.b64decode(viewer.niivue_packed()))
     assert len(packed) == 2_284_381
-    viewer.niivue_packed.cache_clear()
+    viewer.niivue_script.cache_clear()
     monkeypatch.setattr(viewer, "NIIVUE_SHA256", "0")
     with pytest.raises(ValueError, match="reinstall"):
-        viewer.niivue_packed()
+        viewer.niivue_script()
 
 
 def test_the_page_holds_differences_that_give_every_number_back():
