@@ -175,15 +175,7 @@ def read_sessions(bids_dir: Path, label: str) -> dict[str, dict[str, str]]:
         If the file is broken or names a session twice.
     """
     path = bids_dir / f"sub-{label}" / f"sub-{label}_sessions.tsv"
-    if not os.path.lexists(path):
-        return {}
-    table: dict[str, dict[str, str]] = {}
-    for row in read_table(path, ("session_id",)):
-        session = "ses-" + row.pop("session_id").strip().removeprefix("ses-")
-        if session in table:
-            raise BIDSInputError(f"{path} has {session} twice; keep one line for each session")
-        table[session] = row
-    return table
+    return _rows_by(path, "ses-", "session")
 
 
 def read_participants(bids_dir: Path) -> dict[str, dict[str, str]]:
@@ -194,14 +186,19 @@ def read_participants(bids_dir: Path) -> dict[str, dict[str, str]]:
     BIDSInputError
         If the file is broken or names a participant twice.
     """
-    path = bids_dir / "participants.tsv"
+    return _rows_by(bids_dir / "participants.tsv", "sub-", "participant")
+
+
+def _rows_by(path: Path, prefix: str, what: str) -> dict[str, dict[str, str]]:
+    """Return the rows of a table by the label of a session or participant; empty without one."""
     if not os.path.lexists(path):  # a link to nothing is a fault
         return {}
+    column = f"{what}_id"
     table: dict[str, dict[str, str]] = {}
-    for row in read_table(path, ("participant_id",)):
-        label = "sub-" + row.pop("participant_id").strip().removeprefix("sub-")
+    for row in read_table(path, (column,)):
+        label = prefix + row.pop(column).strip().removeprefix(prefix)
         if label in table:
-            raise BIDSInputError(f"{path} has {label} twice; keep one line for each participant")
+            raise BIDSInputError(f"{path} has {label} twice; keep one line for each {what}")
         table[label] = row
     return table
 
