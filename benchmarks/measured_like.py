@@ -169,7 +169,7 @@ def invert(
         own = TvParams().regularisation
         maps = {f: tv(problem, TvParams(regularisation=f * own)) for f in TUNING}
     else:
-        own = float(torch.as_tensor(tikhonov_weight(SpectralBox(problem, 16.0), problem)).min())
+        own = tikhonov_weight(SpectralBox(problem, 16.0), problem)
         maps = {f: tikhonov(problem, TikhonovParams(regularisation=f * own)) for f in TUNING}
     best = min(maps, key=lambda f: evaluate(maps[f], truth)[0])
     return Reconstruction(maps[best]), best

@@ -4,7 +4,7 @@ from functools import cache
 
 import pytest
 import torch
-from grids import radius_mm
+from grids import position_mm, radius_mm
 from scipy.optimize import minimize
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -93,6 +93,27 @@ def test_holes_and_uneven_noise_do_not_matter(name):
     field = _field(chi, mask, grid, error, weights=weights)
     field = torch.where(weights > 0, field, torch.randn(grid.shape, generator=generator))
     _check(estimate_field_error(field * mask, mask, grid, weights), error, 0.05)
+
+
+@scans
+def test_sharp_edges_are_not_taken_for_a_coloured_error(scan):
+    """What they leak into the cone is 30 times the noise."""
+    chi, mask, grid = _brain(scan)
+    x, y, z = position_mm(grid)
+    blobs = torch.sin(x / 9 + 1) * torch.sin(y / 8) * torch.sin(z / 10 + 2)
+    chi = (chi + 0.03 * blobs.sign()) * mask
+    chi = (chi - chi[mask].mean()) * mask
+    error = ERRORS["little noise"]
+    _check(estimate_field_error(_field(chi, mask, grid, error), mask, grid), error, 0.1)
+
+
+def test_veins_of_little_weight_are_no_holes():
+    """What would fill them is less exact than their own noisy field."""
+    error = FieldError(0.0005)
+    chi, mask, grid = _brain("cubic")
+    weights = torch.where(chi > 0.05, 0.2, 1.0) * mask
+    field = _field(chi, mask, grid, error, weights=weights)
+    _check(estimate_field_error(field, mask, grid, weights), error, 0.06)
 
 
 def test_scales_with_the_field_and_leaves_it_alone():

@@ -52,6 +52,8 @@ class GeneratorConfig:
     edge_fraction, edge_weight : float
         Where a magnitude is given: the part of the mask where it is steepest, and how much
         gradients cost the ``tv`` start there of what they cost elsewhere.
+    colour_share : float
+        How much of the coloured error the ``tv`` start takes for one.
     tikhonov : float
         Regularisation of the closed-form start.
     gradient_step, data_step, relaxation : float
@@ -102,11 +104,12 @@ class GeneratorConfig:
     edge_fraction: float = 0.3
     edge_weight: float = 0.6
     tikhonov: float = 0.02
+    colour_share: float = 1.0
     gradient_step: float = 0.5
     data_step: float = 0.07
     relaxation: float = 1.6
     outside: float = 0.3
-    background_knee_per_mm: float = 0.1
+    background_knee_per_mm: float = 0.2
     margin_mm: float = 16.0
     least_noise: float = 0.02
     unknown_noise: float = 0.1
@@ -369,7 +372,7 @@ class Generator(nn.Module):
         params = TvParams(
             regularisation=c.tv_weight * error.n0_ppm**c.tv_exponent,
             noise_exponent=0.0,
-            colour_discount=0.0,
+            colour_share=c.colour_share,
             gradient_step=c.gradient_step,
             data_step=c.data_step,
             relaxation=c.relaxation,

@@ -29,10 +29,16 @@ USUAL_POWER, POWER_SD = 3.0, 0.4
 MISMATCH = 0.12
 """Relative error of the expected power of a group: susceptibility is neither stationary nor the
 same in all directions."""
-LEAK_SD = 0.25
-"""Relative error of the expected leak into the cone, common to its groups."""
+RISES = (-3.0, 3.0)
 LEAST_GROUPS = 12
 CONE = 0.1
+"""Where the dipole kernel is smaller, what leaks in from around it is seen."""
+LEAK_SD, LEAK_SHARED = 0.4, 0.7
+"""Relative error of the expected leak into the cone, and what its frequencies share of that."""
+LARGEST_DIRECT = 0.95
+LEAK_RISE = (0.0, 0.1, 0.2, 0.3)
+"""Logarithm of the leak over the expected one, from low to high frequencies: what varies smoothly
+leaks as expected, and sharp edges of susceptibility, which high frequencies are made of, more."""
 SMOOTH = 0.7
 """How much the logarithm of susceptibility's spectrum may bend from node to node."""
 WHITE_PRIOR = 0.05
@@ -121,9 +127,18 @@ class _Fit:
         self.weight = 1 / (1 / power.modes.numpy()[used] + MISMATCH**2)
         self.size_mm = size_mm
         frequency = power.frequency_per_mm.numpy()[used]
-        cone = power.response.numpy()[used] < CONE
+        response = power.response.numpy()[used]
+        cone = response < CONE
+        # without the window's leak, the groups would see the susceptibility through their response
+        direct = np.minimum(self.noise * response[:, None] ** 2, LARGEST_DIRECT * self.signal)
+        self.leak = (self.signal - direct) * cone[:, None]
+        self.direct = self.signal - self.leak
+        count = len(LEAK_RISE)
         place = np.log(frequency / frequency.min()) / np.log(frequency.max() / frequency.min())
-        self.leaks = np.stack([cone * (1 - place), cone * place], 1)
+        distance = np.abs(place[:, None] * (count - 1) - np.arange(count))
+        self.rises = np.clip(1 - distance, 0, None)
+        shared = LEAK_SHARED + (1 - LEAK_SHARED) * np.eye(count)
+        self.leak_precision = np.linalg.inv(LEAK_SD**2 * shared)
         self.top = self.power[cone & (frequency > 0.7 * frequency.max())]
         self.bends = np.diff(np.eye(len(self.nodes)), 2, axis=0)
 
@@ -132,12 +147,11 @@ class _Fit:
         count = len(self.nodes)
         level = np.median(self.top if len(self.top) else self.power) / self.white
         signal = np.log(self.power.max() / self.signal.max()) + np.zeros(count)
-        start = [*signal, np.log(level), np.log(knee / self.size_mm), USUAL_POWER, 0.0, 0.0]
-        wide = (None, None)
+        start = [*signal, np.log(level), np.log(knee / self.size_mm), USUAL_POWER, *LEAK_RISE]
         knees = [np.log(k / self.size_mm) for k in KNEES]
         levels = (np.log(level) - 12, np.log(level) + 6)
         curve = [(x - 40, x + 40) for x in signal]
-        bounds = [*curve, levels, (knees[0], knees[1]), POWERS, wide, wide]
+        bounds = [*curve, levels, (knees[0], knees[1]), POWERS, *[RISES] * len(LEAK_RISE)]
         with threadpool_limits(1, "blas"):  # on some twenty numbers, threads only wait
             found = minimize(
                 self._cost,
@@ -155,9 +169,10 @@ class _Fit:
         count = len(self.nodes)
         signal, (noise, knee, power), leak = x[:count], x[count : count + 3], x[count + 3 :]
         curve = np.exp(signal)
-        gain = np.exp(self.leaks @ leak)
-        parts = self.signal * curve * gain[:, None]
+        leaked = self.leak * curve * np.exp(self.rises @ leak)[:, None]
+        parts = self.direct * curve + leaked
         explained = parts.sum(1)
+        risen = leak - LEAK_RISE
         ratio = knee - np.log(self.nodes)
         colour = self.noise * np.exp(noise + power * ratio)
         white = self.white * np.exp(noise)
@@ -170,7 +185,7 @@ class _Fit:
             float(np.sum(self.weight * (each - np.log(each))))
             + 0.5 * float(np.sum((bend / SMOOTH) ** 2))
             + 0.5 * ((power - USUAL_POWER) / POWER_SD) ** 2
-            + 0.5 * float(np.sum((leak / LEAK_SD) ** 2))
+            + 0.5 * float(risen @ self.leak_precision @ risen)
             + WHITE_PRIOR * low
         )
         coloured = colour.sum(1)
@@ -182,7 +197,7 @@ class _Fit:
                     power * float(np.sum(slope * coloured)) + WHITE_PRIOR,
                     float(np.sum(slope * (colour @ ratio))) + (power - USUAL_POWER) / POWER_SD**2,
                 ],
-                self.leaks.T @ (slope * explained) + leak / LEAK_SD**2,
+                self.rises.T @ (slope * leaked.sum(1)) + self.leak_precision @ risen,
             ]
         )
         return cost, gradient

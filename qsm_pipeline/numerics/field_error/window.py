@@ -17,8 +17,9 @@ from qsm_pipeline.numerics.core.kernels import dipole_kernel
 RAMP = 0.12
 """Width of the window's edge, over the cube root of the mask's volume: 13 mm in a head."""
 LEAST_VOXELS = 64
-LEAST_WEIGHT = 0.25
-"""Voxels with less, relative to the largest, are holes: their noise would count for the rest."""
+LEAST_WEIGHT = 0.1
+"""Voxels with less, relative to the largest, are holes: their noise would count for the rest. What
+fills a hole is not exact either, so that holes of voxels whose noise is known do harm."""
 FILLING_VOXELS = (1, 2, 4)
 """Half widths of the means that first fill the holes, the narrowest that reaches each."""
 FILLING_REGULARISATION, FILLING_ROUNDS = 0.01, 2

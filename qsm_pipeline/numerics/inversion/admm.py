@@ -40,8 +40,7 @@ class TotalVariationAdmm:
         self.data = data
         self._box = box
         self._params = params
-        knee = 2 * problem.error.knee_per_mm / max(box.inverse_voxel)
-        self._rho = params.gradient_step * params.weight(problem.error.n0_ppm, knee)
+        self._rho = params.gradient_step * params.weight(problem.error.n0_ppm)
         threshold = box.discount(problem, params.outside) / params.gradient_step
         if edge_weights is not None:
             threshold = threshold * edge_weights
@@ -51,7 +50,7 @@ class TotalVariationAdmm:
         steps = params.data_step * box.dipole.kernel
         colour = box.colour(problem.error)
         if colour is not None:
-            self._belief = 1 / (1 + params.data_step * colour)
+            self._belief = 1 / (1 + params.colour_share * params.data_step * colour)
             steps = steps * self._belief
         self._pull = steps
         self._inverse = 1 / (self._rho * box.laplacian() + steps * box.dipole.kernel)

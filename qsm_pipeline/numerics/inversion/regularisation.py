@@ -1,25 +1,23 @@
-"""How strongly the closed-form inversions are held back at each frequency of a field's error."""
+"""How strongly the closed-form inversions are held back by a field's error."""
 
 from __future__ import annotations
-
-from torch import Tensor
 
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.spectral import SpectralBox
 
 WEIGHT = 0.085
-"""Weight of Tikhonov's penalty for white noise as strong as the field."""
-NOISE_EXPONENT = 1.5
-"""The power of the white noise with which it grows."""
+"""Weight of Tikhonov's penalty for an error as strong as the field."""
+ERROR_EXPONENT = 1.5
+"""The power of the error with which it grows."""
 THRESHOLD = 2.7
 """What the root of that weight is multiplied by for the smallest kernel that is divided by."""
 
 
-def tikhonov_weight(box: SpectralBox, problem: InversionProblem) -> Tensor | float:
-    """Return the weight of the squared susceptibility at each frequency.
+def tikhonov_weight(box: SpectralBox, problem: InversionProblem) -> float:
+    """Return the weight of the squared susceptibility.
 
-    It grows in proportion to the error's amplitude, not to its power, since susceptibility too is
-    stronger at low frequencies.
+    It follows the standard deviation of the whole error. A weight for each frequency, larger where
+    the error is, was worse: susceptibility too is stronger at low frequencies.
 
     Parameters
     ----------
@@ -30,14 +28,12 @@ def tikhonov_weight(box: SpectralBox, problem: InversionProblem) -> Tensor | flo
 
     Returns
     -------
-    torch.Tensor, half spectrum, or float
+    float
         Without unit, as the squared dipole kernel to which it is added.
     """
-    error = problem.error
-    relative = error.n0_ppm / problem.spread_ppm if problem.spread_ppm > 0 else 1.0
-    weight = WEIGHT * relative**NOISE_EXPONENT
-    colour = box.colour(error)
-    return weight if colour is None else weight * (1 + colour).sqrt_()
+    error_ppm = float(problem.error.density(box.dipole.frequency).mean()) ** 0.5
+    relative = error_ppm / problem.spread_ppm if problem.spread_ppm > 0 else 1.0
+    return WEIGHT * relative**ERROR_EXPONENT
 
 
 def dipole_threshold(
@@ -45,7 +41,7 @@ def dipole_threshold(
     problem: InversionProblem,
     threshold: float | None,
     factor: float = THRESHOLD,
-) -> Tensor | float:
+) -> float:
     """Return where the dipole kernel counts as small: the given threshold, else by the error."""
     if threshold is not None:
         return threshold

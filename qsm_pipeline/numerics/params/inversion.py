@@ -156,10 +156,9 @@ class AdmmParams:
     noise_floor_ppm : float
         The noise is taken to be at least this, for what it leaves out: residual background and
         errors of the model.
-    colour_discount : float
-        The weight is divided by 1 plus this times the knee of the error's spectrum over the
-        Nyquist frequency: where low frequencies hardly hold the map, less total variation is
-        enough for what the high ones say.
+    colour_share : float
+        How much of the coloured error is taken for one, as variance: with all of it, structure of
+        the same size is smoothed.
     outside : float
         The total variation outside the mask counts this fraction where background removal made
         the field, so that sources outside may explain what it has left.
@@ -178,7 +177,7 @@ class AdmmParams:
     regularisation: float = 1e-4
     noise_exponent: float = 1.25
     noise_floor_ppm: float = 5e-4
-    colour_discount: float = 1.0
+    colour_share: float = 0.25
     outside: float = 0.01
     gradient_step: float = 100.0
     data_step: float = 0.05
@@ -193,18 +192,15 @@ class AdmmParams:
                 raise ValueError(f"Expected {name} > 0, got {getattr(self, name)}")
         if not 1 <= self.relaxation < 2:
             raise ValueError(f"Expected 1 <= relaxation < 2, got {self.relaxation}")
-        if not (self.outside >= 0 and self.colour_discount >= 0) or self.max_iterations < 1:
+        if not (self.outside >= 0 and self.colour_share >= 0) or self.max_iterations < 1:
             raise ValueError(
-                f"Expected outside and colour_discount >= 0 and max_iterations >= 1, got {self}"
+                f"Expected outside and colour_share >= 0 and max_iterations >= 1, got {self}"
             )
 
-    def weight(self, noise_ppm: float, knee: float = 0.0) -> float:
-        """Return the weight of the total variation in ppm mm at a field's white noise.
-
-        The knee of its coloured part is given over the Nyquist frequency.
-        """
+    def weight(self, noise_ppm: float) -> float:
+        """Return the weight of the total variation in ppm mm at a field's white noise."""
         level = max(noise_ppm, self.noise_floor_ppm) / 1e-3
-        return self.regularisation * level**self.noise_exponent / (1 + self.colour_discount * knee)
+        return self.regularisation * level**self.noise_exponent
 
 
 @dataclass(frozen=True)
