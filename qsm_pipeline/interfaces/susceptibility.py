@@ -118,11 +118,12 @@ class InvertDipole(NumericInterface):
                 function(path, device=inputs.device, box=box.slices, **options) if path else None
             )
 
+        mask, brain = box.cut(mask), box.cut(brain)
         local = LocalField(
             load("local_field"),
-            box.cut(mask),
+            mask,
             box.inner,
-            brain=box.cut(brain),
+            brain=brain,
             weights=load("weights"),
             noise_ppm=self._get("noise_ppm"),
             mean_rad_per_ppm=inputs.mean_rad_per_ppm,

@@ -20,11 +20,11 @@ def load_tensor(
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
     box: tuple[slice, slice, slice] | None = None,
-    echo: int | None = None,
+    echo: int | slice | None = None,
 ) -> Tensor:
     """Load a NIfTI file; echoes of a 4D file come first: (E, X, Y, Z).
 
-    Of a ``box`` or a single ``echo`` nothing else is read into memory.
+    Of a ``box``, or of a single ``echo`` or some, nothing else is read into memory.
     """
     stored = nib.load(path).dataobj
     if box is None and echo is None:
