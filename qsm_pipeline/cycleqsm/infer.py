@@ -18,7 +18,6 @@ from qsm_pipeline.cycleqsm.model.uncertainty import error_sources, expected_erro
 from qsm_pipeline.cycleqsm.model.unet import SpaceToDepthUNet
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.grid import Grid
-from qsm_pipeline.numerics.core.memory import give_back_freed
 from qsm_pipeline.numerics.field_error import FieldError
 from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
 
@@ -100,7 +99,6 @@ def reconstruct(
         (error,),
         (residual_background,),
     )
-    give_back_freed()  # the networks need most of all that a run does
     prepared = generator.prepare(batch)
     del batch, reliable
     *first, last = generator.passes()
@@ -143,7 +141,6 @@ def _run(
     passes: Sequence[Pass],
     memory_gb: float | None,
 ) -> Tensor:
-    give_back_freed()
     device = prepared.field.device
     if memory_gb is None and device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
