@@ -19,14 +19,18 @@ from browser import CHROMIUM  # noqa: E402
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 FIRST = (
-    "test_resume",
     "test_faults",
+    "test_resume",
+    "test_environment",
     "test_participant",
     "test_notebooks",
-    "test_end_to_end",
-    "test_simulate",
+    "test_loop",
     "test_field_error",
+    "test_end_to_end",
+    "test_run_files",
     "test_strong_sources",
+    "test_assessment",
+    "test_options",
 )
 """Modules that take longest, which begin first, so that no process waits for one at the end."""
 

@@ -226,7 +226,7 @@ def run_with_killed_node(folder: Path) -> Result:
 
 def run_stopped(folder: Path, number: int) -> Result:
     """Send a signal to the command and all its processes, as a terminal does for Ctrl-C."""
-    raw, out = make_dataset(folder, ("stopped", SOUND)), folder / "out"
+    raw, out = make_dataset(folder, ("stopped",)), folder / "out"
     with subprocess.Popen(
         command(raw, out),
         stdout=subprocess.PIPE,
@@ -259,17 +259,18 @@ def enlarge(folder: Path, times: int) -> None:
         nib.save(large, path)
 
 
-TOO_LITTLE_MEMORY = int(1.6 * 2**30)
+TOO_LITTLE_MEMORY = int(1.1 * 2**30)
 
 
 def run_in_a_cgroup(folder: Path, limit_bytes: int) -> Result:
     """Run two participants in a group of so much memory, which is too little for the first."""
     raw = make_dataset(folder, ("large", SOUND))
-    enlarge(raw / "sub-large" / "anat", 5)
+    enlarge(raw / "sub-large" / "anat", 6)
     with memory_group(limit_bytes) as group:
         members = group / "cgroup.procs"
         return execute(
-            command(raw, folder / "out"), preexec_fn=lambda: members.write_text(str(os.getpid()))
+            command(raw, folder / "out", "--mem-gb", "4"),  # more than there is
+            preexec_fn=lambda: members.write_text(str(os.getpid())),
         )
 
 

@@ -48,15 +48,18 @@ def mapped(tmp_path_factory):
     """Return truth, labels, output and what the levels participant and group said."""
     root = tmp_path_factory.mktemp("mapped")
     raw, out = root / "raw", root / "out"
-    scan, _ = write_simulated_dataset(
+    (scan,) = write_simulated_dataset(
         raw,
-        subjects=2,
         shape=(76, 92, 56),
         voxel_size_mm=(2.4, 2.4, 2.8),
         tilt_deg=15,
         session="a",
     )
-    broken = next((raw / "sub-02").rglob("*echo-3_part-phase*.nii.gz"))
+    anat = raw / "sub-02/ses-a/anat"
+    anat.mkdir(parents=True)
+    for path in (raw / "sub-01/ses-a/anat").iterdir():
+        shutil.copy(path, anat / path.name.replace("sub-01", "sub-02"))
+    broken = next(anat.glob("*echo-3_part-phase*.nii.gz"))
     broken.write_bytes(broken.read_bytes()[:2000])
     affine = nib.load(next((raw / "sub-01").rglob("*phase*.nii.gz"))).affine
     labels = _write_segmentation(root / "seg", scan, affine)
@@ -76,6 +79,8 @@ def test_the_sound_participant_is_mapped_and_the_broken_one_named(mapped):
     assert "echo-3_part-phase" in failed
     chi = nib.load(out / f"{NAME}_Chimap.nii.gz").get_fdata()
     brain = scan.brain.numpy()
+    found = nib.load(out / f"{NAME}_desc-brain_mask.nii.gz").get_fdata() > 0
+    assert 2 * (found & brain).sum() / (found.sum() + brain.sum()) > 0.9
     inside = brain & (chi != 0)
     assert inside.sum() > 0.9 * brain.sum()
     assert inside.sum() > 0.9 * (chi != 0).sum()

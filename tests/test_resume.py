@@ -179,12 +179,29 @@ def _check_kill(undisturbed, out, kill):
     }
 
 
-def test_killed_at_a_few_moments(undisturbed, tmp_path):
+@pytest.fixture(scope="module")
+def killed(undisturbed, tmp_path_factory):
+    """Return the output of a command that was killed early, and which nodes lived longer."""
+    out = tmp_path_factory.mktemp("killed") / "out"
+    with _start(undisturbed[0], out) as process:
+        while process.poll() is None and not _working_in(out / "work"):
+            time.sleep(0.005)
+        assert _kill(process, out, group=False) is not None
+    deadline = time.monotonic() + 3
+    while _working_in(out / "work") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return out, _working_in(out / "work")
+
+
+def test_nodes_end_with_the_command(killed):
+    assert killed[1] == set()
+
+
+def test_killed_at_a_few_moments(undisturbed, killed):
     """One output folder, killed again and again, then finished: as if nothing had been."""
     raw, _ = undisturbed
-    out = tmp_path / "out"
-    for node, group in (("correct", False), ("fit", True)):
-        assert _kill_in(raw, out, node, group) is not None
+    out, _ = killed
+    assert _kill_in(raw, out, "fit", group=True) is not None
     seen = _check_kill(undisturbed, out, lambda: _kill_in(raw, out, "draw_maps", group=False))
     assert "draw_maps" in seen["running"]
     assert seen["nodes_ended"] > 5
@@ -215,38 +232,32 @@ def test_killed_at_a_random_moment(undisturbed, seconds, tmp_path, number, recor
     shutil.rmtree(out)
 
 
-def test_nodes_end_with_the_command(undisturbed, tmp_path):
-    out = tmp_path / "out"
-    with _start(undisturbed[0], out) as process:
-        while process.poll() is None and not _working_in(out / "work"):
-            time.sleep(0.005)
-        assert _working_in(out / "work")
-        process.kill()
-    deadline = time.monotonic() + 3
-    while _working_in(out / "work") and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not _working_in(out / "work")
-
-
 def test_two_commands_on_one_output_folder(undisturbed, tmp_path):
     raw, expected = undisturbed
     out = tmp_path / "out"
-    with _start(raw, out) as one, _start(raw, out) as two:
-        outputs = [process.communicate(timeout=600)[0] for process in (one, two)]
-    codes = [one.returncode, two.returncode]
-    assert sorted(codes) == [0, 75], outputs
-    refused = outputs[codes.index(75)]
+    with _start(raw, out) as one:
+        while one.poll() is None and not _working_in(out / "work"):
+            time.sleep(0.005)
+        refused = commands.run(raw, out)
+        output = one.communicate(timeout=600)[0]
+    assert one.returncode == 0, output
+    assert refused.exit_code == 75, refused.output
     for label in LABELS:
-        assert f"skipped sub-{label}: is being processed by process " in refused
-        assert f"done sub-{label}" in outputs[codes.index(0)]
-    assert "exit status 75: " in refused.splitlines()[-1]
+        told = f"skipped sub-{label}: is being processed by process {one.pid} "
+        assert told in refused.output
+        assert f"done sub-{label}" in output
+    assert "exit status 75: " in refused.lines[-1]
     assert _written(out) == expected
 
 
 def test_two_commands_on_different_participants(undisturbed, tmp_path):
     raw, expected = undisturbed
     out = tmp_path / "out"
-    parts = [_start(raw, out, "--participant-label", label) for label in LABELS]
-    outputs = [process.communicate(timeout=600)[0] for process in parts]
-    assert [process.returncode for process in parts] == [0, 0], outputs
+    with _start(raw, out, "--participant-label", "01") as one:
+        while one.poll() is None and not _working_in(out / "work"):
+            time.sleep(0.005)
+        two = commands.run(raw, out, "--participant-label", "02")
+        output = one.communicate(timeout=600)[0]
+    assert one.returncode == 0, output
+    assert two.exit_code == 0, two.output
     assert _written(out) == expected

@@ -53,7 +53,7 @@ RUNS = (
     ),
     (
         "too little memory",
-        "a cgroup of 1.6 GiB, one of two participants of 210 x 250 x 190 voxels",
+        "a cgroup of 1.1 GiB and `--mem-gb 4`, one of two participants of 252 x 300 x 228 voxels",
         lambda folder: faults.run_in_a_cgroup(folder, faults.TOO_LITTLE_MEMORY),
     ),
     ("GPU that is not there", "`--device cuda` without a GPU", faults.run_without_gpu),

@@ -100,6 +100,7 @@ def reconstruct(
         (residual_background,),
     )
     prepared = generator.prepare(batch)
+    del batch, reliable
     *first, last = generator.passes()
     if first:
         rough_ppm = _run(generator, prepared, first, memory_gb)

@@ -8,7 +8,7 @@ import resource
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from traceback import format_exception
@@ -25,6 +25,7 @@ from qsm_pipeline.io.locks import NameLocks, end_with
 
 LOGGER = logging.getLogger(__name__)
 _PRELOADED = ["qsm_pipeline.workflows.node_server"]
+_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,12 @@ class ProcessPerNodePlugin(MultiProcPlugin):
         fresh = list(dict.fromkeys(age[job] for job in ready if age[job] not in opened))
         allowed = {*opened, *fresh[: max(0, self.processors - len(opened))]}
         return [job for job in ready if age[job] in allowed]
+
+    def _send_procs_to_workers(self, updatehash: bool = False, graph: Any = None) -> None:
+        """Start what may be started, and wait until one of those that run has ended."""
+        super()._send_procs_to_workers(updatehash=updatehash, graph=graph)
+        if pipes := [task.pipe for task in self._running.values()]:
+            wait(pipes, _POLL_S)
 
     def _submit_job(self, node: Node, updatehash: bool = False) -> int:
         self._taskid += 1

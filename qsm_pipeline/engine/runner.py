@@ -99,7 +99,7 @@ def run_workflow(
             f"the work folder {work_dir} has a space or a special character in its path, which "
             f"nipype's plugin {plugin['plugin']} gives to a shell; choose another with --work-dir"
         )
-    _configure(workflow, crash_dir, stop_on_first_crash, poll_s=5 if elsewhere else 0.2)
+    _configure(workflow, crash_dir, stop_on_first_crash, poll_s=5 if elsewhere else 0.01)
     before = set(crash_dir.glob("crash-*"))
     seconds: dict[str, float] = {}
 

@@ -54,21 +54,24 @@ class MaskBrain(SimpleInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         from qsm_pipeline.io.volumes import load_mask, load_tensor, save_tensor
-        from qsm_pipeline.steps.masking import find_mask
+        from qsm_pipeline.steps.masking import combined_magnitude, find_mask
         from qsm_pipeline.steps.scan import Scan
 
         inputs = self.inputs
         own = inputs.user_mask
+        combined = combined_magnitude(load_tensor(inputs.magnitude))
+        first = slice(0, 2)  # the network needs the memory of the others
         scan = Scan(
-            load_tensor(inputs.phase),
-            load_tensor(inputs.magnitude),
-            tuple(inputs.echo_times_s),
+            load_tensor(inputs.phase, echo=first),
+            load_tensor(inputs.magnitude, echo=first),
+            tuple(inputs.echo_times_s[first]),
             inputs.b0_tesla,
             nib.load(inputs.phase).affine,
         )
         try:
             found = find_mask(
                 scan,
+                combined=combined,
                 own=load_mask(own) if own else None,
                 valid=load_mask(inputs.valid),
                 method=inputs.method,

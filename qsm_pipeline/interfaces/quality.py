@@ -59,14 +59,30 @@ class AssessQuality(NumericInterface):
 
     def _compute(self, folder: Path) -> dict[str, Any]:
         from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor
-        from qsm_pipeline.numerics.quality.assess import assess
+        from qsm_pipeline.numerics.core.head_size import head_sized
+        from qsm_pipeline.numerics.quality.assess import WholeVolume, assess
         from qsm_pipeline.numerics.quality.assessed import Assessed, Measured
+        from qsm_pipeline.numerics.quality.sampling import box_around
         from qsm_pipeline.numerics.quality.verdict import judge
 
         inputs = self.inputs
 
+        masks = {
+            name: load_mask(getattr(inputs, name), device=inputs.device)
+            for name in ("brain", "known", "valid")
+        }
+        grid = load_grid(inputs.chi)
+        sized = head_sized(grid, masks["brain"])
+        first, size = (
+            load_tensor(path, device=inputs.device, echo=0)
+            for path in (inputs.raw_phase, inputs.magnitude)
+        )
+        whole = WholeVolume.of(grid, sized, (first, size))
+        del first, size
+        box = box_around(masks["brain"] | masks["known"] | masks["valid"], grid, sized)
+
         def load(name: str) -> Any:
-            return load_tensor(getattr(inputs, name), device=inputs.device)
+            return load_tensor(getattr(inputs, name), device=inputs.device, box=box.slices)
 
         measured = Measured(
             magnitude=load("magnitude"),
@@ -80,17 +96,15 @@ class AssessQuality(NumericInterface):
         )
         run = Assessed(
             weights=load("weights"),
-            unsure=load_mask(inputs.unsure, device=inputs.device),
+            unsure=load_mask(inputs.unsure, device=inputs.device, box=box.slices),
             local_field_ppm=load("local_field"),
             field_residual_ppm=load("residual"),
             chi_ppm=load("chi"),
-            brain=load_mask(inputs.brain, device=inputs.device),
-            known=load_mask(inputs.known, device=inputs.device),
-            valid=load_mask(inputs.valid, device=inputs.device),
-            grid=load_grid(inputs.chi),
+            **{name: box.cut(mask) for name, mask in masks.items()},
+            grid=box.inner,
             measured=measured,
         )
-        metrics = assess(run, check_limits(inputs.limits))
+        metrics = assess(run, check_limits(inputs.limits), whole)
         return {
             "metrics": [asdict(m) | {"warning": m.warning} for m in metrics],
             "verdict": in_words(judge(metrics)),

@@ -11,6 +11,8 @@ from qsm_pipeline.interfaces._base import NumericInputSpec, NumericInterface, as
 from qsm_pipeline.steps.methods import methods
 from qsm_pipeline.steps.provenance import Provenance
 
+_SURFACE = 2
+
 
 class RemoveBackgroundInputSpec(NumericInputSpec):
     """Inputs of `RemoveBackground`."""
@@ -101,23 +103,33 @@ class InvertDipole(NumericInterface):
 
     def _compute(self, folder: Path) -> dict[str, Any]:
         from qsm_pipeline.io.volumes import load_grid, load_mask, load_tensor, save_tensor
+        from qsm_pipeline.numerics.core.bounding_box import BoundingBox
         from qsm_pipeline.steps.local_field import LocalField
         from qsm_pipeline.steps.susceptibility import invert_dipole
 
         inputs = self.inputs
-        weights, magnitude = self._get("weights"), self._get("magnitude")
-        unsure = self._get("unsure")
+        mask, brain = (load_mask(m, device=inputs.device) for m in (inputs.mask, inputs.brain))
+        # the surface lies within the box, beyond whose border a mask counts as going on
+        box = BoundingBox.of(mask | brain, load_grid(inputs.local_field), _SURFACE)
+
+        def load(name: str, function: Any = load_tensor, **options: Any) -> Any:
+            path = self._get(name)
+            return (
+                function(path, device=inputs.device, box=box.slices, **options) if path else None
+            )
+
+        mask, brain = box.cut(mask), box.cut(brain)
         local = LocalField(
-            load_tensor(inputs.local_field, device=inputs.device),
-            load_mask(inputs.mask, device=inputs.device),
-            load_grid(inputs.local_field),
-            brain=load_mask(inputs.brain, device=inputs.device),
-            weights=load_tensor(weights, device=inputs.device) if weights else None,
+            load("local_field"),
+            mask,
+            box.inner,
+            brain=brain,
+            weights=load("weights"),
             noise_ppm=self._get("noise_ppm"),
             mean_rad_per_ppm=inputs.mean_rad_per_ppm,
-            unsure=load_mask(unsure, device=inputs.device) if unsure else None,
+            unsure=load("unsure", load_mask),
         )
-        edges = load_tensor(magnitude, device=inputs.device)[0] if magnitude else None
+        edges = load("magnitude", echo=0)
         made = invert_dipole(local, edges, method=inputs.method, params=inputs.params)
         volumes = {
             "chi": made.chi_ppm,
@@ -126,7 +138,7 @@ class InvertDipole(NumericInterface):
             "uncertainty": made.uncertainty_ppm,
         }
         saved: dict[str, Any] = {
-            name: save_tensor(volume, inputs.local_field, folder / f"{name}.nii")
+            name: save_tensor(box.paste(volume), inputs.local_field, folder / f"{name}.nii")
             for name, volume in volumes.items()
             if volume is not None
         }

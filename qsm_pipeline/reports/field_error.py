@@ -30,6 +30,8 @@ def draw_field_error(local_field: Volume, error: Mapping[str, float]) -> bytes:
     bytes
         WebP.
     """
+    from matplotlib.ticker import LogLocator
+
     n0, knee, power = error["n0_ppm"], error["knee_per_mm"], error["power"]
     frequency, level = _radial_ppm(local_field)
     noise = n0 * np.sqrt(1 + (knee / np.maximum(frequency, _LOWEST_PER_MM)) ** power)
@@ -39,6 +41,10 @@ def draw_field_error(local_field: Volume, error: Mapping[str, float]) -> bytes:
     axes.axhline(
         n0, color="#c62828", linewidth=1, linestyle=":", label=f"white floor, {n0:.2g} ppm"
     )
+    axes.minorticks_off()
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")  # powers of ten would take a parser of mathematics
     axes.set(xlabel="frequency (1/mm)", ylabel="ppm", xlim=(frequency.min(), frequency.max()))
     axes.legend(frameon=False)
     return drawn(axes)

@@ -56,6 +56,7 @@ class BrainMask:
 def find_mask(
     scan: Scan,
     *,
+    combined: Tensor | None = None,
     own: Tensor | None = None,
     valid: Tensor | None = None,
     method: str = registry.default("mask"),
@@ -67,7 +68,9 @@ def find_mask(
     Parameters
     ----------
     scan : Scan
-        With wrapped phase.
+        With wrapped phase; the first two echoes are enough if ``combined`` is given.
+    combined : torch.Tensor, shape (X, Y, Z), optional
+        From :func:`combined_magnitude` of all echoes.
     own : torch.Tensor, shape (X, Y, Z), bool, optional
         A mask of the user's own, which is used unchanged where the scan is valid.
     valid : torch.Tensor, shape (X, Y, Z), bool, optional
@@ -97,7 +100,11 @@ def find_mask(
     if own is not None:
         check_boolean("own", own, grid.shape)
     quality = (_quality(scan) * valid).numpy()
-    found = _brain(scan, method) if own is None else own.cpu().numpy()
+    if own is None:
+        combined = combined_magnitude(scan.magnitude) if combined is None else combined
+        found = _brain(combined.cpu().numpy(), scan, method)
+    else:
+        found = own.cpu().numpy()
     mask = found & valid.numpy()
     check_mask(mask, grid)
     scale = length_scale(torch.from_numpy(mask), grid)
@@ -148,8 +155,7 @@ def combined_magnitude(magnitude: Tensor) -> Tensor:
     return magnitude.square().sum(0).sqrt()
 
 
-def _brain(scan: Scan, method: str) -> np.ndarray:
-    combined = combined_magnitude(scan.magnitude).cpu().numpy()
+def _brain(combined: np.ndarray, scan: Scan, method: str) -> np.ndarray:
     if method == "robust":
         return robust_mask(combined, scan.grid)
     from qsm_pipeline.external.deepbet import brain_mask

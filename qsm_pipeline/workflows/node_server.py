@@ -12,11 +12,12 @@ import importlib  # noqa: E402
 
 import qsm_pipeline.engine.nipype_defaults  # noqa: E402
 import qsm_pipeline.workflows.run  # noqa: E402, F401
-from qsm_pipeline.numerics.core.jit import warm_up  # noqa: E402
+from qsm_pipeline.numerics.core.depth import warm_up  # noqa: E402
 from qsm_pipeline.steps.methods import METHODS  # noqa: E402
 
 PRELOADED = (
     "PIL.WebPImagePlugin",
+    "click",
     "matplotlib.backends.backend_agg",
     "matplotlib.figure",
     "matplotlib.ticker",
@@ -31,7 +32,7 @@ PRELOADED = (
     "qsm_pipeline.steps.chain",
     "qsm_pipeline.steps.coils",
 )
-"""Modules that nodes import when they compute; the functions of all methods come to it."""
+"""Modules that nodes and the script of the command import; those of methods come to it."""
 
 for name in PRELOADED:
     importlib.import_module(name)

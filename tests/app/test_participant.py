@@ -28,9 +28,9 @@ def _maps(out, pattern="sub-*/anat/*_Chimap.nii.gz"):
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """Return raw data and output of a run over two participants, with its work."""
+    """Return raw data and output of a run over a participant, with its work."""
     folder = tmp_path_factory.mktemp("kept")
-    raw = commands.make_dataset(folder, ("01", "02"))
+    raw = commands.make_dataset(folder, ("01",))
     result = run(raw, folder / "out", "--keep-work")
     assert result.exit_code == 0, result.output
     return raw, folder / "out"
@@ -136,13 +136,12 @@ def test_the_written_settings_make_the_same_run(finished, tmp_path):
     assert settings["device"] == "auto"
     assert "mem_gb" not in settings  # another machine has another one
     assert re.search(r"^# ran on \w+ with 2 core\(s\) and .* GiB$", written.read_text(), re.M)
-    again = CliRunner().invoke(
-        main, [str(raw), str(tmp_path / "out"), "participant", "--config-file", str(written)]
-    )
+    one = ("--participant-label", "02")
+    again = commands.call(raw, tmp_path / "out", "participant", "--config-file", written, *one)
     assert again.exit_code == 0, again.output
-    second = tomllib.loads((tmp_path / "out/logs/config.toml").read_text())
-    assert second == settings
-    assert _maps(tmp_path / "out") == _maps(out)
+    second = tomllib.loads((tmp_path / "out/logs/config_sub-02.toml").read_text())
+    assert second == settings | {"participant_label": ["02"]}
+    assert _maps(tmp_path / "out") == _maps(out)[1:]
 
 
 def test_second_run_resumes_and_a_changed_option_recomputes_what_depends_on_it(kept):
@@ -164,24 +163,28 @@ def test_a_changed_scan_is_computed_again(kept):
     raw, out = kept
     before = _written(out / "work", "fit")
     os.utime(raw / "sub-01/anat/sub-01_echo-2_part-phase_MEGRE.nii.gz")
-    assert run(raw, out, "--keep-work", "--participant-label", "01").exit_code == 0
+    assert run(raw, out, "--keep-work").exit_code == 0
     assert _written(out / "work", "fit") > before
 
 
-def test_the_work_of_a_run_is_removed_after_success_and_kept_after_a_failure(finished, tmp_path):
-    raw, out = tmp_path / "raw", tmp_path / "out"
-    shutil.copytree(finished[0], raw)
+def test_the_work_of_a_run_is_removed_after_success_and_kept_after_a_failure(copy, tmp_path):
+    raw, out = tmp_path / "raw", copy[1]
+    assert not list((out / "work").glob("*/*_wf"))
+    assert len(list((out / "logs/done").iterdir())) == 2
+    (out / "dataset_description.json").unlink()  # it names the raw data that are copied here
+    shutil.copytree(copy[0], raw, copy_function=shutil.copy2)
     broken = raw / "sub-02/anat/sub-02_echo-1_part-phase_MEGRE.nii.gz"
     sound = broken.read_bytes()
     broken.write_bytes(sound[:2000])
-    assert run(raw, out).exit_code == 1
+    before = (out / "sub-01/anat/sub-01_Chimap.nii.gz").stat().st_mtime_ns
+    result = run(raw, out)
+    assert result.exit_code == 1
+    assert "sub-01: already processed" in result.output
     assert [p.name for p in (out / "work").glob("*/*_wf")] == ["sub_02_wf"]
     assert [p.name for p in (out / "logs/done").iterdir()] == ["sub-01.json"]
     broken.write_bytes(sound)
-    before = (out / "sub-01/anat/sub-01_Chimap.nii.gz").stat().st_mtime_ns
     result = run(raw, out)
     assert result.exit_code == 0, result.output
-    assert "sub-01: already processed" in result.output
     assert "done sub-02" in result.output.splitlines()
     assert not list((out / "work").glob("*/*_wf"))
     assert (out / "sub-01/anat/sub-01_Chimap.nii.gz").stat().st_mtime_ns == before

@@ -32,9 +32,8 @@ def test_shading_is_levelled_and_zeros_stay():
     np.testing.assert_array_equal(level_shading(0 * shaded, affine), 0 * shaded)
 
 
-@pytest.mark.parametrize("degrees", [0, 25])
-def test_brain_of_a_simulated_head(degrees):
-    affine = tilted_affine(SHAPE, VOXEL, degrees)
+def test_brain_of_a_tilted_head():
+    affine = tilted_affine(SHAPE, VOXEL, 25)
     scan = simulate_scan(SHAPE, affine)
     brain = scan.brain.numpy()
     size = np.sqrt((scan.magnitude**2).sum(0)).numpy()

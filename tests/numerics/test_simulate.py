@@ -36,8 +36,13 @@ def _interior(mask, rounds=1):
     return mask
 
 
-def test_same_seed_same_scan():
-    one, two, other = (simulate_scan(SHAPE, AFFINE, seed=seed) for seed in (1, 1, 2))
+@pytest.fixture(scope="module")
+def scan():
+    return simulate_scan(SHAPE, AFFINE, seed=1)
+
+
+def test_same_seed_same_scan(scan):
+    one, (two, other) = scan, (simulate_scan(SHAPE, AFFINE, seed=seed) for seed in (1, 2))
     assert torch.equal(one.phase_rad, two.phase_rad)
     assert torch.equal(one.magnitude, two.magnitude)
     assert not torch.equal(one.phase_rad, other.phase_rad)
@@ -119,7 +124,7 @@ def test_field_does_not_depend_on_the_field_of_view():
 
 
 def test_voxels_at_borders_hold_the_mean_of_what_they_cover():
-    coarse_shape = (40, 50, 36)
+    coarse_shape = (30, 36, 28)
     coarse = tilted_affine(coarse_shape, (2.4, 2.4, 2.4), 15)
     fine = coarse.copy()
     fine[:3, :3] /= 2
@@ -204,14 +209,13 @@ def test_lesions_are_added_by_number():
     assert 0 < (change.abs() > 0.05).float().mean() < 1e-3
 
 
-def test_noise_has_the_level_that_was_asked_for():
-    params = {snr: ScanParams((0.005, 0.02), snr=snr) for snr in (25.0, math.inf)}
-    noisy, clean = (simulate_scan(SHAPE, AFFINE, p, seed=1) for p in params.values())
-    difference = torch.polar(noisy.magnitude, noisy.phase_rad) - torch.polar(
+def test_noise_has_the_level_that_was_asked_for(scan):
+    clean = simulate_scan(SHAPE, AFFINE, ScanParams(snr=math.inf), seed=1)
+    difference = torch.polar(scan.magnitude, scan.phase_rad) - torch.polar(
         clean.magnitude, clean.phase_rad
     )
     for part in (difference.real, difference.imag):
-        assert float(part.std()) == pytest.approx(1 / 25, rel=0.02)
+        assert float(part.std()) == pytest.approx(1 / ScanParams().snr, rel=0.02)
     brain = clean.brain
     decay = torch.exp(torch.tensor(-0.005 * 18))
     assert float(clean.magnitude[0][brain].mean()) == pytest.approx(float(decay), rel=0.08)
@@ -254,7 +258,7 @@ def test_impossible_sequences_are_refused(values, words):
 
 
 def test_a_field_of_view_without_brain_is_refused():
-    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    affine = np.diag([5.0, 5.0, 5.0, 1.0])
     affine[:3, 3] = 120.0
     with pytest.raises(ValueError, match="holds no brain"):
         simulate_scan((16, 16, 16), affine)

@@ -42,7 +42,8 @@ class _Block(nn.Module):
         geometry, colour = condition.split(self.sizes, dim=1)
         gain = ((1 + self.gain(geometry)) * self.colour(colour).exp())[:, :, None, None, None]
         x = nn.functional.leaky_relu(self.convolutions[0](x), 0.1, inplace=True)
-        x = self.convolutions[1](x * gain.to(x.dtype))
+        gain = gain.to(x.dtype)
+        x = self.convolutions[1](x * gain if torch.is_grad_enabled() else x.mul_(gain))
         return nn.functional.leaky_relu(x, 0.1, inplace=True)
 
 
@@ -110,9 +111,10 @@ class SpaceToDepthUNet(nn.Module):
             if level:
                 x = self.downs[level - 1](x)
             x = encoder(x, condition)
-            skips.append(x)
+            if level < len(self.decoders):
+                skips.append(x)
         for level in reversed(range(len(self.decoders))):
-            x = torch.cat([skips[level], self.ups[level](x)], dim=1)
+            x = torch.cat([skips.pop(), self.ups[level](x)], dim=1)
             x = self.decoders[level](x, condition)
         out = depth_to_space(self.head(x))
         return out[..., : shape[0], : shape[1], : shape[2]]

@@ -18,13 +18,3 @@ def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
             return numba.njit(f, nogil=True, **options)
 
     return compile_ if function is None else compile_(function)
-
-
-@jit
-def _nothing() -> None:
-    """Do nothing."""
-
-
-def warm_up() -> None:
-    """Call a compiled function: the first call in a process takes a fifth of a second."""
-    _nothing()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,7 +18,8 @@ from qsm_pipeline.numerics.quality.fidelity import inversion_residual_percent
 from qsm_pipeline.numerics.quality.mask_shape import compactness, volume_ml
 from qsm_pipeline.numerics.quality.metric import Metric
 from qsm_pipeline.numerics.quality.noise import signal_to_noise
-from qsm_pipeline.numerics.quality.pairing import coherence, pairing
+from qsm_pipeline.numerics.quality.pairing import coherence
+from qsm_pipeline.numerics.quality.pairing import pairing as correlate
 from qsm_pipeline.numerics.quality.rim import rim_ratio
 from qsm_pipeline.numerics.quality.sampling import coarsened, cut_to_masks, middle_half, repeated
 from qsm_pipeline.numerics.quality.sign import tails
@@ -33,7 +35,32 @@ WHOLE_HEAD_MM = 120.0
 _DEEP_MM = 6.0
 
 
-def assess(run: Assessed, limits: Mapping[str, float]) -> list[Metric]:
+@dataclass(frozen=True)
+class WholeVolume:
+    """What is asked of the whole volume; all else of what lies around the masks.
+
+    Parameters
+    ----------
+    extent_mm : float
+        The shortest.
+    pairing : float, optional
+        Of raw phase and magnitude of the first echo, see
+        :func:`qsm_pipeline.numerics.quality.pairing.pairing`.
+    """
+
+    extent_mm: float
+    pairing: float | None = None
+
+    @classmethod
+    def of(cls, grid: Grid, sized: Grid, first_echo: tuple[Tensor, Tensor] | None) -> WholeVolume:
+        """Ask it of the grid, as it is and as head-sized, and of raw phase and magnitude."""
+        extent_mm = min(n * v for n, v in zip(grid.shape, grid.voxel_size_mm, strict=True))
+        return cls(extent_mm, correlate(*first_echo, sized) if first_echo else None)
+
+
+def assess(
+    run: Assessed, limits: Mapping[str, float], whole: WholeVolume | None = None
+) -> list[Metric]:
     """Compute all metrics.
 
     Parameters
@@ -42,21 +69,25 @@ def assess(run: Assessed, limits: Mapping[str, float]) -> list[Metric]:
         The run.
     limits : mapping
         From `qsm_pipeline.numerics.quality.limits.check_limits`.
+    whole : WholeVolume, optional
+        Of a run that was cut to its masks before, as ``run`` itself is whole by default.
 
     Returns
     -------
     list of Metric
         In the order of processing, each with its limits.
     """
-    extent_mm = min(n * v for n, v in zip(run.grid.shape, run.grid.voxel_size_mm, strict=True))
     sized = head_sized(run.grid, run.brain)
+    if whole is None:
+        scan = run.measured
+        first = (scan.raw_rad[0], scan.magnitude[0]) if scan else None
+        whole = WholeVolume.of(run.grid, sized, first)
     metrics = []
     if run.measured:
-        paired = pairing(run.measured.raw_rad[0], run.measured.magnitude[0], sized)
         metrics.append(
             Metric(
                 "phase_pairing",
-                paired,
+                whole.pairing,
                 "1",
                 "Correlation between where the magnitude is bright and where the phase hangs "
                 "together, less the largest of those with the magnitude flipped or moved.",
@@ -98,7 +129,7 @@ def assess(run: Assessed, limits: Mapping[str, float]) -> list[Metric]:
     ]
     if run.measured:
         metrics.append(_of_map_and_magnitude(run.measured, run, deep, sized))
-    if extent_mm < WHOLE_HEAD_MM:
+    if whole.extent_mm < WHOLE_HEAD_MM:
         limits = {key: v for key, v in limits.items() if not key.endswith("mask_volume_ml")}
     return [metric.within(limits) for metric in metrics]
 

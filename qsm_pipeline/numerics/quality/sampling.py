@@ -27,14 +27,19 @@ def cut_to_masks(run: Assessed, sized: Grid) -> Assessed:
     masks = run.brain | run.known | run.valid
     if not masks.any():
         return run
-    margin = 1 + math.ceil(_AROUND_MM / min(sized.voxel_size_mm))
-    box = BoundingBox.of(masks, run.grid, margin=margin)
+    box = box_around(masks, run.grid, sized)
 
     def volumes(of: Assessed | Measured) -> dict[str, Any]:
         return {k: box.cut(v) for k, v in vars(of).items() if isinstance(v, Tensor)}
 
     measured = run.measured and replace(run.measured, **volumes(run.measured))
     return replace(run, grid=box.inner, measured=measured, **volumes(run))
+
+
+def box_around(masks: Tensor, grid: Grid, sized: Grid) -> BoundingBox:
+    """Return the box of the masks, shape (X, Y, Z), bool, with what lies just around."""
+    margin = 1 + math.ceil(_AROUND_MM / min(sized.voxel_size_mm))
+    return BoundingBox.of(masks, grid, margin=margin)
 
 
 def coarsened(run: Assessed) -> tuple[Assessed, list[int]]:

@@ -42,7 +42,7 @@ def mirrored(points: Tensor) -> Tensor:
 def hull(points: Tensor, anatomy: Anatomy) -> Hull:
     """Return the smooth outer surfaces of the brain's parts at points in head mm."""
     p = mirrored(points)
-    cerebrum = _cerebrum(p) + 1.2 * anatomy.bulges(points)
+    cerebrum = outer_cerebrum(points, anatomy)
     cerebellum = union(
         ellipsoid(p, (24, -63, -33), (29, 29, 25)), ellipsoid(p, (0, -63, -28), (12, 25, 24)), 8.0
     )
@@ -57,11 +57,14 @@ def hull(points: Tensor, anatomy: Anatomy) -> Hull:
     return Hull(cerebrum, cerebellum, stem)
 
 
-def _cerebrum(p: Tensor) -> Tensor:
+def outer_cerebrum(points: Tensor, anatomy: Anatomy) -> Tensor:
+    """Return the smooth outer surface of the cerebrum alone, as in :func:`hull`."""
+    p = mirrored(points)
     upper = ellipsoid(p, (0, -17, 13), (66, 86, 60))
     base = 20 + p[:, 2] + 0.12 * p[:, 1].clamp(-45, 0)
     upper = without(upper, base, 10.0)
-    return union(upper, ellipsoid(p, (46, -20, -20), (20.5, 43, 25)), 8.0)
+    whole = union(upper, ellipsoid(p, (46, -20, -20), (20.5, 43, 25)), 8.0)
+    return whole + 1.2 * anatomy.bulges(points)
 
 
 def cord(points: Tensor) -> Tensor:
@@ -118,8 +121,7 @@ def _cortex(points: Tensor, cerebrum: Tensor, anatomy: Anatomy) -> Tensor:
         step = [0.0, 0.0, 0.0]
         step[axis] = _STEP_MM
         q = p + p.new_tensor(step)
-        whole = _cerebrum(mirrored(q)) + 1.2 * anatomy.bulges(q)
-        slope.append(_hemispheres(q, whole, anatomy) + depth)
+        slope.append(_hemispheres(q, outer_cerebrum(q, anatomy), anatomy) + depth)
     normal = torch.stack(slope).T
     normal = normal / length(normal).clamp(min=1e-6)[:, None]
     above = p + 0.6 * depth.clamp(min=0)[:, None] * normal

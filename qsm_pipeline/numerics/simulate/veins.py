@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.simulate.anatomy import Anatomy
-from qsm_pipeline.numerics.simulate.brain import hull
+from qsm_pipeline.numerics.simulate.brain import outer_cerebrum
 
 _MAX_SEGMENT_MM = 6.0
+_CHUNK = 1 << 16  # voxels of tubes at a time
 
 # paths in head mm with radii; those off the midline are on the right and mirrored
 _NAMED = (
@@ -75,29 +76,43 @@ def paint_tubes(
     torch.Tensor, shape (X, Y, Z)
         From 0 to 1; a tube thinner than a voxel keeps its volume.
     """
-    share = torch.zeros(shape, dtype=segments_mm.dtype)
-    linear, origin = affine[:3, :3], affine[:3, 3]
-    inverse = torch.linalg.inv(linear)
+    share = torch.zeros(math.prod(shape), dtype=segments_mm.dtype)
+    inverse = torch.linalg.inv(affine[:3, :3])
     ends = torch.stack([segments_mm[:, :3], segments_mm[:, 3:6]], dim=1)
     reach_mm = segments_mm[:, 6:8].amax(1) + 3 * blur_mm
-    voxels = (ends - origin) @ inverse.T
+    voxels = (ends - affine[:3, 3]) @ inverse.T
     reach = reach_mm[:, None] * inverse.norm(dim=1)
     low = (voxels.amin(1) - reach).ceil().long().clamp(min=0)
     high = torch.minimum((voxels.amax(1) + reach).floor().long(), torch.tensor(shape) - 1)
-    visible = (high >= low).all(1).nonzero()[:, 0].tolist()
-    for i in visible:
-        (x0, y0, z0), (x1, y1, z1) = low[i].tolist(), high[i].tolist()
-        box = (slice(x0, x1 + 1), slice(y0, y1 + 1), slice(z0, z1 + 1))
-        x = torch.arange(x0, x1 + 1, dtype=share.dtype)[:, None, None, None] * linear[:, 0]
-        y = torch.arange(y0, y1 + 1, dtype=share.dtype)[None, :, None, None] * linear[:, 1]
-        z = torch.arange(z0, z1 + 1, dtype=share.dtype)[None, None, :, None] * linear[:, 2]
-        start, along = ends[i, 0], ends[i, 1] - ends[i, 0]
-        offset = x + y + z + (origin - start)
-        t = (offset @ along / along.dot(along).clamp(min=1e-6)).clamp(0, 1)
-        gap = (offset - t[..., None] * along).norm(dim=-1)
-        radius = segments_mm[i, 6] + t * (segments_mm[i, 7] - segments_mm[i, 6])
-        share[box] = torch.maximum(share[box], _tube_share(gap, radius, blur_mm))
-    return share
+    visible = (high >= low).all(1)
+    tubes, low, size = segments_mm[visible], low[visible], (high - low + 1)[visible]
+    before = size.prod(1).cumsum(0) - size.prod(1)
+    for some in torch.arange(len(tubes)).split((before // _CHUNK).bincount().tolist()):
+        box, voxel = _voxels_of_boxes(low[some], size[some])
+        place = affine[:3, :3] @ voxel.to(share) + affine[:3, 3:]
+        found = _tube_share(*_gap_and_radius(place, tubes[some][box].T), blur_mm)
+        index = (voxel[0] * shape[1] + voxel[1]) * shape[2] + voxel[2]
+        share.scatter_reduce_(0, index, found, "amax")
+    return share.reshape(shape)
+
+
+def _voxels_of_boxes(low: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """Return box, shape (N,), and index, shape (3, N), of all voxels of boxes, shapes (B, 3)."""
+    count = size.prod(1)
+    box = torch.repeat_interleave(count)
+    number = torch.arange(len(box)) - (count.cumsum(0) - count)[box]
+    ny, nz = size[box, 1], size[box, 2]
+    inside = torch.stack([number // (ny * nz), number // nz % ny, number % nz])
+    return box, inside + low.T[:, box]
+
+
+def _gap_and_radius(place: Tensor, tube: Tensor) -> tuple[Tensor, Tensor]:
+    """Return distance to the axis, and radius there, of a tube, shape (8, N), for each place."""
+    start, along = tube[:3], tube[3:6] - tube[:3]
+    offset = place - start
+    t = ((offset * along).sum(0) / along.square().sum(0).clamp(min=1e-6)).clamp(0, 1)
+    gap = (offset - t * along).square().sum(0).sqrt()
+    return gap, tube[6] + t * (tube[7] - tube[6])
 
 
 def _tube_share(gap: Tensor, radius: Tensor, blur_mm: float) -> Tensor:
@@ -131,10 +146,11 @@ def _pieces(corners: Tensor, radii: Tensor) -> Tensor:
 
 
 def _normals(points: Tensor, anatomy: Anatomy) -> tuple[Tensor, Tensor]:
-    distance = hull(points, anatomy).cerebrum
-    step = 0.5 * torch.eye(3)
-    slope = [(hull(points + step[i], anatomy).cerebrum - distance) / 0.5 for i in range(3)]
-    return distance, torch.nn.functional.normalize(torch.stack(slope, dim=1))
+    step = torch.cat([torch.zeros(1, 3), 0.5 * torch.eye(3)])
+    moved = (points + step[:, None]).reshape(-1, 3).T.contiguous().T
+    distance, *stepped = outer_cerebrum(moved, anatomy).reshape(4, -1)
+    slope = (torch.stack(stepped, dim=1) - distance[:, None]) / 0.5
+    return distance, torch.nn.functional.normalize(slope)
 
 
 def _to_depth(paths: Tensor, depth_mm: float | Tensor, anatomy: Anatomy) -> Tensor:
