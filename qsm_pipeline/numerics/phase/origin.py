@@ -1,0 +1,89 @@
+"""The echo time at which the phase of the field is zero, which should be 0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.phase.offset import wrap
+
+FAR = 0.25
+"""Of the first echo time: simulated scans have less than a tenth."""
+_STEP_MM = 3.0
+"""Finer than what the removal of the phase offset takes away, and coarser than noise."""
+_STEEP_RAD = 1.5
+_FEWEST = 500
+
+
+def phase_origin_s(
+    phase_rad: Tensor,
+    magnitude: Tensor,
+    mask: Tensor,
+    echo_times_s: Sequence[float],
+    grid: Grid,
+) -> float | None:
+    """Find the echo time at which structures begin to appear in the phase.
+
+    It is 0, unless the phase was divided by that of another echo, as some combinations of coils
+    do, or all echo times are off by the same.
+
+    Parameters
+    ----------
+    phase_rad : torch.Tensor, shape (E, X, Y, Z)
+        Wrapped phase without its smooth offset.
+    magnitude : torch.Tensor, shape (E, X, Y, Z)
+        Magnitude in any unit.
+    mask : torch.Tensor, shape (X, Y, Z), bool
+        Where there is signal.
+    echo_times_s : sequence of float, length E
+        Increasing.
+    grid : Grid
+        Geometry.
+
+    Returns
+    -------
+    float or None
+        In seconds. None with fewer than three echoes or too few voxels.
+
+    Notes
+    -----
+    The first two echoes tell intercept and slope of small structures, whose noise is the same; so
+    both are compared with the third echo, whose noise is another (an instrumental variable).
+    """
+    if len(echo_times_s) < 2:
+        return None
+    product, square, count = 0.0, 0.0, 0
+    steps = [max(1, round(_STEP_MM / voxel_mm)) for voxel_mm in grid.voxel_size_mm]
+    ends = phase_rad[[0, 1]]
+    first, second = echo_times_s[:2]
+    for axis in range(3):
+        aside = (axis + 1) % 3
+
+        def at(x: Tensor, i: int, j: int, axis: int = axis, aside: int = aside) -> Tensor:
+            for a, place, reach in ((axis, i, 2), (aside, j, 1)):
+                n = mask.shape[a] - reach * steps[a]
+                x = x.narrow(a - 3, place * steps[a], max(0, n))
+            return x
+
+        inside = torch.ones_like(at(mask, 0, 0))
+        bends = []
+        for j in (0, 1):
+            for i in range(3):
+                inside &= at(mask, i, j)
+            middle = at(ends, 1, j)
+            bends.append(wrap(at(ends, 0, j) - middle) + wrap(at(ends, 2, j) - middle))
+        here, there = (bend[:, inside] for bend in bends)
+        flat = torch.cat([here, there]).abs().amax(0) < _STEEP_RAD
+        size = at(magnitude[0], 1, 0)[inside] * at(magnitude[0], 1, 1)[inside] * flat
+        for one, other in ((here, there), (there, here)):
+            slope = wrap(one[1] - one[0]) / (second - first)
+            intercept = one[0] - first * slope
+            product += float((size * intercept * wrap(other[1])).sum(dtype=torch.float64))
+            square += float((size * slope * wrap(other[1])).sum(dtype=torch.float64))
+        count += int(flat.sum())
+    if count < _FEWEST or square <= 0:
+        return None
+    return -product / square
