@@ -422,8 +422,8 @@ def _phase_in_radians(
         if 0 < len(empty) < len(names):
             raise BIDSInputError(
                 f"{run.prefix}: no voxel of the phase is finite and not empty, since "
-                f"{', '.join(empty)} is 0 in every voxel, as after dividing by that echo; move the "
-                "images of this echo away, and the others are mapped"
+                f"{', '.join(empty)} is 0 in every voxel, as after dividing by that echo; move "
+                "the images of this echo away, and the others are mapped"
             )
         raise BIDSInputError(f"{run.prefix}: no voxel of the phase is finite and not empty")
     known = {"manufacturer": maker, "units": units[0] if units else ""}

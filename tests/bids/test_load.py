@@ -184,9 +184,7 @@ def test_a_repeated_slice_is_no_volume(root):
 
 def test_an_echo_that_all_were_divided_by(root):
     _stored(root, lambda phase, echo: (phase * (echo > 1), {}))
-    with pytest.raises(
-        BIDSInputError, match=r"since sub-01_echo-1_part-phase_MEGRE.nii.gz is 0 in"
-    ):
+    with pytest.raises(BIDSInputError, match=r"since .*echo-1_part-phase_MEGRE.nii.gz is 0 in"):
         load(root)
 
 
