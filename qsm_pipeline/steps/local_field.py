@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from qsm_pipeline.numerics.background.fill import fill_unknown
 from qsm_pipeline.numerics.background.problem import BackgroundProblem
+from qsm_pipeline.numerics.background.problem import LocalField as ValidField
+from qsm_pipeline.numerics.background.strong import field_of_sources, strong_voxels
 from qsm_pipeline.numerics.core.contracts import (
     check_finite,
     check_mask,
@@ -19,6 +21,7 @@ from qsm_pipeline.numerics.core.contracts import (
 )
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.head_size import head_sized
+from qsm_pipeline.numerics.field.reliability import rim_weight
 from qsm_pipeline.steps import methods as registry
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.total_field import TotalField
@@ -27,6 +30,8 @@ SINGLE_ECHO_SCREENING_MM = 8.0
 """The phase of the receive coils is left in a single echo; screening takes out most of it."""
 
 
+STRONG_PASSES = 2
+"""The first fit sees a field that background removal has weakened; a third changes little."""
 MUCH_UNTRUSTED, MOST_UNTRUSTED = 0.1, 0.5
 """Shares of the brain without trusted phase, beyond which is a warning and a failure."""
 STRONG_ML = 0.1
@@ -136,9 +141,14 @@ def remove_background(
     brain = total.trusted if brain is None else brain
     used = chosen.with_values(given)
     grid = head_sized(total.grid, brain)
-    problem = BackgroundProblem(total.total_field_ppm, mask, grid, total.weights)
-    problem = replace(problem, total_field_ppm=fill_unknown(problem))
-    found = chosen.function(problem, used)
+
+    def without_background(total_field_ppm: Tensor) -> ValidField:
+        problem = BackgroundProblem(total_field_ppm, mask, grid, total.weights)
+        filled = replace(problem, total_field_ppm=fill_unknown(problem))
+        return chosen.function(filled, used)
+
+    found = without_background(total.total_field_ppm)
+    found = _with_strong_sources(found, total, mask, grid, without_background)
     valid = found.mask & brain
     if not valid.any():
         raise ValueError(
@@ -175,6 +185,36 @@ def remove_background(
         total.unsure,
         provenance=Provenance(parameters, facts, tuple(warnings)),
     )
+
+
+def _with_strong_sources(
+    found: ValidField,
+    total: TotalField,
+    mask: Tensor,
+    grid: Grid,
+    without_background: Callable[[Tensor], ValidField],
+) -> ValidField:
+    """Return the local field with the whole field of strong sources, or as it was without any.
+
+    Background removal takes a part of every field that is smooth; of a bleeding, whose field
+    reaches far, so much that its sum is wrong. The field of such sources is fitted, subtracted
+    before background removal, and added again.
+    """
+    weights = mask.to(found.local_field_ppm) if total.weights is None else total.weights
+    known = found.mask & (weights > 0) & (rim_weight(found.mask, grid) >= 1)
+    if not known.any():
+        return found
+    strong = strong_voxels(found.local_field_ppm, known, grid)
+    if total.unsure is not None:
+        strong |= total.unsure & found.mask
+    if not strong.any():
+        return found
+    local = found.local_field_ppm
+    for _ in range(STRONG_PASSES):
+        field = field_of_sources(local, found.mask, weights, strong, grid)
+        rest = without_background(total.total_field_ppm - field)
+        local = torch.where(found.mask, rest.local_field_ppm + field, 0.0)
+    return ValidField(local, found.mask)
 
 
 def _judged(brain: Tensor, unknown: Tensor) -> tuple[dict[str, Any], list[str]]:
