@@ -30,8 +30,9 @@ SINGLE_ECHO_SCREENING_MM = 8.0
 """The phase of the receive coils is left in a single echo; screening takes out most of it."""
 
 
-STRONG_PASSES = 2
-"""The first fit sees a field that background removal has weakened; a third changes little."""
+STRONG_PASSES, STRONG_CHANGE = 4, 0.1
+"""The first fit sees a field that background removal has weakened, a small source by a quarter and
+a large one by a half; the next see less and less of that."""
 MUCH_UNTRUSTED, MOST_UNTRUSTED = 0.1, 0.5
 """Shares of the brain without trusted phase, beyond which is a warning and a failure."""
 STRONG_ML = 0.1
@@ -204,16 +205,18 @@ def _with_strong_sources(
     known = found.mask & (weights > 0) & (rim_weight(found.mask, grid) >= 1)
     if not known.any():
         return found
-    strong = strong_voxels(found.local_field_ppm, known, grid)
-    if total.unsure is not None:
-        strong |= total.unsure & found.mask
-    if not strong.any():
-        return found
-    local = found.local_field_ppm
+    enclosed = torch.zeros_like(mask) if total.unsure is None else total.unsure & found.mask
+    local, before = found.local_field_ppm, torch.zeros_like(found.local_field_ppm)
     for _ in range(STRONG_PASSES):
+        strong = strong_voxels(local, known, grid) | enclosed
+        if not strong.any():
+            return found
         field = field_of_sources(local, found.mask, weights, strong, grid)
         rest = without_background(total.total_field_ppm - field)
         local = torch.where(found.mask, rest.local_field_ppm + field, 0.0)
+        if (field - before).norm() < STRONG_CHANGE * field.norm():
+            break
+        before = field
     return ValidField(local, found.mask)
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-import torch
-from scipy import ndimage
 from torch import Tensor
+from torch.nn.functional import max_pool3d
 
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.dipole import DipoleOperator
@@ -72,8 +70,7 @@ def field_of_sources(
     torch.Tensor, shape (X, Y, Z)
         In ppm, zero outside the mask.
     """
-    wide = ndimage.binary_dilation(within.cpu().numpy(), np.ones((3, 3, 3)))
-    support = torch.from_numpy(wide).to(mask.device) & mask
+    support = (max_pool3d(within.to(weights)[None], 3, 1, 1)[0] > 0) & mask
     box = BoundingBox.of(mask, grid)
     dipole = _periodic(box, local_field_ppm)
     sources, precision, field = (

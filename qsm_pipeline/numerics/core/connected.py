@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from scipy import ndimage
+from torch import Tensor
 
 LARGEST_LOST = 0.2
 """A larger share of a mask is never left out because it does not touch the rest."""
@@ -57,3 +59,21 @@ def check_in_one_part(mask: np.ndarray) -> None:
             f"another of {second:.0f} %, and only one of them could be mapped; look for empty or "
             "damaged slices between them"
         )
+
+
+def parts_with(mask: Tensor, seeds: Tensor) -> Tensor:
+    """Return the parts of a mask, touching at faces, edges or corners, that hold a seed.
+
+    Parameters
+    ----------
+    mask, seeds : torch.Tensor, shape (X, Y, Z), bool
+        Seeds outside the mask do not count.
+
+    Returns
+    -------
+    torch.Tensor, shape (X, Y, Z), bool
+        On their device.
+    """
+    labels, _ = ndimage.label(mask.cpu().numpy(), np.ones((3, 3, 3)))
+    chosen = np.setdiff1d(labels[seeds.cpu().numpy()], 0)
+    return torch.from_numpy(np.isin(labels, chosen)).to(mask.device)
