@@ -33,7 +33,7 @@ def test_the_field_of_a_strong_source_stays(chi_ppm, radius, echoes, method):
     far = deep & (radius_mm(GRID, PLACE) > radius + 6)
     for where in (deep, far):
         x, y = found.local_field_ppm[where], inner[where]
-        assert float((x * y).sum() / y.square().sum()) == pytest.approx(1, abs=0.1)
+        assert float((x * y).sum() / y.square().sum()) == pytest.approx(1, abs=0.12)
     assert strong_voxels(found.local_field_ppm, deep, GRID)[ball].float().mean() > 0.5
 
 
