@@ -19,6 +19,8 @@ from qsm_pipeline.bids.phase_scaling import (
     alternating_axis,
     decide_each,
     negate_alternate_slices,
+    remove_ramp,
+    shared_ramp,
 )
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.exceptions import BIDSInputError, MaskError
@@ -31,6 +33,7 @@ _MIN_SIDE = 4
 HZ_PER_UNIT = {"Hz": 1.0, "rad/s": 1 / (2 * math.pi), "T": GAMMA_BAR_HZ_PER_T}
 """Units that a field map may have."""
 _VOXEL_SIZE_MM = (0.005, 100.0)
+_STEEP_RAMP_RAD = 0.3
 _MAX_MAGNITUDE = 1e15
 """Squares of magnitudes are summed in float32."""
 
@@ -141,6 +144,7 @@ def load_run(run: GreRun) -> LoadedRun:
         )
     if magnitude is not None and not run.from_field_map:
         phase = _repair_slice_signs(phase, magnitude, first, maker, notes)
+        phase = _without_steep_ramp(phase, magnitude, run, notes)
     phase[:, ~valid] = 0
     if magnitude is not None:
         magnitude[:, ~valid] = 0
@@ -545,6 +549,21 @@ def _repair_slice_signs(
             "where k-space was not centred; every second slice was negated"
         )
     return phase
+
+
+def _without_steep_ramp(
+    phase: np.ndarray, magnitude: np.ndarray, run: GreRun, notes: dict[str, str]
+) -> np.ndarray:
+    steps = shared_ramp(phase, magnitude, run.echo_times_s)
+    steep = [step if abs(step) > _STEEP_RAMP_RAD else 0.0 for step in steps]
+    if not any(steep):
+        return phase
+    listed = ", ".join(f"{step:.2f}" for step in steep)
+    notes["phase_ramp"] = (
+        f"All echoes share a ramp of the phase ({listed} rad from voxel to voxel along the axes), "
+        "as where the field of view or k-space was not centred; it was removed"
+    )
+    return remove_ramp(phase, steep)
 
 
 def _read_mask(path: str, first: nib.Nifti1Image) -> np.ndarray:

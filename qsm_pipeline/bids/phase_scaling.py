@@ -335,3 +335,49 @@ def negate_alternate_slices(phase_rad: np.ndarray, axis: int) -> np.ndarray:
     shape[axis] = -1
     moved = phase_rad + steps.reshape(shape).astype(np.float32)
     return (moved - 2 * math.pi * np.round(moved / (2 * math.pi))).astype(np.float32)
+
+
+def shared_ramp(
+    phase_rad: np.ndarray, magnitude: np.ndarray, echo_times_s: Sequence[float]
+) -> tuple[float, float, float]:
+    """Find the steps from voxel to voxel along each axis that all echoes share.
+
+    An image whose field of view or k-space lies beside the centre has such a ramp, which can be
+    too steep to unwrap.
+
+    Parameters
+    ----------
+    phase_rad, magnitude : numpy.ndarray, shape (E, X, Y, Z)
+        All echoes.
+    echo_times_s : sequence of float, length E
+        Increasing. Of a single echo the ramp of the field goes with it, which is background.
+
+    Returns
+    -------
+    tuple of float, length 3
+        Mean steps in rad, from -pi to pi.
+    """
+    steps = []
+    for axis in (1, 2, 3):
+        size = np.take(magnitude[0], range(1, magnitude.shape[axis]), axis - 1)
+        signal = [size * np.exp(1j * np.diff(echo, axis=axis - 1)) for echo in phase_rad[:2]]
+        step = float(np.angle(signal[0].sum()))
+        if len(signal) > 1:
+            first, second = echo_times_s[:2]
+            evolved = float(np.angle((signal[1] * signal[0].conj()).sum()))
+            step -= evolved * first / (second - first)
+        steps.append(step - 2 * math.pi * round(step / (2 * math.pi)))
+    return steps[0], steps[1], steps[2]
+
+
+def remove_ramp(phase_rad: np.ndarray, steps_rad: Sequence[float]) -> np.ndarray:
+    """Return wrapped phase (..., X, Y, Z) without a ramp of so many rad per voxel of each axis."""
+    ramp = np.zeros((1, 1, 1), np.float32)
+    for axis, step in enumerate(steps_rad):
+        shape = [1, 1, 1]
+        shape[axis] = -1
+        ramp = ramp + np.float32(step) * np.arange(
+            phase_rad.shape[axis - 3], dtype=np.float32
+        ).reshape(shape)
+    moved = phase_rad - ramp
+    return (moved - 2 * math.pi * np.round(moved / (2 * math.pi))).astype(np.float32)

@@ -158,6 +158,23 @@ def test_signs_that_alternate_are_repaired_for_any_maker(root, axes):
     assert "every second slice was negated" in loaded.inferred["slice_sign"]
 
 
+@pytest.mark.parametrize("steps", [(0.0, 0.9, 0.0), (1.9, 1.2, 0.0), (0.0, -2.9, 2.2)])
+def test_a_steep_ramp_that_all_echoes_share_is_removed(root, steps):
+    """As MRIReco.jl #58 describes it, of an offset of the field of view."""
+    ramp = sum(step * at for step, at in zip(steps, np.indices(SHAPE), strict=True))
+
+    def change(phase, echo):
+        return np.angle(np.exp(1j * (phase + ramp))), {}
+
+    _stored(root, change)
+    loaded = load(root)
+    left = np.exp(1j * (loaded.phase_rad - true_phase())).astype(np.complex128)
+    for axis in (1, 2, 3):
+        step = np.angle((left * np.roll(left, 1, axis).conj()).mean())
+        assert abs(step) < 0.3
+    assert {"phase_ramp", "slice_sign"} & set(loaded.inferred)
+
+
 @pytest.mark.parametrize("echoes", [(1, 2, 3), (2,)])
 @pytest.mark.parametrize("value", [0.0, np.nan])
 def test_slices_without_data_between_others_are_said(root, echoes, value):

@@ -15,7 +15,10 @@ FAR = 0.25
 _STEP_MM = 3.0
 """Finer than what the removal of the phase offset takes away, and coarser than noise."""
 _STEEP_RAD = 1.5
+_FURTHEST = 2.0
 _FEWEST = 500
+_PIECES = 11
+"""Of the brain, each of which tells; a fringe line of the coils spoils few of them."""
 
 
 def phase_origin_s(
@@ -46,16 +49,19 @@ def phase_origin_s(
     Returns
     -------
     float or None
-        In seconds. None with fewer than three echoes or too few voxels.
+        In seconds. None with one echo, too few voxels, or if it would lie after the first
+        echo, or far before 0.
 
     Notes
     -----
-    The first two echoes tell intercept and slope of small structures, whose noise is the same; so
-    both are compared with the third echo, whose noise is another (an instrumental variable).
+    The first two echoes tell intercept and slope of small structures, both with the same noise.
+    So each voxel is compared with one beside it, whose noise is another and whose structures are
+    similar (an instrumental variable).
     """
     if len(echo_times_s) < 2:
         return None
-    product, square, count = 0.0, 0.0, 0
+    products, squares = torch.zeros(2, _PIECES, dtype=torch.float64)
+    count = 0
     steps = [max(1, round(_STEP_MM / voxel_mm)) for voxel_mm in grid.voxel_size_mm]
     ends = phase_rad[[0, 1]]
     first, second = echo_times_s[:2]
@@ -80,10 +86,12 @@ def phase_origin_s(
         size = at(magnitude[0], 1, 0)[inside] * at(magnitude[0], 1, 1)[inside] * flat
         for one, other in ((here, there), (there, here)):
             slope = wrap(one[1] - one[0]) / (second - first)
-            intercept = one[0] - first * slope
-            product += float((size * intercept * wrap(other[1])).sum(dtype=torch.float64))
-            square += float((size * slope * wrap(other[1])).sum(dtype=torch.float64))
+            for total, values in ((products, one[0] - first * slope), (squares, slope)):
+                agreed = (size * values * wrap(other[1])).double()
+                pieces = agreed.tensor_split(_PIECES)
+                total += torch.stack([piece.sum() for piece in pieces]).cpu()
         count += int(flat.sum())
-    if count < _FEWEST or square <= 0:
+    if count < _FEWEST or not (squares > 0).any():
         return None
-    return -product / square
+    origin_s = -float((products / squares)[squares > 0].median())
+    return origin_s if -_FURTHEST * first < origin_s < first else None
