@@ -22,6 +22,7 @@ from qsm_pipeline.numerics.core.contracts import (
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.head_size import head_sized
 from qsm_pipeline.numerics.field.reliability import rim_weight
+from qsm_pipeline.numerics.quality.mask_shape import volume_ml
 from qsm_pipeline.steps import methods as registry
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.total_field import TotalField
@@ -149,7 +150,7 @@ def remove_background(
         return chosen.function(filled, used)
 
     found = without_background(total.total_field_ppm)
-    found = _with_strong_sources(found, total, mask, grid, without_background)
+    found, strong = _with_strong_sources(found, total, mask, grid, without_background)
     valid = found.mask & brain
     if not valid.any():
         raise ValueError(
@@ -160,6 +161,8 @@ def remove_background(
     if total.weights is not None:
         unknown |= brain & mask & (total.weights <= 0)
     facts, warnings = _judged(brain, unknown)
+    if strong is not None:
+        facts["StrongSourcesFittedMl"] = round(volume_ml(strong, total.grid), 3)
     if _was_filtered(total.total_field_ppm, found.local_field_ppm, valid):
         warnings.append(
             "The total field holds hardly any background, as if the phase had been high-pass "
@@ -194,8 +197,10 @@ def _with_strong_sources(
     mask: Tensor,
     grid: Grid,
     without_background: Callable[[Tensor], ValidField],
-) -> ValidField:
-    """Return the local field with the whole field of strong sources, or as it was without any.
+) -> tuple[ValidField, Tensor | None]:
+    """Return the local field with the whole field of strong sources, and where they were sought.
+
+    As it was, and None, without any.
 
     Background removal takes a part of every field that is smooth; of a bleeding, whose field
     reaches far, so much that its sum is wrong. The field of such sources is fitted, subtracted
@@ -204,20 +209,20 @@ def _with_strong_sources(
     weights = mask.to(found.local_field_ppm) if total.weights is None else total.weights
     known = found.mask & (weights > 0) & (rim_weight(found.mask, grid) >= 1)
     if not known.any():
-        return found
+        return found, None
     enclosed = torch.zeros_like(mask) if total.unsure is None else total.unsure & found.mask
     local, before = found.local_field_ppm, torch.zeros_like(found.local_field_ppm)
     for _ in range(STRONG_PASSES):
         strong = strong_voxels(local, known, grid) | enclosed
         if not strong.any():
-            return found
+            return found, None
         field = field_of_sources(local, found.mask, weights, strong, grid)
         rest = without_background(total.total_field_ppm - field)
         local = torch.where(found.mask, rest.local_field_ppm + field, 0.0)
         if (field - before).norm() < STRONG_CHANGE * field.norm():
             break
         before = field
-    return ValidField(local, found.mask)
+    return ValidField(local, found.mask), strong
 
 
 def _judged(brain: Tensor, unknown: Tensor) -> tuple[dict[str, Any], list[str]]:
