@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool3d
 
+from qsm_pipeline.numerics.background.lbv import inner_voxels
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
-from qsm_pipeline.numerics.core.connected import parts_in_boxes
+from qsm_pipeline.numerics.core.connected import parts_in_boxes, parts_with
 from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.fourier import crop_to, fast_shape, irfft3, pad_to, rfft3
 from qsm_pipeline.numerics.core.grid import Grid
@@ -42,14 +43,16 @@ def strong_voxels(local_field_ppm: Tensor, known: Tensor, grid: Grid) -> Tensor:
     Returns
     -------
     torch.Tensor, shape (X, Y, Z), bool
-        Beyond :data:`STRONG_PPM` on either side.
+        Beyond :data:`STRONG_PPM` on either side, in parts at least three voxels wide: background
+        removal takes nothing of what is as thin as a vein.
     """
     box = BoundingBox.of(known, grid)
     dipole = _periodic(box, local_field_ppm)
     inverse = dipole.kernel.sign() / dipole.kernel.abs().clamp(min=_TRUNCATED)
     field = pad_to(box.cut(local_field_ppm * known), dipole.fft_shape)
     chi = irfft3(rfft3(field) * inverse, dipole.fft_shape)
-    return box.paste(crop_to(chi, box.inner.shape)).abs().gt(STRONG_PPM) & known
+    strong = box.paste(crop_to(chi, box.inner.shape)).abs().gt(STRONG_PPM) & known
+    return parts_with(strong, inner_voxels(strong))
 
 
 def field_of_sources(
