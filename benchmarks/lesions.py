@@ -19,7 +19,8 @@ from qsm_pipeline.steps.scan import Scan
 
 FIELD_OF_VIEW_MM = (168, 200, 160)
 SNR = 80.0
-# centre in scanner mm, radius in voxels, ppm, signal over tissue, extra R2* in 1/s
+# centre in scanner mm, radius in voxels or mm, ppm, signal over tissue, extra R2* in 1/s
+LARGE = {"haematoma, 30 mm": ((0.0, 38.0, 26.0), 15.0, 0.5, 0.8, 40.0)}
 LESIONS = {
     "microbleed, 3 voxels": ((20.0, -10.0, 20.0), 1.5, 0.9, 0.7, 85.0),
     "calcification, 3 voxels": ((-22.0, 5.0, 22.0), 1.5, -3.3, 0.3, 140.0),
@@ -87,6 +88,7 @@ def main(voxel_mm: float, tesla: float, echoes: str, inversions: tuple, backgrou
         name: StrongSource(centre, radius * voxel_mm, *rest)
         for name, (centre, radius, *rest) in LESIONS.items()
     }
+    sources |= {name: StrongSource(*values) for name, values in LARGE.items()}
     scans = [
         add_sources(clean, chosen, affine, params, snr=SNR)
         for chosen in (list(sources.values()), [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from qsm_pipeline.bids.files import check_declared_size, check_packing, file_siz
 from qsm_pipeline.bids.phase_scaling import (
     StoredPhase,
     alternating_axis,
-    decide_phase_scaling,
+    decide_each,
     negate_alternate_slices,
+    remove_ramp,
+    shared_ramp,
 )
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.exceptions import BIDSInputError, MaskError
@@ -30,6 +33,7 @@ _MIN_SIDE = 4
 HZ_PER_UNIT = {"Hz": 1.0, "rad/s": 1 / (2 * math.pi), "T": GAMMA_BAR_HZ_PER_T}
 """Units that a field map may have."""
 _VOXEL_SIZE_MM = (0.005, 100.0)
+_STEEP_RAMP_RAD = 0.3
 _MAX_MAGNITUDE = 1e15
 """Squares of magnitudes are summed in float32."""
 
@@ -130,13 +134,17 @@ def load_run(run: GreRun) -> LoadedRun:
     if not valid.any():
         raise BIDSInputError(f"{run.prefix}: no voxel holds finite data in every echo")
     _check_echoes_differ(phase, run)
+    if not run.from_field_map:
+        _check_slices_differ(phase[0], run.prefix)
+    _note_missing_slices(valid, notes)
     if not valid.all():
         notes["invalid_voxels"] = (
             f"{int((~valid).sum())} of {valid.size} voxels are not finite or lie in empty "
             "slices and were left out"
         )
-    if maker == "GE" and magnitude is not None:
-        phase = _repair_slice_signs(phase, magnitude, first, notes)
+    if magnitude is not None and not run.from_field_map:
+        phase = _repair_slice_signs(phase, magnitude, first, maker, notes)
+        phase = _without_steep_ramp(phase, magnitude, run, notes)
     phase[:, ~valid] = 0
     if magnitude is not None:
         magnitude[:, ~valid] = 0
@@ -349,6 +357,35 @@ def _check_echoes_differ(phase: np.ndarray, run: GreRun) -> None:
                 )
 
 
+def _check_slices_differ(phase: np.ndarray, prefix: str) -> None:
+    """Refuse a slice that was repeated until it looked like a volume."""
+    for axis in range(3):
+        slices = np.moveaxis(phase, axis, 0)
+        filled = [k for k, one in enumerate(slices) if one.max() > one.min()]
+        if len(filled) > 1 and all(
+            np.array_equal(slices[a], slices[b]) for a, b in pairwise(filled)
+        ):
+            raise BIDSInputError(
+                f"{prefix}: all {len(filled)} slices along voxel axis {axis} hold the same phase, "
+                "expected slices that were measured: one slice has no map, since the field of "
+                "every source reaches through many"
+            )
+
+
+def _note_missing_slices(valid: np.ndarray, notes: dict[str, str]) -> None:
+    """Note slices without data between others."""
+    for axis in range(3):
+        filled = np.flatnonzero(valid.any(axis=tuple(a for a in range(3) if a != axis)))
+        missing = sorted(set(range(filled[0], filled[-1])) - set(filled.tolist()))
+        if missing:
+            listed = ", ".join(str(k) for k in missing[:8]) + (", ..." if missing[8:] else "")
+            notes["missing_slices"] = (
+                f"{len(missing)} slices along voxel axis {axis} ({listed}) hold no data in some "
+                "image, with others on both sides: nothing is mapped there, and the brain may be "
+                "lost on one side of them. Convert the images again"
+            )
+
+
 def _empty_slices(values: np.ndarray) -> np.ndarray:
     """Return where some echo is zero in a whole slice, as (X, Y, Z) bool."""
     filled = values != 0
@@ -385,33 +422,64 @@ def _phase_in_radians(
         raise BIDSInputError(f"{names[0]}: the echoes have different Units: {sorted(set(units))}")
     inside = part.values[:, valid]
     if not inside.size:
+        empty = [name for name, echo in zip(names, part.values, strict=False) if not echo.any()]
+        if 0 < len(empty) < len(names):
+            raise BIDSInputError(
+                f"{run.prefix}: no voxel of the phase is finite and not empty, since "
+                f"{', '.join(empty)} is 0 in every voxel, as after dividing by that echo; move "
+                "the images of this echo away, and the others are mapped"
+            )
         raise BIDSInputError(f"{run.prefix}: no voxel of the phase is finite and not empty")
-    low, high = float(inside.min()), float(inside.max())
-    margin = 0.02 * (high - low)
-    scalings = {_slope_and_intercept(image) for image in part.images}
-    slope, intercept = scalings.pop() if len(scalings) == 1 else (float("nan"), float("nan"))
-    scaling = decide_phase_scaling(
-        StoredPhase(
-            file=names[0],
-            minimum=low,
-            maximum=high,
-            integer_dtype=all(i.get_data_dtype().kind in "iu" for i in part.images),
-            whole_numbers=bool((inside == np.round(inside)).all()),
-            slope=slope,
-            intercept=intercept,
-            low_wall=float((inside < low + margin).mean()),
-            high_wall=float((inside > high - margin).mean()),
-            manufacturer=maker,
-            units=units[0] if units else "",
+    known = {"manufacturer": maker, "units": units[0] if units else ""}
+    headers = [_slope_and_intercept(image) for image in part.images]
+    kinds = [image.get_data_dtype().kind in "iu" for image in part.images]
+    if len(headers) < len(inside):  # all echoes in one file
+        headers, kinds = headers * len(inside), kinds * len(inside)
+    echoes = [
+        _stored_phase(name, echo, integer, header, known)
+        for name, echo, integer, header in zip(
+            names * (len(inside) // len(names)), inside, kinds, headers, strict=True
         )
-    )
-    del inside
-    notes["phase_scaling"] = scaling.reason
-    notes["phase_sign"] = scaling.sign_reason
+    ]
+    header = headers[0] if len(set(headers)) == 1 else (math.nan, math.nan)
+    whole = _stored_phase(names[0], inside, all(kinds), header, known)
+    scalings = decide_each(whole, echoes)
+    reasons = list(dict.fromkeys(scaling.reason for scaling in scalings))
+    notes["phase_scaling"] = "; ".join(reasons)
+    if len(reasons) > 1:
+        notes["phase_stored_differently"] = (
+            "The echoes store their phase in different ways, and each was scaled by its own: "
+            f"{'; '.join(reasons)}. Check the conversion"
+        )
+    notes["phase_sign"] = scalings[0].sign_reason
     _doubt_sign(maker, notes)
-    for echo in part.values:  # in place, or the run would need half as much memory again
-        echo[...] = scaling.to_radians(echo)
+    del inside
+    for scaling, echo in zip(scalings, part.values, strict=True):
+        echo[...] = scaling.to_radians(echo)  # in place, or the run would need half as much again
     return part.values
+
+
+def _stored_phase(
+    file: str,
+    values: np.ndarray,
+    integer: bool,
+    header: tuple[float, float],
+    known: dict[str, str],
+) -> StoredPhase:
+    low, high = float(values.min()), float(values.max())
+    margin = 0.02 * (high - low)
+    return StoredPhase(
+        file=file,
+        minimum=low,
+        maximum=high,
+        integer_dtype=integer,
+        whole_numbers=bool((values == np.round(values)).all()),
+        slope=header[0],
+        intercept=header[1],
+        low_wall=float((values < low + margin).mean()),
+        high_wall=float((values > high - margin).mean()),
+        **known,
+    )
 
 
 def _phase_of_field_map(part: _Part, run: GreRun, notes: dict[str, str]) -> np.ndarray:
@@ -461,18 +529,42 @@ def _from_real_and_imaginary(
 
 
 def _repair_slice_signs(
-    phase: np.ndarray, magnitude: np.ndarray, image: nib.Nifti1Image, notes: dict[str, str]
+    phase: np.ndarray,
+    magnitude: np.ndarray,
+    image: nib.Nifti1Image,
+    maker: str,
+    notes: dict[str, str],
 ) -> np.ndarray:
+    """Undo signs that alternate between slices, along any axis."""
     slice_axis = image.header.get_dim_info()[2]
-    axes = (2, 1, 0) if slice_axis is None else (slice_axis,)
-    axis = alternating_axis(phase[0], magnitude[0], axes)
-    if axis is None:
+    axes = [2, 1, 0] if slice_axis is None or maker != "GE" else [slice_axis]
+    repaired = []
+    for axis in axes:
+        if alternating_axis(phase[0], magnitude[0], (axis,)) is not None:
+            phase = negate_alternate_slices(phase, axis)
+            repaired.append(axis)
+    if repaired:
+        listed = " and ".join(str(axis) for axis in repaired)
+        notes["slice_sign"] = (
+            f"The sign alternated between slices along voxel axis {listed}, as in raw GE data or "
+            "where k-space was not centred; every second slice was negated"
+        )
+    return phase
+
+
+def _without_steep_ramp(
+    phase: np.ndarray, magnitude: np.ndarray, run: GreRun, notes: dict[str, str]
+) -> np.ndarray:
+    steps = shared_ramp(phase, magnitude, run.echo_times_s)
+    steep = [step if abs(step) > _STEEP_RAMP_RAD else 0.0 for step in steps]
+    if not any(steep):
         return phase
-    notes["slice_sign"] = (
-        f"The sign alternated between slices along voxel axis {axis}, as in raw GE data; every "
-        "second slice was negated"
+    listed = ", ".join(f"{step:.2f}" for step in steep)
+    notes["phase_ramp"] = (
+        f"All echoes share a ramp of the phase ({listed} rad from voxel to voxel along the axes), "
+        "as where the field of view or k-space was not centred; it was removed"
     )
-    return negate_alternate_slices(phase, axis)
+    return remove_ramp(phase, steep)
 
 
 def _read_mask(path: str, first: nib.Nifti1Image) -> np.ndarray:

@@ -104,9 +104,12 @@ def check_echo_time(value: float, file: str) -> None:
             f"{file}: EchoTime is {value:g} s, expected seconds and at least {MIN_ECHO_TIME_S:g}"
         )
     if value > MAX_ECHO_TIME_S:
+        unit, parts = (
+            ("milliseconds", 1e3) if value <= 1e3 * MAX_ECHO_TIME_S else ("microseconds", 1e6)
+        )
         raise BIDSInputError(
             f"{file}: EchoTime is {value:g}, expected seconds and at most {MAX_ECHO_TIME_S:g}; "
-            f"it looks like milliseconds, so write {value / 1000:g} instead"
+            f"it looks like {unit}, so write {value / parts:g} instead"
         )
 
 
@@ -149,6 +152,12 @@ def field_strength_tesla(metadata: Mapping[str, Any], file: str) -> tuple[float,
         advice = ""
         if low <= nominal / 1e4 <= high:
             advice = f"; it looks like gauss, so write {nominal / 1e4:g} instead"
+        elif 10 < nominal < 1000:  # both are in use: 64 mT scanners, and 63.9 MHz of 1.5 T
+            tesla = nominal * 1e6 / GAMMA_BAR_HZ_PER_T
+            advice = (
+                f"; it looks like a frequency in MHz, so write {tesla:.4g} instead, or like "
+                f"millitesla, so write {nominal / 1e3:g}"
+            )
         elif low <= nominal / 1e3 <= high:
             advice = f"; it looks like millitesla, so write {nominal / 1e3:g} instead"
         raise BIDSInputError(

@@ -19,6 +19,7 @@ _FULL = 0.95  # share of a range that must be reached if nothing but the range s
 _NAMED = 0.5  # the same if the manufacturer is known to use it
 _WALL = 0.002  # least share of voxels in the last 2 % of a range that wraps there
 _MAX_UNWRAPPED_RAD = 200.0
+_HALF_TURNS = (math.pi / 2, 500 * math.pi, 90.0)
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,8 @@ _CONVENTIONS = (
     _Convention("0..4095 for one turn", 0, 4096, ("Siemens", "Philips")),
     _Convention("milliradians", -1000 * math.pi, 2000 * math.pi, ("GE", "Philips")),
     _Convention("milliradians from 0", 0, 2000 * math.pi, ("Philips",)),
+    _Convention("degrees", -180, 360),
+    _Convention("degrees from 0", 0, 360),
     _Convention("radians", -math.pi, 2 * math.pi),
     _Convention("radians from 0", 0, 2 * math.pi),
 )
@@ -155,6 +158,12 @@ def decide_phase_scaling(facts: StoredPhase) -> PhaseScaling:
         raise BIDSInputError(
             f"{facts.file}: every voxel of the phase is {facts.minimum:g}, expected an image"
         )
+    if _has_walls(facts) and any(abs(facts.maximum / w - 1) < 1e-3 for w in _HALF_TURNS):
+        raise BIDSInputError(
+            f"{facts.file}: the phase wraps at {_span(facts)}, which is half a turn, as if it "
+            "were the arctangent of imaginary over real part, which takes opposite signals for "
+            "equal. Compute it from both (atan2), or give part-real and part-imag images"
+        )
     scale = _from_header(facts) or _from_units(facts) or _from_range(facts) or _from_walls(facts)
     if scale is None:
         raise BIDSInputError(_no_convention(facts))
@@ -163,6 +172,36 @@ def decide_phase_scaling(facts: StoredPhase) -> PhaseScaling:
         reason += "; the sidecar says rad, which these values cannot be"
     sign, sign_reason = _sign(facts.manufacturer)
     return PhaseScaling(per_unit, offset, sign, reason, sign_reason)
+
+
+def decide_each(whole: StoredPhase, echoes: Sequence[StoredPhase]) -> list[PhaseScaling]:
+    """Decide how the echoes of one run become radians, each for itself where they must.
+
+    Parameters
+    ----------
+    whole : StoredPhase
+        All echoes together.
+    echoes : sequence of StoredPhase
+        Each of them.
+
+    Returns
+    -------
+    list of PhaseScaling
+        That of all together, unless each echo alone fits a convention and not all the same one, as
+        where a converter wrote some files with another slope or range.
+
+    Raises
+    ------
+    BIDSInputError
+        If neither is possible.
+    """
+    try:
+        alone = [decide_phase_scaling(echo) for echo in echoes]
+    except BIDSInputError:
+        alone = []
+    if len({(each.rad_per_unit, each.offset_rad) for each in alone}) > 1:
+        return alone
+    return [decide_phase_scaling(whole)] * len(echoes)
 
 
 def _span(facts: StoredPhase) -> str:
@@ -203,14 +242,15 @@ def _from_units(facts: StoredPhase) -> tuple[float, float, str] | None:
 
 def _from_range(facts: StoredPhase) -> tuple[float, float, str] | None:
     fitting = [
-        (not named, convention)
+        (not (_has_walls(facts) and reached > 1 - _WALL), not named, convention)
         for convention in _CONVENTIONS
         for named in (facts.manufacturer in convention.makers,)
-        if convention.reached(facts) >= (_NAMED if named else _FULL)
+        for reached in (convention.reached(facts),)
+        if reached >= (_NAMED if named else _FULL)
     ]
     if not fitting:
         return None
-    _, best = min(fitting, key=lambda item: item[0])
+    *_, best = min(fitting, key=lambda item: item[:2])
     offset = -math.pi if best.low == 0 and best.period == 4096 else 0.0
     maker = facts.manufacturer or "a maker that the sidecar does not name"
     return (
@@ -294,4 +334,50 @@ def negate_alternate_slices(phase_rad: np.ndarray, axis: int) -> np.ndarray:
     shape = [1, 1, 1]
     shape[axis] = -1
     moved = phase_rad + steps.reshape(shape).astype(np.float32)
+    return (moved - 2 * math.pi * np.round(moved / (2 * math.pi))).astype(np.float32)
+
+
+def shared_ramp(
+    phase_rad: np.ndarray, magnitude: np.ndarray, echo_times_s: Sequence[float]
+) -> tuple[float, float, float]:
+    """Find the steps from voxel to voxel along each axis that all echoes share.
+
+    An image whose field of view or k-space lies beside the centre has such a ramp, which can be
+    too steep to unwrap.
+
+    Parameters
+    ----------
+    phase_rad, magnitude : numpy.ndarray, shape (E, X, Y, Z)
+        All echoes.
+    echo_times_s : sequence of float, length E
+        Increasing. Of a single echo the ramp of the field goes with it, which is background.
+
+    Returns
+    -------
+    tuple of float, length 3
+        Mean steps in rad, from -pi to pi.
+    """
+    steps = []
+    for axis in (1, 2, 3):
+        size = np.take(magnitude[0], range(1, magnitude.shape[axis]), axis - 1)
+        signal = [size * np.exp(1j * np.diff(echo, axis=axis - 1)) for echo in phase_rad[:2]]
+        step = float(np.angle(signal[0].sum()))
+        if len(signal) > 1:
+            first, second = echo_times_s[:2]
+            evolved = float(np.angle((signal[1] * signal[0].conj()).sum()))
+            step -= evolved * first / (second - first)
+        steps.append(step - 2 * math.pi * round(step / (2 * math.pi)))
+    return steps[0], steps[1], steps[2]
+
+
+def remove_ramp(phase_rad: np.ndarray, steps_rad: Sequence[float]) -> np.ndarray:
+    """Return wrapped phase (..., X, Y, Z) without a ramp of so many rad per voxel of each axis."""
+    ramp = np.zeros((1, 1, 1), np.float32)
+    for axis, step in enumerate(steps_rad):
+        shape = [1, 1, 1]
+        shape[axis] = -1
+        ramp = ramp + np.float32(step) * np.arange(
+            phase_rad.shape[axis - 3], dtype=np.float32
+        ).reshape(shape)
+    moved = phase_rad - ramp
     return (moved - 2 * math.pi * np.round(moved / (2 * math.pi))).astype(np.float32)

@@ -20,6 +20,8 @@ DOUBTFUL = (
     "phase_difference",
     "filtered_phase",
     "phase_sign_assumed",
+    "phase_stored_differently",
+    "missing_slices",
     "orientation",
     "readout_assumed",
 )

@@ -11,11 +11,10 @@ from torch import Tensor
 from qsm_pipeline.cycleqsm.checkpoint import load_generator
 from qsm_pipeline.cycleqsm.infer import reconstruct
 from qsm_pipeline.cycleqsm.model.generator import Generator
-from qsm_pipeline.cycleqsm.model.uncertainty import strong_error_ppm
 from qsm_pipeline.cycleqsm.params import CycleQsmParams
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
-from qsm_pipeline.numerics.inversion.strong_sources import strong_sources
+from qsm_pipeline.numerics.inversion.strong_sources import strong_error_ppm, strong_sources
 from qsm_pipeline.numerics.inversion.wiener import wiener_error_ppm
 from qsm_pipeline.numerics.params.inversion import TvParams
 
@@ -68,7 +67,10 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
     if expected is not None:
         expected = torch.hypot(expected, _coloured_error_ppm(problem, config.coloured_per_mm))
         if strong.chi_ppm.any():
-            expected = torch.hypot(expected, strong_error_ppm(strong.chi_ppm, config))
+            error = strong_error_ppm(
+                strong.chi_ppm, config.strong_error, config.strong_border_error
+            )
+            expected = torch.hypot(expected, error)
         expected = expected * problem.mask
     return Reconstruction(rest.chi_ppm + strong.chi_ppm, expected)
 

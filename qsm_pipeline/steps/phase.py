@@ -24,6 +24,7 @@ from qsm_pipeline.numerics.phase.bipolar import (
 )
 from qsm_pipeline.numerics.phase.constants import SAME_RAD, echo_constants_rad, slice_offsets
 from qsm_pipeline.numerics.phase.offset import remove_phase_offset, wrap
+from qsm_pipeline.numerics.phase.origin import FAR, phase_origin_s
 from qsm_pipeline.steps.provenance import Provenance
 from qsm_pipeline.steps.scan import Scan
 from qsm_pipeline.steps.unwrapping import unwrap_phase
@@ -100,6 +101,17 @@ def correct_phase(
             + ("" if several else ", and the mean field of each slice with it")
         )
     phase = _without_alternation(replace(scan, phase_rad=phase), mask, facts, warnings)
+    origin_s = phase_origin_s(phase, scan.magnitude, mask, times, grid) if remove_offset else None
+    moved = origin_s is not None and abs(origin_s) > FAR * times[0]
+    if origin_s is not None and moved:
+        origin_s = min(origin_s, 0.99 * times[0])
+        times = tuple(time - origin_s for time in times)
+        facts["PhaseOriginS"] = round(origin_s, 6)
+        warnings.append(
+            f"The phase begins at an echo time of {1000 * origin_s:.1f} ms and not at 0, as if it "
+            "were relative to another echo or the sidecars gave wrong echo times; it was "
+            "corrected. Check EchoTime, and how the coils were combined"
+        )
     if several:
         constants = echo_constants_rad(phase, scan.magnitude, mask, times)
         if max(abs(c) for c in constants) > SAME_RAD:
@@ -115,7 +127,22 @@ def correct_phase(
         phase, _ = remove_phase_offset(phase, scan.magnitude, mask, times, grid, params)
         facts["PhaseOffsetRemoval"] = f"MCPC-3D-S, Gaussian of {params.sigma_mm:g} mm"
         parameters["PhaseOffsetParameters"] = asdict(params)
+    if origin_s is not None and moved:
+        phase = _from_time_zero(replace(scan, phase_rad=phase, echo_times_s=times), mask, origin_s)
     return CorrectedPhase(phase, Provenance(parameters, facts, tuple(warnings)))
+
+
+def _from_time_zero(scan: Scan, mask: Tensor, origin_s: float) -> Tensor:
+    """Return wrapped phase with what the field evolves from echo time zero to where it begins.
+
+    The echo times of ``scan`` count from there.
+    """
+    unwrapped = unwrap_phase(scan, mask)
+    fit = weighted_field_fit(
+        unwrapped.phase_rad, scan.magnitude, mask, scan.echo_times_s, scan.b0_tesla
+    )
+    before = rad_per_s_per_ppm(scan.b0_tesla) * origin_s * fit.total_field_ppm
+    return wrap(scan.phase_rad + before * mask)
 
 
 def _alone_in_polarity(scan: Scan, echo: int) -> bool:

@@ -217,6 +217,7 @@ def test_phase_difference_takes_the_magnitude_of_its_echo(root):
         (lambda p: p["mag", 3].unlink(), "Echo 3 has a phase image but no magnitude image"),
         (lambda p: edit(p["phase", 2], EchoTime=None), "echo-2_part-phase.*EchoTime is missing"),
         (lambda p: edit(p["phase", 2], EchoTime=8), "echo-2.*it looks like milliseconds"),
+        (lambda p: edit(p["phase", 2], EchoTime=8000), "microseconds, so write 0.008 instead"),
         (lambda p: edit(p["phase", 2], EchoTime=0.004), "differ and to increase"),
         (
             lambda p: edit(p["phase", 1], MagneticFieldStrength=None),

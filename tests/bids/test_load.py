@@ -113,6 +113,98 @@ def test_ge_without_alternation_is_only_inverted(root):
     assert "slice_sign" not in loaded.inferred
 
 
+def _stored(root, change):
+    """Write the phase of each echo, number from 1, as ``change`` gives values and keywords."""
+    for (part, echo), path in add_megre(root).items():
+        if part == "phase":
+            values, how = change(wrapped_phase(echo_time_s=TIMES[echo - 1]), echo)
+            write_image(path, values, **how)
+            sidecar = {**SIDECAR, "EchoTime": TIMES[echo - 1], "Units": "arbitrary"}
+            write_sidecar(path, sidecar)
+
+
+@pytest.mark.parametrize("odd", [1, 2, 3])
+@pytest.mark.parametrize("other", ["unsigned", "milliradians", "slope"])
+def test_echoes_that_a_converter_stored_differently(root, odd, other):
+    """As in dcm2niix #461, whose later volumes had another scale than the first."""
+
+    def change(phase, echo):
+        stored = np.floor((phase + np.pi) / (2 * np.pi) * 4096).clip(0, 4095)
+        if echo != odd:
+            return stored, {"dtype": np.int16, "slope": 2, "intercept": -4096}
+        if other == "milliradians":
+            return 1000 * phase, {}
+        if other == "unsigned":
+            return stored, {"dtype": np.uint16}
+        return stored, {"dtype": np.int16, "slope": 1.4, "intercept": -2867.2}
+
+    _stored(root, change)
+    loaded = load(root)
+    assert circular_error(loaded.phase_rad, true_phase()) < 2.1e-3
+    assert "each was scaled by its own" in loaded.inferred["phase_stored_differently"]
+
+
+@pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 1, 2)])
+def test_signs_that_alternate_are_repaired_for_any_maker(root, axes):
+    turns = sum(np.indices(SHAPE)[axis] for axis in axes) % 2
+
+    def change(phase, echo):
+        return np.angle(np.exp(1j * (phase + np.pi * turns))), {}
+
+    _stored(root, change)
+    loaded = load(root)
+    signal = (np.exp(1j * (loaded.phase_rad - true_phase()))).mean((1, 2, 3))
+    np.testing.assert_allclose(np.abs(signal), 1, atol=1e-4)
+    assert "every second slice was negated" in loaded.inferred["slice_sign"]
+
+
+@pytest.mark.parametrize("steps", [(0.0, 0.9, 0.0), (1.9, 1.2, 0.0), (0.0, -2.9, 2.2)])
+def test_a_steep_ramp_that_all_echoes_share_is_removed(root, steps):
+    """As MRIReco.jl #58 describes it, of an offset of the field of view."""
+    ramp = sum(step * at for step, at in zip(steps, np.indices(SHAPE), strict=True))
+
+    def change(phase, echo):
+        return np.angle(np.exp(1j * (phase + ramp))), {}
+
+    _stored(root, change)
+    loaded = load(root)
+    left = np.exp(1j * (loaded.phase_rad - true_phase())).astype(np.complex128)
+    for axis in (1, 2, 3):
+        step = np.angle((left * np.roll(left, 1, axis).conj()).mean())
+        assert abs(step) < 0.3
+    assert {"phase_ramp", "slice_sign"} & set(loaded.inferred)
+
+
+@pytest.mark.parametrize("echoes", [(1, 2, 3), (2,)])
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_slices_without_data_between_others_are_said(root, echoes, value):
+    def change(phase, echo):
+        if echo in echoes:
+            phase[:, :, 3:5] = value
+        return phase, {}
+
+    _stored(root, change)
+    said = load(root).inferred["missing_slices"]
+    assert said.startswith("2 slices along voxel axis 2 (3, 4) hold no data in some image")
+
+
+def test_a_repeated_slice_is_no_volume(root):
+    """As SEPIA #114 asks for."""
+
+    def change(phase, echo):
+        return np.repeat(phase[:, :, :1], SHAPE[2], 2), {}
+
+    _stored(root, change)
+    with pytest.raises(BIDSInputError, match="all 8 slices along voxel axis 2 hold the same"):
+        load(root)
+
+
+def test_an_echo_that_all_were_divided_by(root):
+    _stored(root, lambda phase, echo: (phase * (echo > 1), {}))
+    with pytest.raises(BIDSInputError, match=r"since .*echo-1_part-phase_MEGRE.nii.gz is 0 in"):
+        load(root)
+
+
 def test_invalid_voxels_and_empty_slices(root):
     paths = add_megre(root)
     spoiled = wrapped_phase()

@@ -50,6 +50,8 @@ def test_echo_times_must_increase(times):
         ({}, "MagneticFieldStrength is missing"),
         ({"MagneticFieldStrength": 30000}, "looks like gauss, so write 3 instead"),
         ({"MagneticFieldStrength": 3000}, "so write 0.3 instead"),
+        ({"MagneticFieldStrength": 123.25}, r"frequency in MHz, so write 2.895 instead, or like"),
+        ({"MagneticFieldStrength": 64}, r"or like millitesla, so write 0.064"),
         ({"MagneticFieldStrength": 0}, "is 0, expected tesla between 0.05 and 20"),
         ({"MagneticFieldStrength": -3}, "expected tesla between"),
         (

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from qsm_pipeline.bids.phase_scaling import (
     StoredPhase,
     alternating_axis,
+    decide_each,
     decide_phase_scaling,
     negate_alternate_slices,
 )
@@ -56,6 +57,12 @@ STORED = {
     "integers declared as rad": (
         lambda p: np.round(p / PI * 4096),
         {"units": "rad", "whole_numbers": True},
+    ),
+    "whole degrees": (lambda p: np.round(np.degrees(p) * 16) / 16, {"manufacturer": "Philips"}),
+    "degrees from 0": (lambda p: np.degrees(p) % 360, {}),
+    "milliradians of Siemens": (
+        lambda p: 1000 * p,
+        {"manufacturer": "Siemens", "low_wall": 0.02, "high_wall": 0.02},
     ),
     "arbitrary floats": (
         lambda p: p * 0.00367 / PI,
@@ -124,6 +131,8 @@ def test_unwrapped_radians_are_wrapped():
         (facts(-0.004, 0.003, low_wall=0.01, high_wall=0.01), "convert the images to radians"),
         (facts(-1, 1, units="rad", low_wall=0.01, high_wall=0.01), r"wraps at -1\.\.1"),
         (facts(-5000, 5000, units="rad"), "fits no known convention"),
+        (facts(-PI / 2, PI / 2, low_wall=0.01, high_wall=0.01), "half a turn"),
+        (facts(-90, 90, low_wall=0.01, high_wall=0.01, integer_dtype=True), "half a turn"),
     ],
 )
 def test_refusals(found, message):
@@ -155,3 +164,16 @@ def test_noise_does_not_look_alternating():
     noise = np.random.default_rng(1).uniform(-PI, PI, (10, 12, 8))
     assert alternating_axis(noise, np.ones_like(noise)) is None
     assert alternating_axis(noise, np.zeros_like(noise)) is None
+
+
+def test_echoes_that_are_stored_differently_are_scaled_each_by_its_own():
+    whole = facts(-3141.5, 3141.5, manufacturer="Philips")
+    mixed = [whole, facts(-PI, PI, manufacturer="Philips"), whole]
+    found = [each.rad_per_unit for each in decide_each(whole, mixed)]
+    assert found == pytest.approx([1e-3, 1, 1e-3])
+
+
+def test_echoes_that_do_not_fill_their_range_alone_are_scaled_together():
+    whole = facts(-PI, PI, units="arbitrary")
+    found = decide_each(whole, [facts(-1.0, 0.4, units="arbitrary"), whole])
+    assert [each.rad_per_unit for each in found] == [1, 1]

@@ -209,3 +209,34 @@ def test_an_echo_that_does_not_fit_is_left_out_as_a_whole(five_echoes, plain, ec
 
 def test_a_bipolar_readout_is_no_corrupted_echo(five_echoes):
     assert "EchoLeftOut" not in _correct(five_echoes[2.5]).provenance.facts
+
+
+@pytest.mark.parametrize("reference", ["echo 1", "sidecar"])
+def test_phase_that_does_not_begin_at_time_zero_is_found_and_corrected(five_echoes, reference):
+    """Phase that was divided by that of another echo, or echo times that are all off."""
+    made = five_echoes[0.0]
+    if reference == "sidecar":
+        times, origin = tuple(t - 0.003 for t in TIMES), -0.003
+        found = _correct(made, times=times)
+    else:
+        times, origin = TIMES, TIMES[0]
+        found = _correct(made, made.phase_rad - made.phase_rad[:1], keep=range(1, 5))
+    assert found.provenance.facts["PhaseOriginS"] == pytest.approx(origin, abs=0.0005)
+    (warning,) = [w for w in found.provenance.warnings if "begins at" in w]
+    assert "check EchoTime" in warning.replace("Check", "check")
+    # small structures have the phase that the echo times ask for
+    plain = _correct(made, keep=range(1, 5) if reference == "echo 1" else range(5))
+    assert "PhaseOriginS" not in plain.provenance.facts
+    times = times[1:] if reference == "echo 1" else times
+    true = TIMES[1:] if reference == "echo 1" else TIMES
+    inner = made.brain[:-2] & made.brain[1:-1] & made.brain[2:]
+
+    def bends(corrected, when):
+        phase = corrected.phase_rad[2]
+        bend = wrap(phase[:-2] - phase[1:-1]) + wrap(phase[2:] - phase[1:-1])
+        return bend[inner] / when[2]
+
+    one, other = bends(found, times), bends(plain, true)
+    near = (one.abs() < 40) & (other.abs() < 40)
+    slope = float((one * other)[near].sum() / other[near].square().sum())
+    assert slope == pytest.approx(1, abs=0.1)

@@ -49,7 +49,6 @@ class Case:
     mapped: object
     zones: dict[str, Tensor]
     cores: dict[str, Tensor]
-    echoes: int
 
     def error_percent(self, mapped, where):
         x = mapped.susceptibility.chi_ppm[where] - mapped.susceptibility.chi_ppm[where].mean()
@@ -67,15 +66,14 @@ def _map(scan, params, methods):
     return map_scan(raw, methods, mask=mask)
 
 
-def _case(times_ms, inversion, background="lbv-pdf", names=tuple(SOURCES), tesla=3.0):
-    params = _params(times_ms, tesla)
+def _case(times_ms, inversion):
+    params = _params(times_ms)
     clean = simulate_scan(SHAPE, AFFINE, params, seed=1)
-    sources = {name: SOURCES[name] for name in names}
-    with_sources = add_sources(clean, list(sources.values()), AFFINE, params, snr=SNR)
-    methods = Methods(inversion=inversion, background=background)
+    with_sources = add_sources(clean, list(SOURCES.values()), AFFINE, params, snr=SNR)
+    methods = Methods(inversion=inversion)
     plain = _map(add_sources(clean, [], AFFINE, params, snr=SNR), params, methods)
     cores, zones = {}, {}
-    for name, source in sources.items():
+    for name, source in SOURCES.items():
         share = source_maps([source], SHAPE, AFFINE, (0.01,), 3.0).share
         cores[name] = share > 0.5
         zones[name] = torch.from_numpy(ndimage.binary_dilation(cores[name].numpy(), iterations=2))
@@ -86,7 +84,6 @@ def _case(times_ms, inversion, background="lbv-pdf", names=tuple(SOURCES), tesla
         _map(with_sources, params, methods),
         zones,
         cores,
-        len(times_ms),
     )
 
 
@@ -96,18 +93,14 @@ def _case(times_ms, inversion, background="lbv-pdf", names=tuple(SOURCES), tesla
     ids=["four echoes, tv", "uneven echoes, cycleqsm", "one echo, cycleqsm"],
 )
 def case(request):
-    times_ms, inversion = request.param
-    # of one echo, screening takes a part of what is as large as a haematoma
-    names = [name for name in SOURCES if len(times_ms) > 1 or name != "haematoma"]
-    return _case(times_ms, inversion, names=names)
+    return _case(*request.param)
 
 
 def test_no_source_vanishes(case):
     chi = case.mapped.susceptibility.chi_ppm
     for name, zone in case.zones.items():
         found, true = float(chi[zone].sum()), float(case.truth[zone].sum())
-        # the screening of a single echo takes long waves of the field, and with them a part
-        assert found == pytest.approx(true, rel=0.3 if case.echoes > 1 else 0.4), name
+        assert found == pytest.approx(true, rel=0.15), name
 
 
 def test_where_the_map_claims_to_be_right_it_is(case):
@@ -135,9 +128,7 @@ def test_the_rest_of_the_brain_is_as_without_them(case):
     for zone in case.zones.values():
         rest &= ~torch.from_numpy(ndimage.binary_dilation(zone.numpy(), iterations=2))
     without = replace(case, truth=case.truth).error_percent(case.without, rest)
-    # wanted is 1.05; measured at 3 mm are up to 1.073 for CycleQSM and 1.064 for TV; at 2 and 1 mm
-    # CycleQSM has 1.00 to 1.02 (benchmarks)
-    assert case.error_percent(case.mapped, rest) < 1.08 * without
+    assert case.error_percent(case.mapped, rest) < 1.05 * without
 
 
 def test_it_is_said(case):

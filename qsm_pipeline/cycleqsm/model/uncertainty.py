@@ -11,7 +11,6 @@ from torch.nn.functional import pad
 from qsm_pipeline.cycleqsm.model.generator import (
     ERROR_SOURCES,
     Generator,
-    GeneratorConfig,
     Prepared,
 )
 
@@ -62,27 +61,6 @@ def expected_error_ppm(generator: Generator, sources: Tensor) -> Tensor:
     """Return the standard deviation of the error, shape (B, 1, X, Y, Z), from its sources."""
     gains = torch.as_tensor(generator.error_gains)[None, :, None, None, None]
     return (gains * sources).sum(1, keepdim=True).sqrt()
-
-
-def strong_error_ppm(strong_ppm: Tensor, config: GeneratorConfig) -> Tensor:
-    """Return the standard deviation of the error of sources that no network has seen.
-
-    Parameters
-    ----------
-    strong_ppm : torch.Tensor, shape (X, Y, Z)
-        From `qsm_pipeline.numerics.inversion.strong_sources.strong_sources`.
-    config : GeneratorConfig
-        Of the generator.
-
-    Returns
-    -------
-    torch.Tensor, shape (X, Y, Z)
-        A share of the source, and a larger one of how it varies, since its borders are what is
-        known least. The shares cover the errors of simulated bleedings and calcifications.
-    """
-    mean, square = (_box_mean(x[None, None], 3)[0, 0] for x in (strong_ppm, strong_ppm.square()))
-    varies = (square - mean.square()).clamp(min=0)
-    return (config.strong_error**2 * square + config.strong_border_error**2 * varies).sqrt()
 
 
 def calibrate(maps: Sequence[tuple[Tensor, Tensor]]) -> Tensor:

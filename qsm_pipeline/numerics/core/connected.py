@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+import torch
 from scipy import ndimage
+from torch import Tensor
 
 LARGEST_LOST = 0.2
 """A larger share of a mask is never left out because it does not touch the rest."""
@@ -57,3 +61,39 @@ def check_in_one_part(mask: np.ndarray) -> None:
             f"another of {second:.0f} %, and only one of them could be mapped; look for empty or "
             "damaged slices between them"
         )
+
+
+def parts_with(mask: Tensor, seeds: Tensor) -> Tensor:
+    """Return the parts of a mask, touching at faces, edges or corners, that hold a seed.
+
+    Parameters
+    ----------
+    mask, seeds : torch.Tensor, shape (X, Y, Z), bool
+        Seeds outside the mask do not count.
+
+    Returns
+    -------
+    torch.Tensor, shape (X, Y, Z), bool
+        On their device.
+    """
+    labels, _ = ndimage.label(mask.cpu().numpy(), np.ones((3, 3, 3)))
+    chosen = np.setdiff1d(labels[seeds.cpu().numpy()], 0)
+    return torch.from_numpy(np.isin(labels, chosen)).to(mask.device)
+
+
+def parts_in_boxes(mask: Tensor) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
+    """Yield the box around each part of a mask and the part within it; neighbours share a face.
+
+    Parameters
+    ----------
+    mask : torch.Tensor, shape (X, Y, Z), bool
+        Any mask, also an empty one.
+
+    Yields
+    ------
+    tuple of slice, torch.Tensor
+        Place in the volume, and which voxels of the box belong to the part, bool.
+    """
+    labels, _ = ndimage.label(mask.cpu().numpy())
+    for number, place in enumerate(ndimage.find_objects(labels), 1):
+        yield place, torch.from_numpy(labels[place] == number).to(mask.device)

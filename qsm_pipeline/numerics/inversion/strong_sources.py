@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool3d
 
+from qsm_pipeline.numerics.core.connected import parts_with
 from qsm_pipeline.numerics.inversion.admm import TotalVariationAdmm
 from qsm_pipeline.numerics.inversion.data_terms import LinearMisfit
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
@@ -20,7 +22,7 @@ class StrongSources(NamedTuple):
     Parameters
     ----------
     chi_ppm : torch.Tensor
-        Susceptibility beyond the threshold, on either side.
+        Susceptibility where it is beyond the threshold, and around as far as half of it reaches.
     field_ppm : torch.Tensor
         Its field.
     """
@@ -32,7 +34,7 @@ class StrongSources(NamedTuple):
 def strong_sources(
     problem: InversionProblem, threshold_ppm: float, params: TvParams | None = None
 ) -> StrongSources:
-    """Find the sources that exceed a threshold, so that the rest is a field of tissue alone.
+    """Find whole sources that exceed a threshold, so that the rest is a field of tissue alone.
 
     Parameters
     ----------
@@ -57,7 +59,33 @@ def strong_sources(
     data = LinearMisfit(box.field_ppm, box.weights(problem))
     chi = TotalVariationAdmm(box, problem, params, data).run(params.max_iterations)
     inner = torch.where(box.mask, chi, 0.0)
-    strong = inner - inner.clamp(-threshold_ppm, threshold_ppm)
-    if not strong.any():
+    whole = _around(inner, threshold_ppm) | _around(-inner, threshold_ppm)
+    if not whole.any():
         return StrongSources(*[torch.zeros_like(problem.local_field_ppm) for _ in range(2)])
+    strong = torch.where(whole, inner, 0.0)
     return StrongSources(box.unpad(strong), box.unpad(box.field(strong)))
+
+
+def strong_error_ppm(strong_ppm: Tensor, share: float = 0.15, border_share: float = 0.4) -> Tensor:
+    """Return the standard deviation of the error of strong sources, shape (X, Y, Z).
+
+    Parameters
+    ----------
+    strong_ppm : torch.Tensor, shape (X, Y, Z)
+        From :func:`strong_sources`.
+    share, border_share : float
+        Of the source, and of how it varies, since its borders are what is known least. These
+        shares cover the errors of simulated bleedings and calcifications.
+    """
+    mean, square = (_cubes(x) for x in (strong_ppm, strong_ppm.square()))
+    varies = (square - mean.square()).clamp(min=0)
+    return (share**2 * square + border_share**2 * varies).sqrt()
+
+
+def _around(chi_ppm: Tensor, threshold_ppm: float) -> Tensor:
+    return parts_with(chi_ppm > threshold_ppm / 2, chi_ppm > threshold_ppm)
+
+
+def _cubes(x: Tensor) -> Tensor:
+    """Return the means of cubes of three voxels, zeros outside."""
+    return avg_pool3d(x[None, None], 3, 1, 1)[0, 0]

@@ -37,6 +37,7 @@ MEASURED = {
 }
 """Relative error of each method, on the worst of the grids."""
 OWN_SCALE = {"tv", "nltv", "medi"}  # their weight does not follow the field's scale
+STRONG = {"wiener"}  # what exceeds 0.3 ppm is mapped in another way
 methods = pytest.mark.parametrize("name", METHODS)
 grids = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
 
@@ -86,8 +87,9 @@ def test_zero_scaling_and_input_untouched(name):
     assert out.dtype == torch.float64
     assert torch.equal(field, before)
     if name not in OWN_SCALE:
-        doubled = _invert(name, 2 * field, mask, grid, field_error=None)
-        torch.testing.assert_close(doubled, 2 * out, rtol=1e-3, atol=1e-4)
+        factor = 0.5 if name in STRONG else 2.0
+        scaled = _invert(name, factor * field, mask, grid, field_error=None)
+        torch.testing.assert_close(scaled, factor * out, rtol=1e-3, atol=1e-4)
 
 
 @methods

@@ -1,0 +1,97 @@
+"""The echo time at which the phase of the field is zero, which should be 0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.phase.offset import wrap
+
+FAR = 0.25
+"""Of the first echo time: simulated scans have less than a tenth."""
+_STEP_MM = 3.0
+"""Finer than what the removal of the phase offset takes away, and coarser than noise."""
+_STEEP_RAD = 1.5
+_FURTHEST = 2.0
+_FEWEST = 500
+_PIECES = 11
+"""Of the brain, each of which tells; a fringe line of the coils spoils few of them."""
+
+
+def phase_origin_s(
+    phase_rad: Tensor,
+    magnitude: Tensor,
+    mask: Tensor,
+    echo_times_s: Sequence[float],
+    grid: Grid,
+) -> float | None:
+    """Find the echo time at which structures begin to appear in the phase.
+
+    It is 0, unless the phase was divided by that of another echo, as some combinations of coils
+    do, or all echo times are off by the same.
+
+    Parameters
+    ----------
+    phase_rad : torch.Tensor, shape (E, X, Y, Z)
+        Wrapped phase without its smooth offset.
+    magnitude : torch.Tensor, shape (E, X, Y, Z)
+        Magnitude in any unit.
+    mask : torch.Tensor, shape (X, Y, Z), bool
+        Where there is signal.
+    echo_times_s : sequence of float, length E
+        Increasing.
+    grid : Grid
+        Geometry.
+
+    Returns
+    -------
+    float or None
+        In seconds. None with one echo, too few voxels, or if it would lie after the first
+        echo, or far before 0.
+
+    Notes
+    -----
+    The first two echoes tell intercept and slope of small structures, both with the same noise.
+    So each voxel is compared with one beside it, whose noise is another and whose structures are
+    similar (an instrumental variable).
+    """
+    if len(echo_times_s) < 2:
+        return None
+    products, squares = torch.zeros(2, _PIECES, dtype=torch.float64)
+    count = 0
+    steps = [max(1, round(_STEP_MM / voxel_mm)) for voxel_mm in grid.voxel_size_mm]
+    ends = phase_rad[[0, 1]]
+    first, second = echo_times_s[:2]
+    for axis in range(3):
+        aside = (axis + 1) % 3
+
+        def at(x: Tensor, i: int, j: int, axis: int = axis, aside: int = aside) -> Tensor:
+            for a, place, reach in ((axis, i, 2), (aside, j, 1)):
+                n = mask.shape[a] - reach * steps[a]
+                x = x.narrow(a - 3, place * steps[a], max(0, n))
+            return x
+
+        inside = torch.ones_like(at(mask, 0, 0))
+        bends = []
+        for j in (0, 1):
+            for i in range(3):
+                inside &= at(mask, i, j)
+            middle = at(ends, 1, j)
+            bends.append(wrap(at(ends, 0, j) - middle) + wrap(at(ends, 2, j) - middle))
+        here, there = (bend[:, inside] for bend in bends)
+        flat = torch.cat([here, there]).abs().amax(0) < _STEEP_RAD
+        size = at(magnitude[0], 1, 0)[inside] * at(magnitude[0], 1, 1)[inside] * flat
+        for one, other in ((here, there), (there, here)):
+            slope = wrap(one[1] - one[0]) / (second - first)
+            for total, values in ((products, one[0] - first * slope), (squares, slope)):
+                agreed = (size * values * wrap(other[1])).double()
+                pieces = agreed.tensor_split(_PIECES)
+                total += torch.stack([piece.sum() for piece in pieces]).cpu()
+        count += int(flat.sum())
+    if count < _FEWEST or not (squares > 0).any():
+        return None
+    origin_s = -float((products / squares)[squares > 0].median())
+    return origin_s if -_FURTHEST * first < origin_s < first else None
