@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 SHIPPED = "cycleqsm-7"
-SHA256 = {"cycleqsm-7": "eb49105565b41e6b70fcd9b3b333cc39bafbed6dc4cc57965ae8b8d7116efb34"}
+SHA256 = {"cycleqsm-7": "b152e4ffe49ef085c7c3bece64c07d538510508cdf2bb0eaf9b25dc741c3ec42"}
 """Hashes of the generators in the package."""
 
 
