@@ -131,7 +131,7 @@ PARTICIPANTS = {
         "field strength in mT",
         "`MagneticFieldStrength: 300`",
         _set("MagneticFieldStrength", 300),
-        "looks like millitesla, so write 0.3 instead",
+        "or like millitesla, so write 0.3",
     ),
     "text": Fault(
         "field strength as a text",

@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 SHIPPED = "cycleqsm-7"
-SHA256 = {"cycleqsm-7": "b152e4ffe49ef085c7c3bece64c07d538510508cdf2bb0eaf9b25dc741c3ec42"}
+SHA256 = {"cycleqsm-7": "136ffedf4c54d4a2272e180ee25c73553677ba4ebe9200ea19d16fa62ef1f0b3"}
 """Hashes of the generators in the package."""
 
 

@@ -26,6 +26,8 @@ GEOMETRY = 9
 """Numbers that describe the geometry of a sample to the network."""
 BANDS_PER_MM = (0.03, 0.06, 0.12, 0.25, 0.5)
 """Frequencies at which the networks see how strong the coloured part of the error is."""
+BACKGROUND_PER_MM = 0.1
+"""Frequency at which it is given how strong the coloured error is that background removal leaves."""
 CONDITION = GEOMETRY + len(BANDS_PER_MM)
 """Numbers that describe a sample to the networks."""
 
@@ -61,8 +63,8 @@ class GeneratorConfig:
     outside : float
         Where background removal made the field: cost of gradients outside the mask in the ``tv``
         start over their cost in it. The field of what it finds there is subtracted.
-    background_knee_per_mm : float
-        There, the error is coloured below this frequency at least.
+    background_error : float
+        There, the coloured error at .1 per mm is at least this, over the field's standard deviation.
     margin_mm : float
         Zero padding of the convolutions.
     least_noise : float
@@ -109,7 +111,7 @@ class GeneratorConfig:
     data_step: float = 0.07
     relaxation: float = 1.6
     outside: float = 0.3
-    background_knee_per_mm: float = 0.2
+    background_error: float = 0.2
     margin_mm: float = 16.0
     least_noise: float = 0.02
     unknown_noise: float = 0.1
@@ -351,9 +353,9 @@ class Generator(nn.Module):
         """Return an error that is coloured at long waves where background removal left some."""
         if not self._leaves_background(batch, number):
             return error
-        return replace(
-            error, knee_per_mm=max(error.knee_per_mm, self.config.background_knee_per_mm)
-        )
+        ratio = self.config.background_error / error.n0_ppm
+        least = min(BACKGROUND_PER_MM * ratio ** (2 / error.power), self.config.knees_per_mm[1])
+        return replace(error, knee_per_mm=max(error.knee_per_mm, least))
 
     def _tv(
         self, field: Tensor, batch: FieldBatch, number: int, error: FieldError

@@ -9,6 +9,7 @@ from small_training import brain
 
 from qsm_pipeline.cycleqsm.data.errors import coloured_noise
 from qsm_pipeline.cycleqsm.model.generator import (
+    BACKGROUND_PER_MM,
     FieldBatch,
     Generator,
     GeneratorConfig,
@@ -88,7 +89,9 @@ def test_fields_that_background_removal_made_are_coloured_and_lose_what_outer_so
     _, made = _batch(WHITE, WHITE, residual_background=(True,))
     exact, residue = (Generator(CONFIG).prepare(batch) for batch in (plain, made))
     assert exact.errors[0].knee_per_mm == 0
-    assert residue.errors[0].knee_per_mm == CONFIG.background_knee_per_mm
+    at = torch.tensor(BACKGROUND_PER_MM)
+    found = float(residue.errors[0].coloured_density(at).sqrt())
+    assert found == pytest.approx(CONFIG.background_error, rel=1e-4)
     assert not torch.equal(exact.field, residue.field)
     assert (residue.field[~made.mask] == 0).all()
 
