@@ -27,7 +27,7 @@ GEOMETRY = 9
 BANDS_PER_MM = (0.03, 0.06, 0.12, 0.25, 0.5)
 """Frequencies at which the networks see how strong the coloured part of the error is."""
 BACKGROUND_PER_MM = 0.1
-"""Frequency at which it is given how strong the coloured error is that background removal leaves."""
+"""Frequency at which the coloured error that background removal leaves is given."""
 CONDITION = GEOMETRY + len(BANDS_PER_MM)
 """Numbers that describe a sample to the networks."""
 
@@ -64,7 +64,8 @@ class GeneratorConfig:
         Where background removal made the field: cost of gradients outside the mask in the ``tv``
         start over their cost in it. The field of what it finds there is subtracted.
     background_error : float
-        There, the coloured error at .1 per mm is at least this, over the field's standard deviation.
+        There, the coloured error at `BACKGROUND_PER_MM` is at least this, over the field's standard
+        deviation.
     margin_mm : float
         Zero padding of the convolutions.
     least_noise : float
