@@ -64,8 +64,8 @@ class GeneratorConfig:
         Where background removal made the field: cost of gradients outside the mask in the ``tv``
         start over their cost in it. The field of what it finds there is subtracted.
     background_error : float
-        There, the coloured error at `BACKGROUND_PER_MM` is at least this, over the field's standard
-        deviation.
+        There, the coloured error at `BACKGROUND_PER_MM` is at least this, over the standard
+        deviation of the field.
     margin_mm : float
         Zero padding of the convolutions.
     least_noise : float
