@@ -56,7 +56,7 @@ def cohort(slurm, tmp_path_factory):
     assert "4 participants, for each 1 core(s)" in made.lines[-1]
     faults.PARTICIPANTS["truncated"].provoke(raw / "sub-bad" / "anat")
     faults.enlarge(raw / "sub-large" / "anat", 4)
-    submitted = _bash(slurm, script, "submit", "--mem=1400")
+    submitted = _bash(slurm, script, "submit", "--mem=1300")
     assert submitted.exit_code == 0, submitted.output
     slurm_node.wait_for_jobs(slurm)
     audited = _bash(slurm, script, "audit")
