@@ -95,7 +95,7 @@ class PhaseScaling:
             Radians in [-pi, pi].
         """
         phase = np.float64(self.sign * self.rad_per_unit) * values + self.sign * self.offset_rad
-        return (phase - 2 * math.pi * np.round(phase / (2 * math.pi))).astype(np.float32)
+        return _wrapped(phase)
 
 
 @dataclass(frozen=True)
@@ -331,10 +331,7 @@ def alternating_axis(
 def negate_alternate_slices(phase_rad: np.ndarray, axis: int) -> np.ndarray:
     """Return phase (..., X, Y, Z) with pi added to every second slice along a spatial axis."""
     steps = np.arange(phase_rad.shape[axis - 3]) % 2 * np.float32(math.pi)
-    shape = [1, 1, 1]
-    shape[axis] = -1
-    moved = phase_rad + steps.reshape(shape).astype(np.float32)
-    return (moved - 2 * math.pi * np.round(moved / (2 * math.pi))).astype(np.float32)
+    return _wrapped(phase_rad + _along(steps, axis))
 
 
 def shared_ramp(
@@ -357,10 +354,12 @@ def shared_ramp(
     tuple of float, length 3
         Mean steps in rad, from -pi to pi.
     """
+    turned = [np.exp(1j * echo) for echo in phase_rad[:2]]
     steps = []
-    for axis in (1, 2, 3):
-        size = np.take(magnitude[0], range(1, magnitude.shape[axis]), axis - 1)
-        signal = [size * np.exp(1j * np.diff(echo, axis=axis - 1)) for echo in phase_rad[:2]]
+    for axis in range(3):
+        size = np.moveaxis(magnitude[0], axis, 0)[1:]
+        moved = [np.moveaxis(z, axis, 0) for z in turned]
+        signal = [size * (z[1:] * z[:-1].conj()) for z in moved]
         step = float(np.angle(signal[0].sum()))
         if len(signal) > 1:
             first, second = echo_times_s[:2]
@@ -374,10 +373,18 @@ def remove_ramp(phase_rad: np.ndarray, steps_rad: Sequence[float]) -> np.ndarray
     """Return wrapped phase (..., X, Y, Z) without a ramp of so many rad per voxel of each axis."""
     ramp = np.zeros((1, 1, 1), np.float32)
     for axis, step in enumerate(steps_rad):
-        shape = [1, 1, 1]
-        shape[axis] = -1
-        ramp = ramp + np.float32(step) * np.arange(
-            phase_rad.shape[axis - 3], dtype=np.float32
-        ).reshape(shape)
-    moved = phase_rad - ramp
-    return (moved - 2 * math.pi * np.round(moved / (2 * math.pi))).astype(np.float32)
+        places = np.arange(phase_rad.shape[axis - 3], dtype=np.float32)
+        ramp = ramp + _along(np.float32(step) * places, axis)
+    return _wrapped(phase_rad - ramp)
+
+
+def _along(values: np.ndarray, axis: int) -> np.ndarray:
+    """Return a value for each place along an axis of a volume, to be added to all of it."""
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    return values.reshape(shape).astype(np.float32)
+
+
+def _wrapped(phase_rad: np.ndarray) -> np.ndarray:
+    turns = np.round(phase_rad / (2 * math.pi))
+    return (phase_rad - 2 * math.pi * turns).astype(np.float32)
