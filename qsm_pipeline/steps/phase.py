@@ -102,8 +102,9 @@ def correct_phase(
         )
     phase = _without_alternation(replace(scan, phase_rad=phase), mask, facts, warnings)
     origin_s = phase_origin_s(phase, scan.magnitude, mask, times, grid) if remove_offset else None
-    moved = origin_s is not None and abs(origin_s) > FAR * times[0]
-    if origin_s is not None and moved:
+    if origin_s is not None and abs(origin_s) <= FAR * times[0]:
+        origin_s = None
+    if origin_s is not None:
         origin_s = min(origin_s, 0.99 * times[0])
         times = tuple(time - origin_s for time in times)
         facts["PhaseOriginS"] = round(origin_s, 6)
@@ -127,7 +128,7 @@ def correct_phase(
         phase, _ = remove_phase_offset(phase, scan.magnitude, mask, times, grid, params)
         facts["PhaseOffsetRemoval"] = f"MCPC-3D-S, Gaussian of {params.sigma_mm:g} mm"
         parameters["PhaseOffsetParameters"] = asdict(params)
-    if origin_s is not None and moved:
+    if origin_s is not None:
         phase = _from_time_zero(replace(scan, phase_rad=phase, echo_times_s=times), mask, origin_s)
     return CorrectedPhase(phase, Provenance(parameters, facts, tuple(warnings)))
 

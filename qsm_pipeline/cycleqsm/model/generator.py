@@ -235,11 +235,6 @@ def describe_geometry(grids: Sequence[Grid], device: torch.device | str | None =
     return torch.stack(rows).to(device=device, dtype=torch.float32)
 
 
-def colour(error: FieldError, frequency_per_mm: Tensor) -> Tensor:
-    """Return the variance of an error beyond its white floor, over the floor's."""
-    return error.coloured_density(frequency_per_mm) / error.n0_ppm**2
-
-
 def describe_errors(
     errors: Sequence[FieldError], device: torch.device | str | None = None
 ) -> Tensor:
@@ -297,7 +292,7 @@ class Generator(nn.Module):
         margin = self.config.margin_mm
         dipole = DipoleOperator(batch.grids, margin_mm=margin, device=field.device)
         lengths = dipole.frequency
-        beyond = torch.stack([colour(e, lengths[n]) for n, e in enumerate(errors)])
+        beyond = torch.stack([e.colour(lengths[n]) for n, e in enumerate(errors)])
         start = torch.zeros_like(field)
         if self.config.start == "tikhonov":
             start = dipole.tikhonov(field * batch.weights.square(), self.config.tikhonov) * mask

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, interpolate, pad
 
-from qsm_pipeline.cycleqsm.model.generator import GeneratorConfig, Prepared, colour
+from qsm_pipeline.cycleqsm.model.generator import GeneratorConfig, Prepared
 from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.fourier import crop_to, fast_shape
 from qsm_pipeline.numerics.core.grid import Grid
@@ -58,7 +58,7 @@ def long_wave_correction(p: Prepared, chi: Tensor, grid: Grid, config: Generator
     penalty = config.long_wave_penalty
     penalty += config.long_wave_noise_penalty * float(p.noise) ** 2
     root = weight.sqrt()
-    trusted = 1 / (1 + colour(p.errors[0], dipole.frequency))
+    trusted = 1 / (1 + p.errors[0].colour(dipole.frequency))
 
     def normal(x: Tensor) -> Tensor:
         misfit = root * dipole.filtered(root * dipole(share * x), trusted)

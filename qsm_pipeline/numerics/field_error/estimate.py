@@ -29,16 +29,18 @@ USUAL_POWER, POWER_SD = 3.0, 0.4
 MISMATCH = 0.12
 """Relative error of the expected power of a group: susceptibility is neither stationary nor the
 same in all directions."""
-RISES = (-3.0, 3.0)
 LEAST_GROUPS = 12
 CONE = 0.1
 """Where the dipole kernel is smaller, what leaks in from around it is seen."""
 LEAK_SD, LEAK_SHARED = 0.4, 0.7
 """Relative error of the expected leak into the cone, and what its frequencies share of that."""
 LARGEST_DIRECT = 0.95
+"""Of what is expected in a group; the rest at least is leak."""
 LEAK_RISE = (0.0, 0.1, 0.2, 0.3)
 """Logarithm of the leak over the expected one, from low to high frequencies: what varies smoothly
 leaks as expected, and sharp edges of susceptibility, which high frequencies are made of, more."""
+RISES = (-3.0, 3.0)
+"""Smallest and largest of these logarithms that are tried."""
 SMOOTH = 0.7
 """How much the logarithm of susceptibility's spectrum may bend from node to node."""
 WHITE_PRIOR = 0.05

@@ -47,6 +47,10 @@ class FieldError:
         bounded = frequency_per_mm.abs().clamp(min=LOWEST_PER_MM)
         return self.n0_ppm**2 * (self.knee_per_mm / bounded) ** self.power
 
+    def colour(self, frequency_per_mm: Tensor) -> Tensor:
+        """Return the coloured part of :meth:`density` over its white part."""
+        return self.coloured_density(frequency_per_mm) / self.n0_ppm**2
+
     def at_least(self, n0_ppm: float) -> FieldError:
         """Return the error with no less white noise than this, and its coloured part as it is."""
         if n0_ppm <= self.n0_ppm:

@@ -15,7 +15,7 @@ def least_squares(
     tolerance: float,
     max_iterations: int,
     preconditioner: Tensor | None = None,
-    penalty: Tensor | float = 0.0,
+    penalty: float = 0.0,
 ) -> Tensor:
     r"""Minimise :math:`\|W(D\chi-f)\|^2`; few iterations leave out what is hardly measured.
 
@@ -33,8 +33,8 @@ def least_squares(
         Largest number of iterations.
     preconditioner : torch.Tensor, half spectrum, optional
         Approximate inverse of the normal equations, not negative.
-    penalty : torch.Tensor, half spectrum, or float
-        Weight of the squared susceptibility at each frequency.
+    penalty : float
+        Weight of the squared susceptibility.
 
     Returns
     -------

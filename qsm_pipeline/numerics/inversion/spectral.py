@@ -82,4 +82,4 @@ class SpectralBox:
         """Return the coloured part of the error's density over its white part; None if white."""
         if error.knee_per_mm == 0:
             return None
-        return error.coloured_density(self.dipole.frequency).div_(error.n0_ppm**2)
+        return error.colour(self.dipole.frequency)

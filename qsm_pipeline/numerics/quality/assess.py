@@ -18,8 +18,7 @@ from qsm_pipeline.numerics.quality.fidelity import inversion_residual_percent
 from qsm_pipeline.numerics.quality.mask_shape import compactness, volume_ml
 from qsm_pipeline.numerics.quality.metric import Metric
 from qsm_pipeline.numerics.quality.noise import signal_to_noise
-from qsm_pipeline.numerics.quality.pairing import coherence
-from qsm_pipeline.numerics.quality.pairing import pairing as correlate
+from qsm_pipeline.numerics.quality.pairing import coherence, pairing
 from qsm_pipeline.numerics.quality.rim import rim_ratio
 from qsm_pipeline.numerics.quality.sampling import coarsened, cut_to_masks, middle_half, repeated
 from qsm_pipeline.numerics.quality.sign import tails
@@ -55,7 +54,7 @@ class WholeVolume:
     def of(cls, grid: Grid, sized: Grid, first_echo: tuple[Tensor, Tensor] | None) -> WholeVolume:
         """Ask it of the grid, as it is and as head-sized, and of raw phase and magnitude."""
         extent_mm = min(n * v for n, v in zip(grid.shape, grid.voxel_size_mm, strict=True))
-        return cls(extent_mm, correlate(*first_echo, sized) if first_echo else None)
+        return cls(extent_mm, pairing(*first_echo, sized) if first_echo else None)
 
 
 def assess(
