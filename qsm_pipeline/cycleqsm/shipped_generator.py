@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 SHIPPED = "cycleqsm-7"
-SHA256 = {"cycleqsm-7": "136ffedf4c54d4a2272e180ee25c73553677ba4ebe9200ea19d16fa62ef1f0b3"}
+SHA256 = {"cycleqsm-7": "37414997a16d7af6c82f430f75d315aa93779c5425f4c9be5cee6d6e5cc7ced0"}
 """Hashes of the generators in the package."""
 
 

@@ -28,6 +28,8 @@ BANDS_PER_MM = (0.03, 0.06, 0.12, 0.25, 0.5)
 """Frequencies at which the networks see how strong the coloured part of the error is."""
 BACKGROUND_PER_MM = 0.1
 """Frequency at which the coloured error that background removal leaves is given."""
+COLOURED_PER_MM = 0.12
+"""Where the error is coloured in bands from this frequency on, the field is followed less."""
 CONDITION = GEOMETRY + len(BANDS_PER_MM)
 """Numbers that describe a sample to the networks."""
 
@@ -56,6 +58,11 @@ class GeneratorConfig:
         gradients cost the ``tv`` start there of what they cost elsewhere.
     colour_share : float
         How much of the coloured error the ``tv`` start takes for one.
+    colour_cost : float
+        The weight of the ``tv`` start grows by the exponential of this times what
+        :func:`how_coloured` returns.
+    data_damping : float
+        The data steps say less by the exponential of this times the same.
     tikhonov : float
         Regularisation of the closed-form start.
     gradient_step, data_step, relaxation : float
@@ -107,7 +114,9 @@ class GeneratorConfig:
     edge_fraction: float = 0.3
     edge_weight: float = 0.6
     tikhonov: float = 0.02
-    colour_share: float = 1.0
+    colour_share: float = 0.25
+    colour_cost: float = 0.3
+    data_damping: float = 1.0
     gradient_step: float = 0.5
     data_step: float = 0.07
     relaxation: float = 1.6
@@ -197,6 +206,8 @@ class Prepared:
         Variance of the error beyond that floor at each frequency, over the floor's.
     scale_ppm : torch.Tensor, shape (B, 1, 1, 1, 1)
         Standard deviation of the field in the mask.
+    trust : torch.Tensor, shape (B, 1, 1, 1, 1)
+        What is taken of that which the data steps find; 1 for white errors.
     condition : torch.Tensor, shape (B, CONDITION)
         See :func:`describe_geometry` and :func:`describe_errors`.
     errors : tuple of FieldError
@@ -212,6 +223,7 @@ class Prepared:
     noise: Tensor
     colour: Tensor
     scale_ppm: Tensor
+    trust: Tensor
     condition: Tensor
     errors: tuple[FieldError, ...]
     dipole: DipoleOperator
@@ -245,6 +257,12 @@ def describe_errors(
     bands = torch.tensor(BANDS_PER_MM)
     coloured = torch.stack([error.coloured_density(bands).sqrt() for error in errors])
     return (coloured / (1 + coloured)).to(device=device, dtype=torch.float32)
+
+
+def how_coloured(errors: Sequence[FieldError]) -> Tensor:
+    """Return the sum of :func:`describe_errors` from `COLOURED_PER_MM` on, (B,)."""
+    fine = torch.tensor(BANDS_PER_MM) >= COLOURED_PER_MM
+    return describe_errors(errors)[:, fine].sum(1)
 
 
 class Generator(nn.Module):
@@ -289,6 +307,9 @@ class Generator(nn.Module):
         errors = [self._with_background(error, batch, n) for n, error in enumerate(spectra)]
         noise = torch.tensor([e.n0_ppm for e in errors], device=field.device)
         noise = noise[:, None, None, None, None]
+        coloured = how_coloured(spectra)
+        trust = (-self.config.data_damping * coloured).exp().to(field.device)
+        costs = (self.config.colour_cost * coloured).exp().tolist()
         margin = self.config.margin_mm
         dipole = DipoleOperator(batch.grids, margin_mm=margin, device=field.device)
         lengths = dipole.frequency
@@ -297,7 +318,7 @@ class Generator(nn.Module):
         if self.config.start == "tikhonov":
             start = dipole.tikhonov(field * batch.weights.square(), self.config.tikhonov) * mask
         elif self.config.start == "tv":
-            found = [self._tv(field, batch, n, error) for n, error in enumerate(errors)]
+            found = [self._tv(field, batch, n, errors[n], cost) for n, cost in enumerate(costs)]
             start = torch.stack([chi for chi, _ in found])[:, None]
             outer = torch.stack([outer for _, outer in found])[:, None]
             field = torch.where(batch.weights > 0, field - outer, 0.0)
@@ -316,6 +337,7 @@ class Generator(nn.Module):
             noise,
             beyond,
             scale,
+            trust[:, None, None, None, None],
             condition,
             tuple(errors),
             dipole,
@@ -354,7 +376,7 @@ class Generator(nn.Module):
         return replace(error, knee_per_mm=max(error.knee_per_mm, least))
 
     def _tv(
-        self, field: Tensor, batch: FieldBatch, number: int, error: FieldError
+        self, field: Tensor, batch: FieldBatch, number: int, error: FieldError, cost: float
     ) -> tuple[Tensor, Tensor]:
         magnitude = None if batch.magnitude is None else batch.magnitude[number, 0]
         problem = InversionProblem(
@@ -368,7 +390,7 @@ class Generator(nn.Module):
         )
         c = self.config
         params = TvParams(
-            regularisation=c.tv_weight * error.n0_ppm**c.tv_exponent,
+            regularisation=c.tv_weight * cost * error.n0_ppm**c.tv_exponent,
             noise_exponent=0.0,
             colour_share=c.colour_share,
             gradient_step=c.gradient_step,
@@ -415,7 +437,7 @@ class Generator(nn.Module):
                 channels = [p.field, p.mask]
             else:
                 residual = p.residual(x)
-                correction = p.correction(data_step, residual)
+                correction = p.trust * p.correction(data_step, residual)
                 channels = [x, correction, p.field, residual, noise]
                 x = x + correction
             x = (x + evaluate(network, torch.cat(channels, 1), p.condition).float()) * p.mask
