@@ -10,7 +10,7 @@ from torch import Tensor
 
 from qsm_pipeline.cycleqsm.checkpoint import load_generator
 from qsm_pipeline.cycleqsm.infer import reconstruct
-from qsm_pipeline.cycleqsm.model.generator import Generator
+from qsm_pipeline.cycleqsm.model.generator import BACKGROUND_PER_MM, Generator, GeneratorConfig
 from qsm_pipeline.cycleqsm.params import CycleQsmParams
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
@@ -65,7 +65,7 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
     )
     expected = rest.uncertainty_ppm
     if expected is not None:
-        expected = torch.hypot(expected, _coloured_error_ppm(problem, config.coloured_per_mm))
+        expected = torch.hypot(expected, _coloured_error_ppm(problem, config))
         if strong.chi_ppm.any():
             error = strong_error_ppm(
                 strong.chi_ppm, config.strong_error, config.strong_border_error
@@ -75,17 +75,22 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
     return Reconstruction(rest.chi_ppm + strong.chi_ppm, expected)
 
 
-def _coloured_error_ppm(problem: InversionProblem, frequency_per_mm: float) -> Tensor:
+def _coloured_error_ppm(problem: InversionProblem, config: GeneratorConfig) -> Tensor:
     """Return the expected error of the closed form, as far as the field's error is coloured.
 
-    The generator's own expected error was calibrated on white noise. The share is a / (1 + a) for
-    the coloured error at a frequency, over the standard deviation of the field.
+    The generator's own expected error was calibrated on white noise. Of the closed form's variance
+    the share is a / (1 + a), for the coloured error at a frequency over the standard deviation of
+    the field; background removal leaves such an error too.
     """
-    at = torch.tensor(frequency_per_mm)
-    coloured = float(problem.error.coloured_density(at).sqrt()) / max(problem.spread_ppm, 1e-12)
+    at = torch.tensor(config.coloured_per_mm)
+    error = problem.error
+    coloured = float(error.coloured_density(at).sqrt()) / max(problem.spread_ppm, 1e-12)
+    if problem.residual_background:
+        rise = (BACKGROUND_PER_MM / config.coloured_per_mm) ** (error.power / 2)
+        coloured = max(coloured, config.background_error * rise)
     if coloured < LEAST_COLOUR:
         return torch.zeros_like(problem.local_field_ppm)
-    return coloured / (1 + coloured) * wiener_error_ppm(problem)
+    return (coloured / (1 + coloured)) ** 0.5 * wiener_error_ppm(problem)
 
 
 @cache
