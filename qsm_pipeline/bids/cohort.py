@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from qsm_pipeline.bids.coils import coil_number, without_coil
+from qsm_pipeline.bids.images import open_image
 from qsm_pipeline.bids.layout import participants
-from qsm_pipeline.bids.load import open_image
 from qsm_pipeline.bids.naming import RUN_ENTITIES, build_name, output_path, parse_name
 from qsm_pipeline.bids.records import Records
 from qsm_pipeline.bids.regions import region_tables

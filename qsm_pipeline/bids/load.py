@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-import zlib
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 
 from qsm_pipeline.bids import metadata as md
-from qsm_pipeline.bids.files import check_declared_size, check_packing, file_size
+from qsm_pipeline.bids.images import (
+    check_same_space,
+    check_volume,
+    open_image,
+    read_values,
+    slope_and_intercept,
+)
 from qsm_pipeline.bids.phase_scaling import (
     StoredPhase,
     alternating_axis,
@@ -27,9 +31,6 @@ from qsm_pipeline.exceptions import BIDSInputError, MaskError
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.units import GAMMA_BAR_HZ_PER_T
 
-_AFFINE_TOLERANCE = 1e-3
-_SAME_GRID_MM = 1e-2
-_MIN_SIDE = 4
 HZ_PER_UNIT = {"Hz": 1.0, "rad/s": 1 / (2 * math.pi), "T": GAMMA_BAR_HZ_PER_T}
 """Units that a field map may have."""
 _VOXEL_SIZE_MM = (0.005, 100.0)
@@ -173,79 +174,6 @@ class _Part:
     values: np.ndarray
 
 
-def open_image(path: str) -> nib.Nifti1Image:
-    """Open a NIfTI file; raise `BIDSInputError` naming it if that fails."""
-    file_size(path)
-    try:
-        return _opened(path)
-    except BIDSInputError:
-        raise
-    except Exception as err:  # nibabel raises many kinds
-        raise BIDSInputError(
-            f"{path} is not a readable NIfTI file ({_reason(err)}); copy or convert it again"
-        ) from err
-
-
-def _opened(path: str) -> nib.Nifti1Image:
-    image: Any = nib.load(path)
-    slope = _stored_slope(image)
-    if not isinstance(image, nib.Nifti1Image):
-        raise BIDSInputError(f"{path} is a {type(image).__name__}, expected NIfTI")
-    try:
-        length = image.header.get_xyzt_units()[0]
-    except KeyError:
-        length = f"unit {int(image.header['xyzt_units'])}"
-    if length not in ("mm", "unknown"):
-        raise BIDSInputError(f"{path}: its header gives lengths in {length}, expected mm")
-    if np.isinf(slope):  # nibabel would take it for none
-        raise BIDSInputError(f"{path}: the slope of its header is {slope}, expected a number")
-    dtype = image.get_data_dtype()
-    if dtype.kind == "c":
-        raise BIDSInputError(
-            f"{path} holds complex numbers; save them as part-real and part-imag, or as "
-            "part-phase and part-mag"
-        )
-    if dtype.kind not in "iuf":
-        raise BIDSInputError(f"{path} holds {dtype}, expected integers or floats")
-    check_declared_size(path, _declared_bytes(image))
-    return image
-
-
-def has_voxels_of(path: Path, image: Path) -> bool:
-    """Return whether an image has the grid of another, by the headers of both."""
-    one, other = open_image(str(path)), open_image(str(image))
-    same_shape = one.shape[:3] == other.shape[:3]
-    return same_shape and bool(np.abs(one.affine - other.affine).max() < _SAME_GRID_MM)
-
-
-def _declared_bytes(image: nib.Nifti1Image) -> int:
-    return math.prod(image.shape) * image.get_data_dtype().itemsize
-
-
-def _reason(error: Exception) -> str:
-    """Return the message of another library in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _stored_slope(image: nib.Nifti1Image) -> float:
-    """Return the slope as it lies in the file; nibabel hides it once it has used it."""
-    with image.file_map["image"].get_prepare_fileobj("rb") as file:
-        return float(type(image.header).from_fileobj(file, check=False)["scl_slope"])
-
-
-def read_values(image: nib.Nifti1Image) -> np.ndarray:
-    """Return the values as float32; raise `BIDSInputError` naming the file if that fails."""
-    path = str(image.get_filename())
-    try:
-        check_packing(path, _declared_bytes(image))
-        with np.errstate(over="ignore"):  # what overflows is infinite, and left out
-            return np.asarray(image.dataobj, dtype=np.float32)
-    except (OSError, EOFError, ValueError, zlib.error) as err:
-        raise BIDSInputError(
-            f"{path} is damaged or was cut off ({_reason(err)}); copy or convert it again"
-        ) from err
-
-
 def _read_part(paths: tuple[str, ...], n_echoes: int) -> _Part:
     images = tuple(open_image(path) for path in paths)
     if len(paths) == 1 and n_echoes > 1:
@@ -255,7 +183,7 @@ def _read_part(paths: tuple[str, ...], n_echoes: int) -> _Part:
                 f"{paths[0]} has shape {shape}, expected 3 spatial axes and {n_echoes} echoes, "
                 "one for each EchoTime"
             )
-        _check_volume(images[0])
+        check_volume(images[0])
         return _Part(images, np.ascontiguousarray(np.moveaxis(read_values(images[0]), 3, 0)))
     for image in images:
         shape = image.shape
@@ -264,7 +192,7 @@ def _read_part(paths: tuple[str, ...], n_echoes: int) -> _Part:
                 f"{image.get_filename()} has shape {shape} but one EchoTime; split it into one "
                 "file for each echo, or list all echo times in its sidecar"
             )
-        _check_volume(image)
+        check_volume(image)
         if shape[:3] != images[0].shape[:3]:
             raise BIDSInputError(
                 f"{image.get_filename()} has shape {shape[:3]}, but {images[0].shape[:3]} in "
@@ -274,15 +202,6 @@ def _read_part(paths: tuple[str, ...], n_echoes: int) -> _Part:
     for echo, image in enumerate(images):
         stack[echo] = read_values(image).reshape(stack.shape[1:])
     return _Part(images, stack)
-
-
-def _check_volume(image: nib.Nifti1Image) -> None:
-    shape = image.shape
-    if len(shape) < 3 or min(shape[:3]) < _MIN_SIDE:
-        raise BIDSInputError(
-            f"{image.get_filename()} has shape {shape}, expected a volume of at least "
-            f"{_MIN_SIDE} voxels along each axis"
-        )
 
 
 def _check_geometry(parts: dict[str, _Part], leading: str) -> None:
@@ -303,23 +222,6 @@ def _check_geometry(parts: dict[str, _Part], leading: str) -> None:
                 f"{part.images[0].get_filename()} holds {len(part.values)} echoes, expected "
                 f"{len(parts[leading].values)}"
             )
-
-
-def check_same_space(
-    image: nib.Nifti1Image, first: nib.Nifti1Image, error: type[Exception]
-) -> None:
-    """Raise ``error`` if two images differ in shape or place."""
-    if image.shape[:3] != first.shape[:3]:
-        raise error(
-            f"{image.get_filename()} has shape {image.shape[:3]}, but {first.shape[:3]} in "
-            f"{first.get_filename()}; they must agree"
-        )
-    difference = np.abs(image.affine - first.affine).max()
-    if not difference <= _AFFINE_TOLERANCE:
-        raise error(
-            f"{image.get_filename()} lies elsewhere than {first.get_filename()}: their affines "
-            f"differ by {difference:.4g} mm, expected at most {_AFFINE_TOLERANCE:g}"
-        )
 
 
 def _note_orientation(image: nib.Nifti1Image, notes: dict[str, str]) -> None:
@@ -431,7 +333,7 @@ def _phase_in_radians(
             )
         raise BIDSInputError(f"{run.prefix}: no voxel of the phase is finite and not empty")
     known = {"manufacturer": maker, "units": units[0] if units else ""}
-    headers = [_slope_and_intercept(image) for image in part.images]
+    headers = [slope_and_intercept(image) for image in part.images]
     kinds = [image.get_data_dtype().kind in "iu" for image in part.images]
     if len(headers) < len(inside):  # all echoes in one file
         headers, kinds = headers * len(inside), kinds * len(inside)
@@ -498,13 +400,6 @@ def _doubt_sign(maker: str, notes: dict[str, str]) -> None:
             "assumed. If veins are dark in the map, it is the other one: add Manufacturer to the "
             "JSON files beside the phase"
         )
-
-
-def _slope_and_intercept(image: nib.Nifti1Image) -> tuple[float, float]:
-    proxy = image.dataobj
-    if not isinstance(proxy, nib.arrayproxy.ArrayProxy):
-        return 1.0, 0.0
-    return float(proxy.slope), float(proxy.inter)
 
 
 def _from_real_and_imaginary(

@@ -10,7 +10,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from qsm_pipeline.bids.load import check_same_space, open_image, read_values
+from qsm_pipeline.bids.images import check_same_space, open_image, read_values
 from qsm_pipeline.bids.metadata import field_strength_tesla
 from qsm_pipeline.bids.naming import RUN_ENTITIES, output_path, parse_name
 from qsm_pipeline.bids.sidecar import read_json_object

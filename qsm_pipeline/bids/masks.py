@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from qsm_pipeline.bids.load import has_voxels_of
+from qsm_pipeline.bids.images import has_voxels_of
 from qsm_pipeline.bids.naming import build_name, folder, parse_name
 from qsm_pipeline.exceptions import BIDSInputError
 

@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 
 from qsm_pipeline.bids.files import check_declared_size, file_size
-from qsm_pipeline.bids.load import has_voxels_of
+from qsm_pipeline.bids.images import has_voxels_of
 from qsm_pipeline.bids.naming import build_name, folder, parse_name
 from qsm_pipeline.bids.region_names import names_beside
 from qsm_pipeline.exceptions import BIDSInputError

@@ -11,7 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from qsm_pipeline.bids.load import open_image
+from qsm_pipeline.bids.images import open_image
 from qsm_pipeline.bids.naming import output_path
 from qsm_pipeline.bids.run import GreRun
 from qsm_pipeline.bids.sidecar import read_json_object

@@ -20,7 +20,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from qsm_pipeline.bids.load import open_image, read_values
+from qsm_pipeline.bids.images import open_image, read_values
 from qsm_pipeline.bids.maps import ppm_per_unit
 from qsm_pipeline.bids.naming import OUTPUTS, output_path
 from qsm_pipeline.bids.run import GreRun

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from qsm_pipeline.bids.load import open_image
+from qsm_pipeline.bids.images import open_image
 from qsm_pipeline.bids.run import GreRun, Skipped
 from qsm_pipeline.exceptions import BIDSInputError
 from qsm_pipeline.steps.nodes import NODES, NodeKind

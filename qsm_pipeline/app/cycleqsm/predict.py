@@ -11,7 +11,7 @@ from nibabel import Nifti1Header
 
 from qsm_pipeline import library
 from qsm_pipeline.bids.derivatives import shortened, software_versions, write_image, write_json
-from qsm_pipeline.bids.load import open_image
+from qsm_pipeline.bids.images import open_image
 from qsm_pipeline.bids.naming import OUTPUTS
 from qsm_pipeline.cycleqsm.shipped_generator import SHIPPED
 from qsm_pipeline.exceptions import ConfigError
