@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.bounding_box import box_slices
+
 _COEFFICIENTS = (1.0, -4.0, 6.0, -4.0, 1.0)
 _FEWEST = 100
 
@@ -30,6 +32,10 @@ def white_noise(volumes: Tensor, mask: Tensor) -> float | None:
     float or None
         None where the mask is too small or thin to tell.
     """
+    box = box_slices(mask)
+    if box is None:
+        return None
+    volumes, mask = volumes[(..., *box)], mask[box]
     found: list[list[float]] = [[] for _ in volumes]
     for axis in range(3):
         n = mask.shape[axis] - 4
