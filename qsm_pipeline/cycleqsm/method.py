@@ -59,28 +59,28 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
     strong = strong_sources(
         problem, config.strong_ppm, TvParams(max_iterations=config.strong_iterations)
     )
+    error = problem.field_error or _error_of_rest(problem, strong)
+    strong_ppm, rest_ppm = strong.chi_ppm, problem.local_field_ppm - strong.field_ppm
+    del strong  # and its field
     rest = reconstruct(
         generator,
-        problem.local_field_ppm - strong.field_ppm,
+        rest_ppm,
         problem.mask,
         problem.grid,
         problem.weights,
         problem.magnitude if params.magnitude else None,
         memory_gb=params.memory_gb if device.type != "cuda" else None,
         uncertainty=params.uncertainty,
-        error=problem.field_error or _error_of_rest(problem, strong),
+        error=error,
         residual_background=problem.residual_background,
     )
     expected = rest.uncertainty_ppm
     if expected is not None:
         expected = torch.hypot(expected, _coloured_error_ppm(problem, config.coloured_per_mm))
-        if strong.chi_ppm.any():
-            error = strong_error_ppm(
-                strong.chi_ppm, config.strong_error, config.strong_border_error
-            )
-            expected = torch.hypot(expected, error)
+        shares = config.strong_error, config.strong_border_error
+        expected = torch.hypot(expected, strong_error_ppm(strong_ppm, *shares))
         expected = expected * problem.mask
-    return Reconstruction(rest.chi_ppm + strong.chi_ppm, expected)
+    return Reconstruction(rest.chi_ppm + strong_ppm, expected)
 
 
 def _error_of_rest(problem: InversionProblem, strong: StrongSources) -> FieldError | None:

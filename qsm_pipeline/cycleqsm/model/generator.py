@@ -289,18 +289,18 @@ class Generator(nn.Module):
         errors = [self._with_background(error, batch, n) for n, error in enumerate(spectra)]
         noise = torch.tensor([e.n0_ppm for e in errors], device=field.device)
         noise = noise[:, None, None, None, None]
-        margin = self.config.margin_mm
-        dipole = DipoleOperator(batch.grids, margin_mm=margin, device=field.device)
-        lengths = dipole.frequency
-        beyond = torch.stack([e.colour(lengths[n]) for n, e in enumerate(errors)])
         start = torch.zeros_like(field)
-        if self.config.start == "tikhonov":
-            start = dipole.tikhonov(field * batch.weights.square(), self.config.tikhonov) * mask
-        elif self.config.start == "tv":
+        if self.config.start == "tv":  # first, as it takes the most memory
             found = [self._tv(field, batch, n, error) for n, error in enumerate(errors)]
             start = torch.stack([chi for chi, _ in found])[:, None]
             outer = torch.stack([outer for _, outer in found])[:, None]
             field = torch.where(batch.weights > 0, field - outer, 0.0)
+        margin = self.config.margin_mm
+        dipole = DipoleOperator(batch.grids, margin_mm=margin, device=field.device)
+        lengths = dipole.frequency
+        beyond = torch.stack([e.colour(lengths[n]) for n, e in enumerate(errors)])
+        if self.config.start == "tikhonov":
+            start = dipole.tikhonov(field * batch.weights.square(), self.config.tikhonov) * mask
         condition = torch.cat(
             [
                 describe_geometry(batch.grids, field.device),

@@ -36,7 +36,8 @@ class LinearMisfit:
 
     def nearest(self, target_ppm: Tensor, step: float) -> Tensor:
         """Minimise the misfit plus ``step / 2`` times the squared distance to ``target_ppm``."""
-        return (self.precision * self.field_ppm + step * target_ppm) / (self.precision + step)
+        nearest = self.precision * self.field_ppm
+        return nearest.add_(target_ppm, alpha=step).div_(self.precision + step)
 
     def residual(self, field_ppm: Tensor) -> Tensor:
         """Return the difference to the measured field in ppm."""
