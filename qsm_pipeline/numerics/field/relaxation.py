@@ -17,8 +17,9 @@ LONGEST_T2STAR = 20.0
 """T2* over the last echo time: a slower decay takes less than 5 % of the signal by then."""
 _FLOOR = math.sqrt(math.pi / 2)
 """Mean magnitude without signal over the standard deviation of the real part's noise."""
-_AT_ONCE = 1 << 15
-"""Voxels whose intermediate results stay in the processor's cache."""
+_AT_ONCE = 1 << 12
+"""Voxels whose intermediate results stay in the cache of a core. They are too few to be shared
+out: threads that wait for each other at each of so many steps take longer on a busy machine."""
 
 
 @dataclass(frozen=True)
