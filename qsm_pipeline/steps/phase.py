@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.contracts import check_mask
 from qsm_pipeline.numerics.core.head_size import head_sized
 from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
@@ -37,7 +38,7 @@ class CorrectedPhase:
     Parameters
     ----------
     phase_rad : torch.Tensor, shape (E, X, Y, Z)
-        Wrapped phase; a single echo keeps its offset.
+        Wrapped phase, zero outside the mask where the offset was removed; a single echo keeps it.
     provenance : Provenance
         What was removed.
     left_out : int, optional
@@ -80,6 +81,17 @@ def correct_phase(
     """
     check_mask("mask", mask, scan.grid.shape, empty=False)
     params = params or PhaseOffsetParams()
+    if not remove_offset or len(scan.echo_times_s) < 2:
+        return _corrected(scan, mask, remove_offset, params)
+    box = BoundingBox.of(mask, scan.grid)  # without the offset the rest is zero
+    found = _corrected(scan.within(box), box.cut(mask), remove_offset, params)
+    return replace(found, phase_rad=box.paste(found.phase_rad))
+
+
+def _corrected(
+    scan: Scan, mask: Tensor, remove_offset: bool, params: PhaseOffsetParams
+) -> CorrectedPhase:
+    """Correct the phase of a scan; arguments as of :func:`correct_phase`."""
     bad = corrupted_echo(scan.phase_rad, scan.magnitude, mask, scan.echo_times_s)
     if bad is not None and not _alone_in_polarity(scan, bad):
         return _without_echo(scan, mask, bad, params)

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.contracts import (
     check_echo_times,
     check_field_strength,
@@ -85,6 +86,13 @@ class Scan:
         """Phase in radians of a field of 1 ppm at the mean echo time."""
         times = self.echo_times_s
         return rad_per_s_per_ppm(self.b0_tesla) * sum(times) / len(times)
+
+    def within(self, box: BoundingBox) -> Scan:
+        """Return the part of the scan in a box."""
+        affine = np.array(self.affine, dtype=float)
+        affine[:3, 3] += affine[:3, :3] @ [s.start for s in box.slices]
+        phase, magnitude = box.cut(self.phase_rad), box.cut(self.magnitude)
+        return replace(self, phase_rad=phase, magnitude=magnitude, affine=affine)
 
     def with_phase(self, phase_rad: Tensor) -> Scan:
         """Return the scan with another phase."""

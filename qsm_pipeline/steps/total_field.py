@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.contracts import (
     check_finite,
     check_mask,
@@ -110,6 +111,8 @@ def fit_total_field(
     several = len(times) > 1
     chosen = chosen if several else registry.method("field_fit", "weighted")
     params = chosen.params()
+    box = BoundingBox.of(mask, scan.grid)
+    scan, mask = scan.within(box), box.cut(mask)
     echoes = (scan.phase_rad, scan.magnitude, mask, times, tesla)
     if chosen.name == "weighted":
         fit = weighted_field_fit(*echoes, params)
@@ -132,13 +135,13 @@ def fit_total_field(
         "ExclusionParameters": asdict(limits),
     }
     return TotalField(
-        fit.total_field_ppm,
-        trusted,
-        scan.grid,
-        weights,
+        box.paste(fit.total_field_ppm),
+        box.paste(trusted),
+        box.grid,
+        box.paste(weights),
         noise_ppm,
-        fit.relative_residual,
-        trust.unsure,
+        box.paste(fit.relative_residual),
+        box.paste(trust.unsure),
         len(times),
         scan.mean_rad_per_ppm,
         provenance=Provenance(parameters),

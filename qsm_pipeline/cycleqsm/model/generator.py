@@ -310,18 +310,18 @@ class Generator(nn.Module):
         coloured = how_coloured(spectra)
         trust = (-self.config.data_damping * coloured).exp().to(field.device)
         costs = (self.config.colour_cost * coloured).exp().tolist()
-        margin = self.config.margin_mm
-        dipole = DipoleOperator(batch.grids, margin_mm=margin, device=field.device)
-        lengths = dipole.frequency
-        beyond = torch.stack([e.colour(lengths[n]) for n, e in enumerate(errors)])
         start = torch.zeros_like(field)
-        if self.config.start == "tikhonov":
-            start = dipole.tikhonov(field * batch.weights.square(), self.config.tikhonov) * mask
-        elif self.config.start == "tv":
+        if self.config.start == "tv":  # first, as it takes the most memory
             found = [self._tv(field, batch, n, errors[n], cost) for n, cost in enumerate(costs)]
             start = torch.stack([chi for chi, _ in found])[:, None]
             outer = torch.stack([outer for _, outer in found])[:, None]
             field = torch.where(batch.weights > 0, field - outer, 0.0)
+        margin = self.config.margin_mm
+        dipole = DipoleOperator(batch.grids, margin_mm=margin, device=field.device)
+        lengths = dipole.frequency
+        beyond = torch.stack([e.colour(lengths[n]) for n, e in enumerate(errors)])
+        if self.config.start == "tikhonov":
+            start = dipole.tikhonov(field * batch.weights.square(), self.config.tikhonov) * mask
         condition = torch.cat(
             [
                 describe_geometry(batch.grids, field.device),

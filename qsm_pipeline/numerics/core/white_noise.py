@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.bounding_box import box_slices
+
 _COEFFICIENTS = (1.0, -4.0, 6.0, -4.0, 1.0)
 _FEWEST = 100
 
@@ -30,6 +32,10 @@ def white_noise(volumes: Tensor, mask: Tensor) -> float | None:
     float or None
         None where the mask is too small or thin to tell.
     """
+    box = box_slices(mask)
+    if box is None:
+        return None
+    volumes, mask = volumes[(..., *box)], mask[box]
     found: list[list[float]] = [[] for _ in volumes]
     for axis in range(3):
         n = mask.shape[axis] - 4
@@ -38,12 +44,14 @@ def white_noise(volumes: Tensor, mask: Tensor) -> float | None:
         where = torch.ones_like(mask.narrow(axis, 0, n))
         for shift in range(5):
             where &= mask.narrow(axis, shift, n)
-        if int(where.sum()) < _FEWEST:
+        at = where.flatten().nonzero()[:, 0]
+        if len(at) < _FEWEST:
             continue
         for of_volume, volume in zip(found, volumes, strict=True):
             difference = torch.zeros_like(volume.narrow(axis, 0, n))
             for shift, c in enumerate(_COEFFICIENTS):
-                difference += c * volume.narrow(axis, shift, n)
-            of_volume.append(float(difference[where].abs().median()) * 1.4826 / math.sqrt(70))
+                difference.add_(volume.narrow(axis, shift, n), alpha=c)
+            median = float(difference.flatten()[at].abs().median())
+            of_volume.append(median * 1.4826 / math.sqrt(70))
     least = [min(of_volume) for of_volume in found if of_volume]
     return float(np.median(least)) if least else None

@@ -44,8 +44,9 @@ def corrupted_echo(
     echoes = list(range(len(echo_times_s)))
     if len(echoes) < 4:
         return None
-    step = 1 + int(mask.sum()) // _SAMPLES
-    phase, size = phase_rad[:, mask][:, ::step], magnitude[:, mask][:, ::step]
+    inside = mask.flatten().nonzero()[:, 0]
+    sample = inside[:: 1 + len(inside) // _SAMPLES]
+    phase, size = phase_rad.flatten(1)[:, sample], magnitude.flatten(1)[:, sample]
     if not phase.shape[1]:
         return None
     worst = _worst(phase, size, echo_times_s, echoes)

@@ -17,6 +17,9 @@ LONGEST_T2STAR = 20.0
 """T2* over the last echo time: a slower decay takes less than 5 % of the signal by then."""
 _FLOOR = math.sqrt(math.pi / 2)
 """Mean magnitude without signal over the standard deviation of the real part's noise."""
+_AT_ONCE = 1 << 12
+"""Voxels whose intermediate results stay in the cache of a core. They are too few to be shared
+out: threads that wait for each other at each of so many steps take longer on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,22 @@ def fit_relaxation(
     inside = mask.nonzero(as_tuple=True)
     # of the echoes the median counts, since in echoes of noise alone it is smaller
     noise = white_noise(magnitude, mask) or 0.0
-    measured = magnitude[:, mask]
+    longest = LONGEST_T2STAR * echo_times_s[-1]
+    maps = [torch.zeros_like(magnitude[0]) for _ in range(4)]
+    parts = [
+        _fitted(part, echo_times_s, noise, longest, refinements)
+        for part in magnitude[:, mask].split(_AT_ONCE, 1)
+    ]
+    for whole, *values in zip(maps, *parts, strict=True):
+        whole[inside] = torch.cat([whole.new_empty(0), *values])
+    rate_map, t2star, s0_map, error_map = maps
+    return Relaxation(rate_map, t2star, s0_map, error_map, longest, noise)
+
+
+def _fitted(
+    measured: Tensor, echo_times_s: tuple[float, ...], noise: float, longest: float, steps: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return R2*, T2*, S0 and the error of R2* of voxels, from magnitudes of shape (E, N)."""
     times = torch.tensor(echo_times_s, dtype=measured.dtype, device=measured.device)[:, None]
     tiny = torch.finfo(measured.dtype).tiny
     # what is left of the power without that of the noise, and how far it can be told from it
@@ -112,7 +130,7 @@ def fit_relaxation(
     signal = power.clamp(min=0).sqrt()
     rate = _log_linear(signal, times).clamp(0, MAX_R2STAR_PER_S)
     trust = _weight(measured, noise)
-    for _ in range(refinements):
+    for _ in range(steps):
         # variable projection: S0 is linear, so only the rate is stepped
         decay = torch.exp(-times * rate)
         norm = (trust * decay.square()).sum(0).clamp(min=tiny)
@@ -132,18 +150,12 @@ def fit_relaxation(
     slope = slope - decay * (trust * decay * slope).sum(0) / norm
     information = (trust * slope.square()).sum(0)
     error = noise / information.clamp(min=tiny).sqrt()
-    longest = LONGEST_T2STAR * echo_times_s[-1]
-    maps = [torch.zeros_like(magnitude[0]) for _ in range(4)]
-    found = (
+    return (
         rate,
         (1 / rate.clamp(min=1 / longest)) * (measured.amax(0) > 0),
         torch.minimum(torch.nan_to_num(s0).clamp(min=0), most),
         torch.nan_to_num(error, nan=MAX_R2STAR_PER_S).clamp(max=MAX_R2STAR_PER_S),
     )
-    for whole, values in zip(maps, found, strict=True):
-        whole[inside] = values
-    rate_map, t2star, s0_map, error_map = maps
-    return Relaxation(rate_map, t2star, s0_map, error_map, longest, noise)
 
 
 def _weight(measured: Tensor, noise: float) -> Tensor:

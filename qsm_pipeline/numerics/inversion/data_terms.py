@@ -36,7 +36,8 @@ class LinearMisfit:
 
     def nearest(self, target_ppm: Tensor, step: float) -> Tensor:
         """Minimise the misfit plus ``step / 2`` times the squared distance to ``target_ppm``."""
-        return (self.precision * self.field_ppm + step * target_ppm) / (self.precision + step)
+        nearest = self.precision * self.field_ppm
+        return nearest.add_(target_ppm, alpha=step).div_(self.precision + step)
 
     def residual(self, field_ppm: Tensor) -> Tensor:
         """Return the difference to the measured field in ppm."""
@@ -63,6 +64,10 @@ class SignalMisfit:
         self.precision = weights.square()
         self.rad_per_ppm = rad_per_ppm
         self.sweeps = sweeps
+        self._weighted = self.precision.flatten().nonzero()[:, 0]
+        self._field, self._precision = (
+            x.flatten()[self._weighted] for x in (field_ppm, self.precision)
+        )
 
     def nearest(self, target_ppm: Tensor, step: float) -> Tensor:
         """Minimise the misfit plus ``step / 2`` times the squared distance to ``target_ppm``.
@@ -70,15 +75,21 @@ class SignalMisfit:
         The parabola with the curvature sin(r) / r touches 1 - cos(r) from above, so that every
         sweep descends.
         """
-        x = target_ppm
+        target = target_ppm.flatten()[self._weighted]  # elsewhere it is the target itself
+        x = target
         for _ in range(self.sweeps):
-            difference = self.residual(x)
-            curvature = torch.sinc(difference * (self.rad_per_ppm / math.pi)).mul_(self.precision)
-            x = (curvature * (x - difference)).add_(target_ppm, alpha=step).div_(curvature + step)
-        return x
+            difference = self._without_turns(x - self._field)
+            curvature = torch.sinc(difference * (self.rad_per_ppm / math.pi))
+            curvature.mul_(self._precision)
+            x = (curvature * (x - difference)).add_(target, alpha=step).div_(curvature + step)
+        nearest = target_ppm.clone()
+        nearest.view(-1)[self._weighted] = x
+        return nearest
 
     def residual(self, field_ppm: Tensor) -> Tensor:
         """Return the difference to the measured field in ppm, less whole turns of phase."""
+        return self._without_turns(field_ppm - self.field_ppm)
+
+    def _without_turns(self, difference_ppm: Tensor) -> Tensor:
         turn_ppm = 2 * math.pi / self.rad_per_ppm
-        difference = field_ppm - self.field_ppm
-        return difference - turn_ppm * torch.round(difference / turn_ppm)
+        return difference_ppm - turn_ppm * torch.round(difference_ppm / turn_ppm)

@@ -98,20 +98,21 @@ class InversionProblem:
         """
         if self.field_error is not None:
             return self.field_error
-        found = self._spectra
+        found = self.spectra
         error = found.error if found else FieldError(self.noise_ppm or UNKNOWN_NOISE_PPM)
         return error.at_least(LEAST_NOISE * self.spread_ppm)
 
     @cached_property
     def susceptibility(self) -> SusceptibilitySpectrum:
         """The spectrum of susceptibility, white where it cannot be estimated."""
-        if self._spectra:
-            return self._spectra.susceptibility
+        if self.spectra:
+            return self.spectra.susceptibility
         flat = max(self.spread_ppm**2, UNKNOWN_NOISE_PPM**2) / MEAN_SQUARED_DIPOLE
         return SusceptibilitySpectrum((0.01, 1.0), (flat, flat))
 
     @cached_property
-    def _spectra(self) -> FieldSpectra | None:
+    def spectra(self) -> FieldSpectra | None:
+        """The spectra as estimated from the field; None where it cannot tell."""
         return estimate_spectra(self.local_field_ppm, self.mask, self.grid, self.weights)
 
     @cached_property

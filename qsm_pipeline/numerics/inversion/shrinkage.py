@@ -60,8 +60,9 @@ class SplitGradient:
         dual.add_(gradient, alpha=follow)
         # What is cut off is the new dual variable, and the target of the next map is the kept
         # part less that.
-        cut = (self._threshold / vector_length(dual)).clamp_(max=1)
-        for axis in range(3):
-            torch.mul(dual[axis], 1 - 2 * cut, out=gradient[axis])
-            dual[axis].mul_(cut)
+        length = vector_length(dual)
+        cut = torch.div(self._threshold, length, out=length).clamp_(max=1)
+        torch.mul(dual, cut, out=gradient)  # a gradient for a while is what is cut off
+        torch.sub(dual, gradient, alpha=2, out=dual)
+        self._gradient, self._dual = gradient, dual = dual, gradient
         return cyclic_gradient_adjoint(gradient, self._inverse_voxel)

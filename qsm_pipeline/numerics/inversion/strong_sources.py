@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
+from qsm_pipeline.numerics.core.bounding_box import box_slices
 from qsm_pipeline.numerics.core.connected import parts_with
 from qsm_pipeline.numerics.inversion.admm import TotalVariationAdmm
 from qsm_pipeline.numerics.inversion.data_terms import LinearMisfit
@@ -77,9 +78,15 @@ def strong_error_ppm(strong_ppm: Tensor, share: float = 0.15, border_share: floa
         Of the source, and of how it varies, since its borders are what is known least. These
         shares cover the errors of simulated bleedings and calcifications.
     """
-    mean, square = (_cubes(x) for x in (strong_ppm, strong_ppm.square()))
+    around = box_slices(strong_ppm != 0, 1)
+    if around is None:
+        return torch.zeros_like(strong_ppm)
+    inside = strong_ppm[around]
+    mean, square = (_cubes(x) for x in (inside, inside.square()))
     varies = (square - mean.square()).clamp(min=0)
-    return (share**2 * square + border_share**2 * varies).sqrt()
+    error = torch.zeros_like(strong_ppm)
+    error[around] = (share**2 * square + border_share**2 * varies).sqrt()
+    return error
 
 
 def _around(chi_ppm: Tensor, threshold_ppm: float) -> Tensor:

@@ -51,6 +51,7 @@ def tv_with_outer_field(
         edges = edge_weights(box, problem.magnitude, params.edge_fraction, params.edge_weight)
         edges /= edges[box.mask].mean()
     solver = TotalVariationAdmm(box, problem, params, data, edges)
+    del edges
     chi = solver.run(params.max_iterations)
     outer = torch.where(box.mask, 0.0, chi)
     return box.unpad(chi), box.unpad(box.field(outer))

@@ -96,7 +96,7 @@ def alternating_phase(
     phase, size, inside = box.cut(phase_rad), box.cut(magnitude), box.cut(mask)
     triples = _triples(echo_times_s, polarity)
     least = triples[0].times
-    total = torch.zeros_like(phase[0], dtype=torch.complex64)
+    real, imaginary = torch.zeros_like(phase[0]), torch.zeros_like(phase[0])
     for like, other, times in triples:
         a, b = like
         if times is None:
@@ -107,9 +107,11 @@ def alternating_phase(
         else:
             left = wrap(times[2] * phase[other] + times[0] * phase[a] + times[1] * phase[b])
         weight = size[[a, b, other]].amin(0) * inside
-        total += torch.polar(weight, left * polarity[other])
-    smooth = smooth_phase(total.angle(), total.abs(), box.inner, sigma_mm)
-    found = unwrap_volume(wrap(smooth), inside, total.abs())
+        real.addcmul_(weight, left.cos())
+        imaginary.addcmul_(weight, left.sin_(), value=polarity[other])
+    size = torch.hypot(real, imaginary)
+    smooth = smooth_phase(torch.atan2(imaginary, real), size, box.inner, sigma_mm)
+    found = unwrap_volume(wrap(smooth), inside, size)
     return box.paste(found.div_(1 if least is None else least[2]))
 
 

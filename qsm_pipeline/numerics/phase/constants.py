@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qsm_pipeline.numerics.phase.offset import wrap
+from qsm_pipeline.numerics.phase.offset import phasor_sum, wrap
 
 ROUGH_RAD = 0.15
 """Offsets of slices whose steps from slice to slice vary by more are not part of a smooth phase:
@@ -67,19 +67,20 @@ def slice_offsets(
     """
     best: tuple[float, SliceOffsets] | None = None
     several = len(echo_times_s) > 1
+    between = wrap(phase_rad[1] - phase_rad[0]) if several else None
     for axis in range(3):
         n = mask.shape[axis] - 1
         if n < 4:
             continue
         both = mask.narrow(axis, 0, n) & mask.narrow(axis, 1, n)
         step = wrap(torch.diff(phase_rad[0], dim=axis))
-        if several:
+        if between is not None:
             first, second = echo_times_s[:2]
-            evolved = wrap(torch.diff(wrap(phase_rad[1] - phase_rad[0]), dim=axis))
+            evolved = wrap(torch.diff(between, dim=axis))
             step = step - evolved * (first / (second - first))
         size = magnitude[0].narrow(axis, 0, n) * magnitude[0].narrow(axis, 1, n) * both
         others = tuple(a for a in range(3) if a != axis)
-        mean = torch.polar(size, step).sum(others)
+        mean = phasor_sum(size, step, others)
         count = both.sum(others)
         used = (count > _FEWEST * count.max()) & (mean.abs() > 0)
         steps = torch.where(used, mean.angle(), 0.0)
@@ -118,17 +119,19 @@ def echo_constants_rad(
         In radians, from -pi to pi; 0 for the first two echoes.
     """
     constants = [0.0] * min(2, len(echo_times_s))
-    evolved = wrap(phase_rad[1] - phase_rad[0])[mask] if len(echo_times_s) > 1 else None
+    if len(echo_times_s) < 3:
+        return tuple(constants)
+    phase, sizes = phase_rad[:, mask], magnitude[:, mask]
+    evolved = wrap(phase[1] - phase[0])
     for echo in range(2, len(echo_times_s)):
-        assert evolved is not None
         first, second = echo_times_s[:2]
         ratio = (echo_times_s[echo] - first) / (second - first)
-        off = wrap(phase_rad[echo][mask] - phase_rad[0][mask] - ratio * evolved)
-        weight = magnitude[echo][mask].square()
-        found = torch.polar(weight, off).sum().angle()
+        off = wrap(phase[echo] - phase[0] - ratio * evolved)
+        weight = sizes[echo].square()
+        found = phasor_sum(weight, off).angle()
         for _ in range(3):  # voxels whose step between echoes is wrapped lie elsewhere
             rest = wrap(off - found)
             near = rest.abs() < 1.0
-            found = found + torch.polar(weight * near, rest).sum().angle()
+            found = found + phasor_sum(weight * near, rest).angle()
         constants.append(float(wrap(found)))
     return tuple(constants)

@@ -18,6 +18,12 @@ def wrap(phase_rad: Tensor) -> Tensor:
     return phase_rad - turns.mul_(2 * torch.pi)
 
 
+def phasor_sum(size: Tensor, phase_rad: Tensor, axes: tuple[int, ...] | None = None) -> Tensor:
+    """Return the complex sum of phasors over axes, all by default."""
+    real, imaginary = (f(phase_rad).mul_(size).sum(axes) for f in (torch.cos, torch.sin))
+    return torch.complex(real, imaginary)
+
+
 def remove_phase_offset(
     phase_rad: Tensor,
     magnitude: Tensor,
