@@ -104,7 +104,9 @@ ROOMS = {
         "torch",
     ),
     "external": Room(
-        "adapters to deepbet and SimpleITK", "", "SimpleITK deepbet nibabel numpy scipy"
+        "adapters to deepbet and SimpleITK",
+        "numerics.core",
+        "SimpleITK deepbet nibabel numpy scipy torch",
     ),
     "io": Room("NIfTI volumes and locks", "numerics.core", "nibabel numpy torch"),
     "numerics.quality": Room(

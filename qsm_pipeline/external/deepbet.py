@@ -10,7 +10,11 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import torch
 from scipy import ndimage
+
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.smoothing import GaussianBlur
 
 MAX_TILT_DEG = 5.0
 """Volumes tilted more than this against the scanner are turned upright for the network."""
@@ -93,9 +97,9 @@ def level_shading(magnitude: np.ndarray, affine: np.ndarray) -> np.ndarray:
     bright = (magnitude > 0.1 * np.percentile(magnitude, 99)).astype(np.float32)
     if not bright.any():
         return magnitude
-    sigma = _BIAS_MM / nib.affines.voxel_sizes(affine)
-    mass = ndimage.gaussian_filter(bright, sigma)
-    mean = ndimage.gaussian_filter(magnitude * bright, sigma) / np.maximum(mass, 1e-3)
+    share = torch.from_numpy(bright)
+    blur = GaussianBlur(Grid.from_affine(magnitude.shape, affine), _BIAS_MM, share)
+    mean = blur(torch.from_numpy(magnitude) * share).div_(blur(share).clamp_(min=1e-3)).numpy()
     return magnitude / np.maximum(mean, 0.05 * mean.max())
 
 
