@@ -62,6 +62,11 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
     error = problem.field_error or _error_of_rest(problem, strong)
     strong_ppm, rest_ppm = strong.chi_ppm, problem.local_field_ppm - strong.field_ppm
     del strong  # and its field
+    further_ppm = None  # errors that the generator's own does not count; now, as this takes memory
+    if params.uncertainty:
+        shares = config.strong_error, config.strong_border_error
+        further_ppm = _coloured_error_ppm(problem, config)
+        further_ppm.hypot_(strong_error_ppm(strong_ppm, *shares))
     rest = reconstruct(
         generator,
         rest_ppm,
@@ -75,11 +80,8 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
         residual_background=problem.residual_background,
     )
     expected = rest.uncertainty_ppm
-    if expected is not None:
-        expected = torch.hypot(expected, _coloured_error_ppm(problem, config))
-        shares = config.strong_error, config.strong_border_error
-        expected = torch.hypot(expected, strong_error_ppm(strong_ppm, *shares))
-        expected = expected * problem.mask
+    if expected is not None and further_ppm is not None:
+        expected = expected.hypot(further_ppm).mul_(problem.mask)
     return Reconstruction(rest.chi_ppm + strong_ppm, expected)
 
 
