@@ -65,7 +65,7 @@ def brain_mask(magnitude: np.ndarray, affine: np.ndarray) -> np.ndarray:
             f"{' x '.join(f'{e:.0f}' for e in extent_mm)} mm, expected at least {_HEAD_MM:.0f} mm "
             "along two axes"
         )
-    levelled = level_shading(np.nan_to_num(magnitude).astype(np.float32), affine)
+    levelled = level_shading(np.nan_to_num(magnitude).astype(np.float32, copy=False), affine)
     if tilt_deg(affine) <= MAX_TILT_DEG:
         return _run(levelled, affine)
     upright = _upright_affine(levelled.shape, affine)

@@ -99,7 +99,6 @@ def find_mask(
     check_boolean("valid", valid, grid.shape)
     if own is not None:
         check_boolean("own", own, grid.shape)
-    quality = (_quality(scan) * valid).numpy()
     if own is None:
         combined = combined_magnitude(scan.magnitude) if combined is None else combined
         found = _brain(combined.cpu().numpy(), scan, method)
@@ -107,6 +106,7 @@ def find_mask(
         found = own.cpu().numpy()
     mask = found & valid.numpy()
     check_mask(mask, grid)
+    quality = (_quality(scan) * valid).numpy()  # not before deepbet, which takes the most memory
     scale = length_scale(torch.from_numpy(mask), grid)
     sized = head_sized(grid, torch.from_numpy(mask))
     refine = refinement != "none" and own is None
