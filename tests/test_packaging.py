@@ -51,11 +51,12 @@ def test_a_release_names_one_version(tmp_path):
         "contrib/boutiques/qsm-pipeline.json",
     )
     names += ("contrib/nipoppy/descriptor.json", "contrib/nipoppy/config.json")
+    project = tomllib.loads((commands.ROOT / "pyproject.toml").read_text())["project"]
+    here = project["version"]
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         text = (commands.ROOT / name).read_text()
-        text = re.sub(r"\b\d+\.\d+\.\d+\.dev0\b", "9.8.7", text)
-        text = text.replace('"VERSION": "0.1.0"', '"VERSION": "9.8.7"')
+        text = re.sub(r'(?<="VERSION": )"[\d.]+"', '"9.8.7"', text).replace(f'"{here}"', '"9.8.7"')
         if name.endswith("cff"):
             text = re.sub(r"^(version|date-released): .*\n", "", text, flags=re.M)
             text += "version: 9.8.7\ndate-released: 2026-12-01\n"
