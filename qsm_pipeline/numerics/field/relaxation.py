@@ -114,7 +114,7 @@ def fit_relaxation(
         for part in magnitude[:, mask].split(_AT_ONCE, 1)
     ]
     for whole, *values in zip(maps, *parts, strict=True):
-        whole[inside] = torch.cat([whole.new_empty(0), *values])
+        whole[inside] = torch.cat(values)
     rate_map, t2star, s0_map, error_map = maps
     return Relaxation(rate_map, t2star, s0_map, error_map, longest, noise)
 
