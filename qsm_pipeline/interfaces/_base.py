@@ -17,7 +17,6 @@ from nipype.interfaces.base import (
 from qsm_pipeline.steps.provenance import Provenance
 
 if TYPE_CHECKING:
-    from qsm_pipeline.numerics.core.bounding_box import BoundingBox
     from qsm_pipeline.steps.scan import Scan
 
 
@@ -39,24 +38,17 @@ class ScanInputSpec(NumericInputSpec):
     b0_tesla = traits.Float(mandatory=True)
 
 
-def load_scan(inputs: Any, box: BoundingBox | None = None, **options: Any) -> Scan:
-    """Return the scan of a node's inputs, or what lies in a box of it.
-
-    ``options`` are further fields of `Scan`.
-    """
+def load_scan(inputs: Any, **options: Any) -> Scan:
+    """Return the scan of a node's inputs; ``options`` are further fields of `Scan`."""
     from qsm_pipeline.io.volumes import load_tensor
     from qsm_pipeline.steps.scan import Scan
 
-    slices = box.slices if box else None
-    affine = nib.load(inputs.phase).affine.copy()
-    if slices:
-        affine[:3, 3] += affine[:3, :3] @ [s.start for s in slices]
     return Scan(
-        load_tensor(inputs.phase, device=inputs.device, box=slices),
-        load_tensor(inputs.magnitude, device=inputs.device, box=slices),
+        load_tensor(inputs.phase, device=inputs.device),
+        load_tensor(inputs.magnitude, device=inputs.device),
         tuple(inputs.echo_times_s),
         inputs.b0_tesla,
-        affine,
+        nib.load(inputs.phase).affine,
         **options,
     )
 

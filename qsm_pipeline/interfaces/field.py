@@ -47,24 +47,18 @@ class CorrectPhase(NumericInterface):
     output_spec = CorrectPhaseOutputSpec
 
     def _compute(self, folder: Path) -> dict[str, Any]:
-        from qsm_pipeline.io.volumes import load_grid, load_mask, save_tensor
-        from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+        from qsm_pipeline.io.volumes import load_mask, save_tensor
         from qsm_pipeline.steps.phase import correct_phase
 
         inputs = self.inputs
-        mask = load_mask(inputs.mask, device=inputs.device)
-        offset = inputs.remove_offset and len(inputs.echo_times_s) > 1  # makes the rest zero
-        margin = 0 if offset else max(mask.shape)
-        box = BoundingBox.of(mask, load_grid(inputs.mask), margin)
         corrected = correct_phase(
-            load_scan(inputs, box, readout=inputs.readout, echo_numbers=self._get("echo_numbers")),
-            box.cut(mask),
+            load_scan(inputs, readout=inputs.readout, echo_numbers=self._get("echo_numbers")),
+            load_mask(inputs.mask, device=inputs.device),
             remove_offset=inputs.remove_offset,
             params=PhaseOffsetParams(**inputs.params),
         )
-        phase = box.paste(corrected.phase_rad)
         return {
-            "phase": save_tensor(phase, inputs.phase, folder / "phase.nii"),
+            "phase": save_tensor(corrected.phase_rad, inputs.phase, folder / "phase.nii"),
             "left_out": corrected.left_out,
             "provenance": as_dict(corrected.provenance),
         }
