@@ -100,12 +100,11 @@ def _coloured_error_ppm(problem: InversionProblem, config: GeneratorConfig) -> T
     the share is a / (1 + a), for the coloured error at a frequency over the standard deviation of
     the field; background removal leaves such an error too.
     """
-    at = torch.tensor(config.coloured_per_mm)
-    error = problem.error
-    coloured = float(error.coloured_density(at).sqrt()) / max(problem.spread_ppm, 1e-12)
+    error, spread_ppm = problem.error, problem.spread_ppm
     if problem.residual_background:
-        rise = (BACKGROUND_PER_MM / config.coloured_per_mm) ** (error.power / 2)
-        coloured = max(coloured, config.background_error * rise)
+        error = error.at_least_coloured(config.background_error * spread_ppm, BACKGROUND_PER_MM)
+    at = torch.tensor(config.coloured_per_mm)
+    coloured = float(error.coloured_density(at).sqrt()) / max(spread_ppm, 1e-12)
     if coloured < LEAST_COLOUR:
         return torch.zeros_like(problem.local_field_ppm)
     return (coloured / (1 + coloured)) ** 0.5 * wiener_error_ppm(problem)

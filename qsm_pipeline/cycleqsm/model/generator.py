@@ -259,10 +259,9 @@ def describe_errors(
     return (coloured / (1 + coloured)).to(device=device, dtype=torch.float32)
 
 
-def how_coloured(errors: Sequence[FieldError]) -> Tensor:
-    """Return the sum of :func:`describe_errors` from `COLOURED_PER_MM` on, (B,)."""
-    fine = torch.tensor(BANDS_PER_MM) >= COLOURED_PER_MM
-    return describe_errors(errors)[:, fine].sum(1)
+def how_coloured(described: Tensor) -> Tensor:
+    """Return the sum of what :func:`describe_errors` says from `COLOURED_PER_MM` on, (B,)."""
+    return described[:, [band >= COLOURED_PER_MM for band in BANDS_PER_MM]].sum(1)
 
 
 class Generator(nn.Module):
@@ -307,8 +306,9 @@ class Generator(nn.Module):
         errors = [self._with_background(error, batch, n) for n, error in enumerate(spectra)]
         noise = torch.tensor([e.n0_ppm for e in errors], device=field.device)
         noise = noise[:, None, None, None, None]
-        coloured = how_coloured(spectra)
-        trust = (-self.config.data_damping * coloured).exp().to(field.device)
+        described = describe_errors(spectra, field.device)
+        coloured = how_coloured(described)
+        trust = (-self.config.data_damping * coloured).exp()
         costs = (self.config.colour_cost * coloured).exp().tolist()
         start = torch.zeros_like(field)
         if self.config.start == "tv":  # first, as it takes the most memory
@@ -322,13 +322,7 @@ class Generator(nn.Module):
         beyond = torch.stack([e.colour(lengths[n]) for n, e in enumerate(errors)])
         if self.config.start == "tikhonov":
             start = dipole.tikhonov(field * batch.weights.square(), self.config.tikhonov) * mask
-        condition = torch.cat(
-            [
-                describe_geometry(batch.grids, field.device),
-                describe_errors(spectra, field.device),
-            ],
-            1,
-        )
+        condition = torch.cat([describe_geometry(batch.grids, field.device), described], 1)
         return Prepared(
             field,
             start,
@@ -371,9 +365,9 @@ class Generator(nn.Module):
         """Return an error that is coloured at long waves where background removal left some."""
         if not self._leaves_background(batch, number):
             return error
-        ratio = self.config.background_error / error.n0_ppm
-        least = min(BACKGROUND_PER_MM * ratio ** (2 / error.power), self.config.knees_per_mm[1])
-        return replace(error, knee_per_mm=max(error.knee_per_mm, least))
+        c = self.config
+        error = error.at_least_coloured(c.background_error, BACKGROUND_PER_MM)
+        return replace(error, knee_per_mm=min(error.knee_per_mm, c.knees_per_mm[1]))
 
     def _tv(
         self, field: Tensor, batch: FieldBatch, number: int, error: FieldError, cost: float

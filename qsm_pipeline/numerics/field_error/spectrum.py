@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -57,6 +57,11 @@ class FieldError:
             return self
         knee = self.knee_per_mm * (self.n0_ppm / n0_ppm) ** (2 / self.power)
         return FieldError(n0_ppm, knee, self.power)
+
+    def at_least_coloured(self, error_ppm: float, frequency_per_mm: float) -> FieldError:
+        """Return the error whose coloured part has no less than this standard deviation there."""
+        knee = frequency_per_mm * (error_ppm / self.n0_ppm) ** (2 / self.power)
+        return replace(self, knee_per_mm=max(self.knee_per_mm, knee))
 
 
 @dataclass(frozen=True)
