@@ -12,7 +12,7 @@ from qsm_pipeline.cycleqsm.checkpoint import load_generator
 from qsm_pipeline.cycleqsm.infer import reconstruct
 from qsm_pipeline.cycleqsm.model.generator import BACKGROUND_PER_MM, Generator, GeneratorConfig
 from qsm_pipeline.cycleqsm.params import CycleQsmParams
-from qsm_pipeline.numerics.field_error import FieldError
+from qsm_pipeline.numerics.field_error import FieldError, estimate_field_error
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
 from qsm_pipeline.numerics.inversion.strong_sources import (
@@ -59,7 +59,7 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
     strong = strong_sources(
         problem, config.strong_ppm, TvParams(max_iterations=config.strong_iterations)
     )
-    error = problem.field_error or _error_of_rest(problem, strong)
+    error = problem.field_error or _error_found(problem, strong)
     strong_ppm, rest_ppm = strong.chi_ppm, problem.local_field_ppm - strong.field_ppm
     del strong  # and its field
     further_ppm = None  # errors that the generator's own does not count; now, as this takes memory
@@ -85,12 +85,22 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
     return Reconstruction(rest.chi_ppm + strong_ppm, expected)
 
 
-def _error_of_rest(problem: InversionProblem, strong: StrongSources) -> FieldError | None:
-    """Return the error of the whole field, unless strong sources make much of it."""
+def _error_found(problem: InversionProblem, strong: StrongSources) -> FieldError | None:
+    """Return the error of the whole field, or of what strong sources leave if it is less coloured.
+
+    Both hold the error and something else: what strong sources leak into the cone, or what is left
+    of them after they were subtracted.
+    """
+    if problem.spectra is None:
+        return None
+    whole = problem.spectra.error
     made_ppm = float(strong.field_ppm[problem.mask].std(correction=0))
-    if problem.spectra is None or made_ppm > LITTLE * problem.spread_ppm:
-        return None  # it is estimated from what is left
-    return problem.spectra.error
+    if made_ppm <= LITTLE * problem.spread_ppm:
+        return whole
+    rest_ppm = problem.local_field_ppm - strong.field_ppm
+    rest = estimate_field_error(rest_ppm, problem.mask, problem.grid, problem.weights) or whole
+    at = torch.tensor(BACKGROUND_PER_MM)
+    return min(whole, rest, key=lambda error: float(error.density(at)))
 
 
 def _coloured_error_ppm(problem: InversionProblem, config: GeneratorConfig) -> Tensor:

@@ -7,8 +7,10 @@ import torch
 from grids import position_mm, radius_mm
 from scipy.optimize import minimize
 from threadpoolctl import threadpool_info, threadpool_limits
+from torch.nn.functional import avg_pool3d
 
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
+from qsm_pipeline.cycleqsm.data.textures import tubes
 from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.field_error import (
@@ -105,6 +107,30 @@ def test_sharp_edges_are_not_taken_for_a_coloured_error(scan):
     chi = (chi - chi[mask].mean()) * mask
     error = ERRORS["little noise"]
     _check(estimate_field_error(_field(chi, mask, grid, error), mask, grid), error, 0.1)
+
+
+def test_slices_thicker_than_veins_are_not_taken_for_a_coloured_error():
+    """A voxel measures the mean of a field, so that what is beyond Nyquist is folded back."""
+    shape, voxel = (140, 168, 84), (1.1, 1.1, 2.2)
+    fine = ((*shape[:2], 2 * shape[2]), (*voxel[:2], voxel[2] / 2))
+    affine, fine_affine = (tilted_affine(*args, 20.0) for args in ((shape, voxel), fine))
+    head = simulate_head(fine[0], fine_affine, seed=3)
+    veins = tubes(fine[0], 30.0, 0.6, torch.Generator().manual_seed(1))
+    field = DipoleOperator(Grid.from_affine(fine[0], fine_affine))(
+        (head.chi_ppm + 0.3 * veins) * head.brain
+    )
+    field, inside = avg_pool3d(torch.stack([field, head.brain.float()])[:, None], (1, 1, 2))[:, 0]
+    grid, mask = Grid.from_affine(shape, affine), inside > 0.5
+    white, coloured = FieldError(0.0015), FieldError(0.0015, 0.25, 3.0)
+    generator = torch.Generator().manual_seed(1)
+    field = field + white_error(grid, white, generator)
+    found = estimate_field_error(field * mask, mask, grid)
+    at = torch.tensor(0.12)
+    assert float(found.coloured_density(at)) < 0.3 * float(coloured.coloured_density(at))
+    field = field + coloured_error(grid, coloured, generator)
+    found = estimate_field_error(field * mask, mask, grid)
+    for ends in OCTAVES:
+        assert _octave(found, *ends) == pytest.approx(_octave(coloured, *ends), rel=0.25), ends
 
 
 def test_veins_of_little_weight_are_no_holes():

@@ -41,6 +41,9 @@ LEAK_RISE = (0.0, 0.1, 0.2, 0.3)
 leaks as expected, and sharp edges of susceptibility, which high frequencies are made of, more."""
 RISES = (-3.0, 3.0)
 """Smallest and largest of these logarithms that are tried."""
+FOLDS, FOLDED = (-6.0, 0.5), -2.0
+"""Smallest, largest and first logarithm of what is folded back over what it would be if the signal
+were a mean over each voxel: next to nothing where a simulation is exact from voxel to voxel."""
 SMOOTH = 0.7
 """How much the logarithm of susceptibility's spectrum may bend from node to node."""
 WHITE_PRIOR = 0.05
@@ -67,13 +70,14 @@ def estimate_field_error(
     Returns
     -------
     FieldError, optional
-        Its white part is that of voxels with the largest weight. None where the mask is too
-        small or thin to tell, or the field is zero.
+        Its white part is that of voxels with the largest weight, and holds what is folded back.
+        None where the mask is too small or thin to tell, or the field is zero.
 
     Notes
     -----
     Susceptibility has no field where the dipole kernel is zero, so what the field holds near that
-    cone is error, and what leaks there through the edge of the mask. Both are fitted together:
+    cone is error, and what leaks there through the edge of the mask or is folded back from beyond
+    the Nyquist frequencies, where voxels are thicker than veins. They are fitted together:
     the power of the tapered field by frequency and dipole response is compared with what a free
     spectrum of susceptibility and the error's spectrum would give through the same window.
     """
@@ -124,6 +128,8 @@ class _Fit:
         self.scale = float(np.exp(np.mean(np.log(self.power))))
         self.signal = power.signal.numpy()[used]
         self.noise = power.noise.numpy()[used]
+        self.folded = power.folded.numpy()[used]
+        self.modes = power.modes.numpy()[used]
         self.white = power.white
         self.nodes = power.nodes_per_mm.numpy()
         self.weight = 1 / (1 / power.modes.numpy()[used] + MISMATCH**2)
@@ -149,11 +155,13 @@ class _Fit:
         count = len(self.nodes)
         level = np.median(self.top if len(self.top) else self.power) / self.white
         signal = np.log(self.power.max() / self.signal.max()) + np.zeros(count)
-        start = [*signal, np.log(level), np.log(knee / self.size_mm), USUAL_POWER, *LEAK_RISE]
+        wrong = [np.log(level), np.log(knee / self.size_mm), USUAL_POWER, FOLDED]
+        start = [*signal, *wrong, *LEAK_RISE]
         knees = [np.log(k / self.size_mm) for k in KNEES]
         levels = (np.log(level) - 12, np.log(level) + 6)
-        curve = [(x - 40, x + 40) for x in signal]
-        bounds = [*curve, levels, (knees[0], knees[1]), POWERS, *[RISES] * len(LEAK_RISE)]
+        curves = [(x - 40, x + 40) for x in signal]
+        ends = [levels, (knees[0], knees[1]), POWERS, FOLDS]
+        bounds = [*curves, *ends, *[RISES] * len(LEAK_RISE)]
         with threadpool_limits(1, "blas"):  # on some twenty numbers, threads only wait
             found = minimize(
                 self._cost,
@@ -163,16 +171,21 @@ class _Fit:
                 bounds=bounds,
                 options={"maxiter": 500, "maxfun": 1000},
             )
-        noise, knee, power = found.x[count : count + 3]
+        noise, knee, power, fold = found.x[count : count + 4]
+        curve = np.exp(found.x[:count])
         error = FieldError(float(np.exp(noise / 2)), float(np.exp(knee)), float(power))
-        return found.fun, error, torch.from_numpy(np.exp(found.x[:count]))
+        folded = np.average(self.folded @ curve, weights=self.modes) * np.exp(fold) / self.white
+        error = error.at_least(float(np.sqrt(np.exp(noise) + folded)))
+        return found.fun, error, torch.from_numpy(curve)
 
     def _cost(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         count = len(self.nodes)
-        signal, (noise, knee, power), leak = x[:count], x[count : count + 3], x[count + 3 :]
+        signal, wrong, leak = x[:count], x[count : count + 4], x[count + 4 :]
+        noise, knee, power, fold = wrong
         curve = np.exp(signal)
         leaked = self.leak * curve * np.exp(self.rises @ leak)[:, None]
-        parts = self.direct * curve + leaked
+        folded = self.folded * curve * np.exp(fold)
+        parts = self.direct * curve + leaked + folded
         explained = parts.sum(1)
         risen = leak - LEAK_RISE
         ratio = knee - np.log(self.nodes)
@@ -198,6 +211,7 @@ class _Fit:
                     float(np.sum(slope * (coloured + white))),
                     power * float(np.sum(slope * coloured)) + WHITE_PRIOR,
                     float(np.sum(slope * (colour @ ratio))) + (power - USUAL_POWER) / POWER_SD**2,
+                    float(np.sum(slope * folded.sum(1))),
                 ],
                 self.rises.T @ (slope * leaked.sum(1)) + self.leak_precision @ risen,
             ]

@@ -23,6 +23,8 @@ STEEPNESS = 3.0
 RESPONSES = (0.03, 0.06, 0.1, 0.16, 0.25)
 """What divides the groups by the size of the dipole kernel."""
 GROUPS = len(RESPONSES) + 1
+SAMPLED = 200_000
+"""Frequencies that are enough to know what is folded back."""
 BAND = 0.92
 """Share of the Nyquist frequency along each axis; beyond, the dipole kernel of a tilted grid jumps
 and the field of single voxels leaks."""
@@ -44,6 +46,9 @@ class BinnedPower:
         Frequencies at which the spectra are free.
     signal, noise : torch.Tensor, shape (B, K)
         Power for unit spectral density of susceptibility or of the field's error at a node.
+    folded : torch.Tensor, shape (B, K)
+        The same for what lies beyond the Nyquist frequencies: voxels measure a mean, whose field
+        the dipole kernel at their own frequencies does not give.
     white : float
         Power for white noise of unit variance at weight 1, in every group.
     kept : torch.Tensor, shape (B,)
@@ -59,6 +64,7 @@ class BinnedPower:
     nodes_per_mm: Tensor
     signal: Tensor
     noise: Tensor
+    folded: Tensor
     white: float
     kept: Tensor
     count: int
@@ -116,10 +122,11 @@ def binned_power(field: WindowedField) -> BinnedPower:
         (low.response, top.response),
         (signal, local * (top.response.square() + leak)[:, None]),
         (noise, local),
+        (energy * low.folded(nodes, grid), energy * top.folded(nodes, grid)),
     ]
     counts = torch.cat(both[1])
     kept = (counts > 0).nonzero()[:, 0]
-    names = ("power", "modes", "frequency_per_mm", "response", "signal", "noise")
+    names = ("power", "modes", "frequency_per_mm", "response", "signal", "noise", "folded")
     joined = {n: torch.cat(x)[kept].cpu() for n, x in zip(names, both, strict=True)}
     return BinnedPower(
         **joined,
@@ -148,6 +155,8 @@ class Bins:
         )
         # sums are in double precision, which not every device has
         self._group = (along[self._used] * GROUPS + across).cpu()
+        self._some = slice(None, None, 1 + len(self._group) // SAMPLED)
+        self._axes = [k.expand_as(self._used)[self._used][self._some].cpu() for k in axes]
         self.counts = torch.bincount(self._group, minlength=self.number).double()
         frequency = self.frequency.clamp(min=1e-9)
         self.frequency_per_mm = self.means(frequency**-STEEPNESS) ** (-1 / STEEPNESS)
@@ -157,6 +166,28 @@ class Bins:
         """Return the mean of a half spectrum in each group, not a number where it is empty."""
         total = torch.bincount(self._group, x[self._used].cpu().double(), self.number)
         return total / self.counts
+
+    def folded(self, nodes: list[float], grid: Grid) -> Tensor:
+        """Return the mean power in each group that the voxels of a grid fold back, (groups, K)."""
+        group, columns = self._group[self._some], len(nodes) + 1
+        total = torch.zeros(self.number * columns, dtype=torch.float64, device="cpu")
+        for axis, voxel in enumerate(grid.voxel_size_mm):
+            beyond = list(self._axes)
+            beyond[axis] = beyond[axis] - torch.where(beyond[axis] < 0, -1, 1) / voxel
+            x, y, z = beyond
+            squared = x.square() + y.square() + z.square()
+            along = grid.b0_dir[0] * x + grid.b0_dir[1] * y + grid.b0_dir[2] * z
+            seen = (1 / 3 - along.square() / squared) * torch.sinc(beyond[axis] * voxel)
+            power = (seen.square() * squared ** (-STEEPNESS / 2)).double()
+            place = (0.5 * squared.log() - math.log(nodes[0])) / math.log(STEP)
+            lower = place.floor().clamp(0, len(nodes) - 1)
+            above = (place - lower).clamp(0, 1)
+            number = group * columns + lower.long()
+            total += torch.bincount(number, power * (1 - above), len(total))
+            total += torch.bincount(number + 1, power * above, len(total))
+        counts = torch.bincount(group, minlength=self.number).clamp(min=1)
+        scale = torch.tensor(nodes, dtype=torch.float64, device="cpu") ** STEEPNESS
+        return total.reshape(self.number, columns)[:, :-1] * scale / counts[:, None]
 
 
 def _nodes(grid: Grid, size_mm: float) -> list[float]:

@@ -1,0 +1,42 @@
+"""CycleQSM as a method: the error of the field that it goes by."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from grids import radius_mm
+
+from qsm_pipeline.cycleqsm import method
+from qsm_pipeline.cycleqsm.params import CycleQsmParams
+from qsm_pipeline.numerics.core.dipole import DipoleOperator
+from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.field_error import FieldError
+from qsm_pipeline.numerics.inversion.problem import InversionProblem
+
+WHITE, COLOURED = FieldError(0.001), FieldError(0.001, 0.3, 3.0)
+
+
+@pytest.fixture
+def problem():
+    grid = Grid((40, 44, 36), (2.0, 2.0, 2.5), (0.0, 0.2, 0.98))
+    mask = radius_mm(grid) < 36
+    texture = 0.02 * torch.randn(grid.shape, generator=torch.Generator().manual_seed(0))
+    chi = torch.where(radius_mm(grid) < 7, 1.0, texture) * mask
+    return InversionProblem(DipoleOperator(grid)(chi) * mask, mask, grid)
+
+
+@pytest.mark.parametrize("whole", [WHITE, COLOURED])
+def test_of_the_field_with_and_without_strong_sources_the_less_coloured_error_counts(
+    problem, whole, monkeypatch
+):
+    """Strong sources leak into the cone, and what is left of them there is error of its own."""
+    rest = COLOURED if whole is WHITE else WHITE
+    vars(problem)["spectra"] = replace(problem.spectra, error=whole)
+    monkeypatch.setattr(method, "estimate_field_error", lambda *_: rest)
+    used = []
+    reconstruct = method.reconstruct
+    monkeypatch.setattr(
+        method, "reconstruct", lambda *a, **k: used.append(k["error"]) or reconstruct(*a, **k)
+    )
+    method.cycleqsm(problem, CycleQsmParams(uncertainty=False))
+    assert used == [WHITE]
