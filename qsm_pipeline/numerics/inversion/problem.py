@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from torch import Tensor
 
@@ -42,7 +43,8 @@ class InversionProblem:
     grid : Grid
         Geometry.
     weights : torch.Tensor, shape (X, Y, Z), optional
-        Reliability in [0, 1], proportional to the inverse standard deviation of the field.
+        Reliability in [0, 1], proportional to the inverse standard deviation of the field. Here
+        the largest is 1, whatever was given: what is not known of the noise is told by the field.
     magnitude : torch.Tensor, shape (X, Y, Z), optional
         Magnitude image in any unit, for methods that use its edges.
     noise_ppm : float, optional
@@ -88,6 +90,19 @@ class InversionProblem:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"Expected {name} of at least 0, got {value}")
+        self._scale_weights()
+
+    def _scale_weights(self) -> None:
+        largest = 1.0 if self.weights is None else float((self.weights * self.mask).max())
+        if not 0 < largest < 1:
+            return
+        scaled: dict[str, Any] = {"weights": self.weights / largest}  # type: ignore[operator]
+        if self.noise_ppm is not None:
+            scaled["noise_ppm"] = self.noise_ppm / largest
+        if self.field_error is not None:
+            scaled["field_error"] = self.field_error.at_least(self.field_error.n0_ppm / largest)
+        for name, value in scaled.items():
+            object.__setattr__(self, name, value)
 
     @cached_property
     def error(self) -> FieldError:

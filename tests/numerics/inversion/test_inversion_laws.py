@@ -93,6 +93,24 @@ def test_zero_scaling_and_input_untouched(name):
 
 
 @methods
+@pytest.mark.parametrize("known", [True, False], ids=["known error", "estimated"])
+def test_only_the_ratios_of_weights_matter(name, known):
+    """All weights a fifth and a noise at weight 1 of a fifth are the same field."""
+    grid = GRIDS["oblique"]
+    chi, mask = _truth(grid)
+    weights = torch.where(radius_mm(grid) < 8, 1.0, 0.6) * mask
+    field = DipoleOperator(grid)(chi) * mask
+    errors = (
+        (FieldError(1e-3, 0.1), FieldError(2e-4, 0.1 * 5 ** (2 / 3))) if known else (None,) * 2
+    )
+    one, other = (
+        _invert(name, field, mask, grid, weights=share * weights, field_error=error)
+        for share, error in zip((1.0, 0.2), errors, strict=True)
+    )
+    torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-4 * float(one.abs().max()))
+
+
+@methods
 def test_axes_may_be_swapped(name):
     grid = GRIDS["oblique"]
     chi, mask = _truth(grid)
