@@ -22,7 +22,7 @@ PARENT_GB = 1.0
 _LEAST_GB = 0.1
 _SOCKET_FOLDER_BYTES = 70
 """The path of a socket may have 107, and Python adds two names to that of the folder."""
-_HUGE_PAGES = "glibc.malloc.hugetlb"
+_TUNABLES = {"glibc.malloc.hugetlb": 1, "glibc.malloc.mmap_threshold": 8 * 2**20}
 _V2, _CPU, _MEMORY = "", "cpu", "memory"
 """Controllers as /proc/self/cgroup names them; the second version has one tree for all."""
 
@@ -95,16 +95,17 @@ def limit_threads(number: int) -> None:
         os.environ[f"{library}_NUM_THREADS"] = str(number)
 
 
-def use_huge_pages() -> None:
-    """Let glibc ask for large pages in child processes that are started from now on.
+def tune_memory() -> None:
+    """Tell glibc how the child processes that are started from now on get their memory.
 
-    Each node works on fresh memory, and getting it in pages of 4 KiB is a tenth of the work of a
-    run. What the user has told glibc about them stays; other libraries and kernels ignore it.
+    Large pages: each node works on fresh memory, and getting it in pages of 4 KiB is a tenth of
+    the work of a run. Each volume apart, so that its memory goes back when it is done: kept for
+    others of another size, it is a tenth of the memory of a run. What the user has told glibc
+    about them stays; other libraries and kernels ignore it.
     """
     tunables = os.environ.get("GLIBC_TUNABLES", "")
-    if _HUGE_PAGES not in tunables:
-        wanted = f"{_HUGE_PAGES}=1"
-        os.environ["GLIBC_TUNABLES"] = f"{tunables}:{wanted}" if tunables else wanted
+    wanted = [f"{name}={value}" for name, value in _TUNABLES.items() if name not in tunables]
+    os.environ["GLIBC_TUNABLES"] = ":".join([*([tunables] if tunables else []), *wanted])
 
 
 def trust_no_current_folder() -> None:

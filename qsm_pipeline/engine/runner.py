@@ -24,7 +24,7 @@ from qsm_pipeline.engine.resources import (
     Resources,
     limit_threads,
     trust_no_current_folder,
-    use_huge_pages,
+    tune_memory,
     use_short_temporary_folder,
 )
 from qsm_pipeline.engine.temporary import claim_sockets
@@ -89,7 +89,7 @@ def run_workflow(
     os.environ.setdefault("LOGNAME", "qsm-pipeline")  # nipype's cluster plugins insist on it
     trust_no_current_folder()
     limit_threads(resources.omp_nthreads)
-    use_huge_pages()
+    tune_memory()
     use_short_temporary_folder()
     claim_sockets()
     work_dir = Path(workflow.base_dir)

@@ -1,4 +1,4 @@
-"""Run one node, and print the threads of its process, what limits them, and its huge pages in MiB.
+"""Run one node, and print the threads of its process, what limits them, and its memory in MiB.
 
 python tests/engine/node_process.py FOLDER: a process of its own, since the server that nodes are
 forked keeps the environment of the first workflow of its process.
@@ -28,14 +28,29 @@ def measure_process(path):
     _ = values @ values
     _ = torch.ones(700, 700) @ torch.ones(700, 700)
     large = torch.ones(64 * 2**18)
-    rollup = Path("/proc/self/smaps_rollup")
-    huge_kib = re.search(r"AnonHugePages: +(\d+)", rollup.read_text() if rollup.exists() else "")
+    filled_mib = large.nbytes / 2**20
+
+    def kib(name):
+        rollup = Path("/proc/self/smaps_rollup")
+        found = re.search(rf"{name}: +(\d+)", rollup.read_text() if rollup.exists() else "")
+        return int(found.group(1)) if found else 0
+
+    huge_kib = kib("AnonHugePages")
+    del large
+    volumes = [torch.ones(20 * 2**18)]
+    volumes.clear()
+    before = kib("Rss")
+    volumes = [torch.ones(20 * 2**18) for _ in range(10)]
+    del volumes[:-1]
+    kept_kib = kib("Rss") - before
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     found = {
         "threads": len(os.listdir("/proc/self/task")),
         "limits": [os.environ.get(name) for name in names],
-        "filled_mib": large.nbytes / 2**20,
-        "huge_mib": int(huge_kib.group(1)) / 2**10 if huge_kib else 0,
+        "filled_mib": filled_mib,
+        "huge_mib": huge_kib / 2**10,
+        "volume_mib": volumes[0].nbytes / 2**20,
+        "kept_mib": kept_kib / 2**10,
     }
     Path(path).write_text(json.dumps(found))
     return path

@@ -17,6 +17,7 @@ import pytest
 pytestmark = pytest.mark.command
 
 HUGE_PAGES = "glibc.malloc.hugetlb"
+VOLUMES_APART = "glibc.malloc.mmap_threshold"
 MAP = "sub-01/anat/sub-01_Chimap.nii.gz"
 
 
@@ -179,7 +180,10 @@ def test_threads_of_a_node(node):
 
 @pytest.mark.skipif(not _huge_pages_on_request(), reason="needs glibc and huge pages on request")
 def test_memory_of_a_node(node, tmp_path):
-    """It comes in huge pages, unless the user has told glibc not to."""
-    told = _process_of_a_node(tmp_path, GLIBC_TUNABLES=f"{HUGE_PAGES}=0")
+    """It comes in huge pages, and that of a volume goes back, unless the user has told glibc."""
+    told = _process_of_a_node(
+        tmp_path, GLIBC_TUNABLES=f"{HUGE_PAGES}=0:{VOLUMES_APART}=1073741824"
+    )
     for found, expected in ((node, True), (told, False)):
         assert (found["huge_mib"] > 0.8 * found["filled_mib"]) is expected, found
+        assert (found["kept_mib"] < 2 * found["volume_mib"]) is expected, found

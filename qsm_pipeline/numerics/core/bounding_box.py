@@ -32,10 +32,10 @@ def box_slices(
     if isinstance(mask, np.ndarray):
         mask = torch.from_numpy(mask)
     margins = (margin,) * 3 if isinstance(margin, int) else margin
+    inside = mask.view(torch.uint8)  # of which the maximum is 20 times as fast as any() of bool
     slices = []
     for axis, wide in enumerate(margins):
-        others = tuple(a for a in range(3) if a != axis)
-        hit = mask.any(dim=others[1]).any(dim=others[0]).nonzero()
+        hit = inside.amax([a for a in range(3) if a != axis]).nonzero()
         if not len(hit):
             return None
         first, last = int(hit[0]), int(hit[-1])
