@@ -14,8 +14,7 @@ from qsm_pipeline.numerics.core.fourier import crop_to, fast_shape
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.solvers import conjugate_gradient
 
-ITERATIONS = 15
-"""More make no map better: NRMSE changes by less than 0.1 % up to 60."""
+ITERATIONS = 30
 
 
 def long_wave_correction(p: Prepared, chi: Tensor, grid: Grid, config: GeneratorConfig) -> Tensor:
