@@ -31,7 +31,7 @@ PAGES = {
     "benchmarks/README.md": "benchmarks.md",
     "benchmarks/cohorts.md": "benchmarks-cohorts.md",
     "benchmarks/clusters.md": "benchmarks-clusters.md",
-    "qsm_pipeline/cycleqsm/shipped/cycleqsm-7.md": "model-card.md",
+    "qsm_pipeline/cycleqsm/shipped/cycleqsm-8.md": "model-card.md",
 }
 """Files outside docs/ by their pages; the first screen of the README is the home page."""
 COMMANDS = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-SHIPPED = "cycleqsm-7"
-SHA256 = {"cycleqsm-7": "37414997a16d7af6c82f430f75d315aa93779c5425f4c9be5cee6d6e5cc7ced0"}
+SHIPPED = "cycleqsm-8"
+SHA256 = {"cycleqsm-8": "2bc0398365ac6300ebda634ed0d8a493908691951a6b3042e19d42832efbee66"}
 """Hashes of the generators in the package."""
 
 
