@@ -169,7 +169,8 @@ class _Fit:
                 jac=True,
                 method="L-BFGS-B",
                 bounds=bounds,
-                options={"maxiter": 500, "maxfun": 1000},
+                # by default it ends where rounding of the field changes a map by a thousandth
+                options={"maxiter": 500, "maxfun": 1000, "ftol": 1e-10},
             )
         noise, knee, power, fold = found.x[count : count + 4]
         curve = np.exp(found.x[:count])
