@@ -46,8 +46,9 @@ FOLDS, FOLDED = (-6.0, 0.5), -2.0
 were a mean over each voxel: next to nothing where a simulation is exact from voxel to voxel."""
 SMOOTH = 0.7
 """How much the logarithm of susceptibility's spectrum may bend from node to node."""
-WHITE_PRIOR = 0.05
-"""Cost of the logarithm of the knee: what leak explains as well is not called colour."""
+WHITE_PRIOR, HIGH_PRIOR, HIGH_KNEE = 0.05, 0.5, 15.0
+"""Cost of the logarithm of the knee, and its further cost beyond the last, which is over the
+frequency of the mask's size: what leak or white noise explain as well is not called colour."""
 
 
 def estimate_field_error(
@@ -197,12 +198,14 @@ class _Fit:
         slope = self.weight * (1 - each) / model
         bend = self.bends @ signal
         low = knee - np.log(KNEES[0] / self.size_mm)
+        high = max(0.0, knee - np.log(HIGH_KNEE / self.size_mm))
         cost = (
             float(np.sum(self.weight * (each - np.log(each))))
             + 0.5 * float(np.sum((bend / SMOOTH) ** 2))
             + 0.5 * ((power - USUAL_POWER) / POWER_SD) ** 2
             + 0.5 * float(risen @ self.leak_precision @ risen)
             + WHITE_PRIOR * low
+            + HIGH_PRIOR * high
         )
         coloured = colour.sum(1)
         gradient = np.concatenate(
@@ -210,7 +213,9 @@ class _Fit:
                 parts.T @ slope + self.bends.T @ bend / SMOOTH**2,
                 [
                     float(np.sum(slope * (coloured + white))),
-                    power * float(np.sum(slope * coloured)) + WHITE_PRIOR,
+                    power * float(np.sum(slope * coloured))
+                    + WHITE_PRIOR
+                    + HIGH_PRIOR * (high > 0),
                     float(np.sum(slope * (colour @ ratio))) + (power - USUAL_POWER) / POWER_SD**2,
                     float(np.sum(slope * folded.sum(1))),
                 ],
