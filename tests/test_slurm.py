@@ -55,8 +55,8 @@ def cohort(slurm, tmp_path_factory):
     assert made.exit_code == 0, made.output
     assert "4 participants, for each 1 core(s)" in made.lines[-1]
     faults.PARTICIPANTS["truncated"].provoke(raw / "sub-bad" / "anat")
-    faults.enlarge(raw / "sub-large" / "anat", 4)
-    submitted = _bash(slurm, script, "submit", "--mem=1300")
+    faults.enlarge(raw / "sub-large" / "anat", 5)
+    submitted = _bash(slurm, script, "submit", "--mem=1500")
     assert submitted.exit_code == 0, submitted.output
     slurm_node.wait_for_jobs(slurm)
     audited = _bash(slurm, script, "audit")
