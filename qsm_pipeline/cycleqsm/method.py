@@ -59,8 +59,8 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
     strong = strong_sources(
         problem, config.strong_ppm, TvParams(max_iterations=config.strong_iterations)
     )
-    error = problem.field_error or _error_found(problem, strong)
     strong_ppm, rest_ppm = strong.chi_ppm, problem.local_field_ppm - strong.field_ppm
+    error = problem.field_error or _error_found(problem, strong, rest_ppm)
     del strong  # and its field
     further_ppm = None  # errors that the generator's own does not count; now, as this takes memory
     if params.uncertainty:
@@ -85,7 +85,9 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
     return Reconstruction(rest.chi_ppm + strong_ppm, expected)
 
 
-def _error_found(problem: InversionProblem, strong: StrongSources) -> FieldError | None:
+def _error_found(
+    problem: InversionProblem, strong: StrongSources, rest_ppm: Tensor
+) -> FieldError | None:
     """Return the error of the whole field, or of what strong sources leave if it is less coloured.
 
     Both hold the error and something else: what strong sources leak into the cone, or what is left
@@ -97,7 +99,6 @@ def _error_found(problem: InversionProblem, strong: StrongSources) -> FieldError
     made_ppm = float(strong.field_ppm[problem.mask].std(correction=0))
     if made_ppm <= LITTLE * problem.spread_ppm:
         return whole
-    rest_ppm = problem.local_field_ppm - strong.field_ppm
     rest = estimate_field_error(rest_ppm, problem.mask, problem.grid, problem.weights) or whole
     at = torch.tensor(BACKGROUND_PER_MM)
     return min(whole, rest, key=lambda error: float(error.density(at)))

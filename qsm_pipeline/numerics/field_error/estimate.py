@@ -133,7 +133,7 @@ class _Fit:
         self.modes = power.modes.numpy()[used]
         self.white = power.white
         self.nodes = power.nodes_per_mm.numpy()
-        self.weight = 1 / (1 / power.modes.numpy()[used] + MISMATCH**2)
+        self.weight = 1 / (1 / self.modes + MISMATCH**2)
         self.size_mm = size_mm
         frequency = power.frequency_per_mm.numpy()[used]
         response = power.response.numpy()[used]

@@ -155,8 +155,7 @@ class Bins:
         )
         # sums are in double precision, which not every device has
         self._group = (along[self._used] * GROUPS + across).cpu()
-        self._some = slice(None, None, 1 + len(self._group) // SAMPLED)
-        self._axes = [k.expand_as(self._used)[self._used][self._some].cpu() for k in axes]
+        self._axes = axes
         self.counts = torch.bincount(self._group, minlength=self.number).double()
         frequency = self.frequency.clamp(min=1e-9)
         self.frequency_per_mm = self.means(frequency**-STEEPNESS) ** (-1 / STEEPNESS)
@@ -169,10 +168,12 @@ class Bins:
 
     def folded(self, nodes: list[float], grid: Grid) -> Tensor:
         """Return the mean power in each group that the voxels of a grid fold back, (groups, K)."""
-        group, columns = self._group[self._some], len(nodes) + 1
+        some = slice(None, None, 1 + len(self._group) // SAMPLED)
+        group, columns = self._group[some], len(nodes) + 1
+        at = [k.expand_as(self._used)[self._used][some].cpu() for k in self._axes]
         total = torch.zeros(self.number * columns, dtype=torch.float64, device="cpu")
         for axis, voxel in enumerate(grid.voxel_size_mm):
-            beyond = list(self._axes)
+            beyond = list(at)
             beyond[axis] = beyond[axis] - torch.where(beyond[axis] < 0, -1, 1) / voxel
             x, y, z = beyond
             squared = x.square() + y.square() + z.square()

@@ -43,8 +43,9 @@ class InversionProblem:
     grid : Grid
         Geometry.
     weights : torch.Tensor, shape (X, Y, Z), optional
-        Reliability in [0, 1], proportional to the inverse standard deviation of the field. Here
-        the largest is 1, whatever was given: what is not known of the noise is told by the field.
+        Reliability in [0, 1], proportional to the inverse standard deviation of the field. Only
+        their ratios matter: they are scaled so that the largest is 1, and with them ``noise_ppm``
+        and ``field_error``.
     magnitude : torch.Tensor, shape (X, Y, Z), optional
         Magnitude image in any unit, for methods that use its edges.
     noise_ppm : float, optional
