@@ -121,7 +121,7 @@ def test_resubmission_does_only_what_is_left(cohort, slurm):
     starts = {label: text.count("started") for label, text in events.items()}
     assert starts == {"bad": 2, "good": 1, "late": 1, "large": 2}
     assert {label: maps[label].stat().st_mtime_ns for label in before} == before
-    assert nib.load(maps["large"]).shape == (168, 200, 152)
+    assert nib.load(maps["large"]).shape == (210, 250, 190)
     assert _bash(slurm, script, "resubmit").lines == ["4 participants: 4 done"]
 
 
