@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,8 +30,33 @@ TILE = 96
 """Edge of a tile without its overlap."""
 
 
-@torch.inference_mode()
-def reconstruct(
+class Sample(NamedTuple):
+    """A local field, prepared for the generator in the box of its mask with B0's axis last.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        What the generator takes.
+    grid : Grid
+        Geometry of the turned box.
+    box : BoundingBox
+        Of the mask in the whole volume.
+    order : tuple of int
+        Axes of the volume, in the order that they have here.
+    """
+
+    prepared: Prepared
+    grid: Grid
+    box: BoundingBox
+    order: tuple[int, ...]
+
+    def restore(self, x: Tensor) -> Tensor:
+        """Return the whole volume of what has the shape (1, 1, X, Y, Z) here."""
+        back = [self.order.index(axis) for axis in range(3)]
+        return self.box.paste(x[0, 0].permute(back).contiguous())
+
+
+def prepare_sample(
     generator: Generator,
     field_ppm: Tensor,
     mask: Tensor,
@@ -38,50 +64,10 @@ def reconstruct(
     weights: Tensor | None = None,
     magnitude: Tensor | None = None,
     *,
-    memory_gb: float | None = None,
-    uncertainty: bool = False,
-    keep_error_sources: bool = False,
     error: FieldError | None = None,
     residual_background: bool = False,
-) -> Reconstruction:
-    """Invert a local field.
-
-    Parameters
-    ----------
-    generator : Generator
-        Trained.
-    field_ppm : torch.Tensor, shape (X, Y, Z)
-        Local field, on the generator's device.
-    mask : torch.Tensor, shape (X, Y, Z), bool
-        Where susceptibility is wanted.
-    grid : Grid
-        Geometry.
-    weights : torch.Tensor, shape (X, Y, Z), optional
-        Reliability of the field in [0, 1]; 0 where it is not known. The mask by default.
-    magnitude : torch.Tensor, shape (X, Y, Z), optional
-        Magnitude image in any unit, for its edges.
-    memory_gb : float, optional
-        Memory for the networks, that of the GPU by default; beyond it they run in tiles.
-    uncertainty : bool
-        Also estimate the error, which takes the last network a second time.
-    keep_error_sources : bool
-        Also return what that estimate is made of.
-    error : FieldError, optional
-        Spectrum of the field's error in ppm; found in the field if not given.
-    residual_background : bool
-        Background removal made the field, as it does measured ones: sources outside the mask
-        explain a part of it.
-
-    Returns
-    -------
-    Reconstruction
-        The map, and its error if asked for.
-
-    Raises
-    ------
-    ValueError
-        If the mask is empty.
-    """
+) -> Sample:
+    """Prepare a local field; see :func:`reconstruct` for the parameters."""
     box = BoundingBox.of(mask, grid)
     order = b0_last(box.inner)
     turned = permuted(box.inner, order)
@@ -99,8 +85,108 @@ def reconstruct(
         (error,),
         (residual_background,),
     )
-    prepared = generator.prepare(batch)
-    del batch, reliable
+    del reliable
+    return Sample(generator.prepare(batch), turned, box, tuple(order))
+
+
+@torch.inference_mode()
+def reconstruct(
+    generator: Generator,
+    field_ppm: Tensor,
+    mask: Tensor,
+    grid: Grid,
+    weights: Tensor | None = None,
+    magnitude: Tensor | None = None,
+    *,
+    error: FieldError | None = None,
+    residual_background: bool = False,
+    memory_gb: float | None = None,
+    uncertainty: bool = False,
+    keep_error_sources: bool = False,
+) -> Reconstruction:
+    """Invert a local field.
+
+    Parameters
+    ----------
+    generator : Generator
+        Trained.
+    field_ppm : torch.Tensor, shape (X, Y, Z)
+        Local field, on the generator's device.
+    mask : torch.Tensor, shape (X, Y, Z), bool
+        Where susceptibility is wanted.
+    grid : Grid
+        Geometry.
+    weights : torch.Tensor, shape (X, Y, Z), optional
+        Reliability of the field in [0, 1]; 0 where it is not known. The mask by default.
+    magnitude : torch.Tensor, shape (X, Y, Z), optional
+        Magnitude image in any unit, for its edges.
+    error : FieldError, optional
+        Spectrum of the field's error in ppm; found in the field if not given.
+    residual_background : bool
+        Background removal made the field, as it does measured ones: sources outside the mask
+        explain a part of it.
+    memory_gb, uncertainty, keep_error_sources
+        As for :func:`map_sample`.
+
+    Returns
+    -------
+    Reconstruction
+        The map, and its error if asked for.
+
+    Raises
+    ------
+    ValueError
+        If the mask is empty.
+    """
+    sample = prepare_sample(
+        generator,
+        field_ppm,
+        mask,
+        grid,
+        weights,
+        magnitude,
+        error=error,
+        residual_background=residual_background,
+    )
+    return map_sample(
+        generator,
+        sample,
+        memory_gb=memory_gb,
+        uncertainty=uncertainty,
+        keep_error_sources=keep_error_sources,
+    )
+
+
+@torch.inference_mode()
+def map_sample(
+    generator: Generator,
+    sample: Sample,
+    *,
+    memory_gb: float | None = None,
+    uncertainty: bool = False,
+    keep_error_sources: bool = False,
+) -> Reconstruction:
+    """Invert a prepared field.
+
+    Parameters
+    ----------
+    generator : Generator
+        Trained.
+    sample : Sample
+        From :func:`prepare_sample`.
+    memory_gb : float, optional
+        Memory for the networks, that of the GPU by default; beyond it they run in tiles.
+    uncertainty : bool
+        Also estimate the error, which takes the last network a second time.
+    keep_error_sources : bool
+        Also return what that estimate is made of.
+
+    Returns
+    -------
+    Reconstruction
+        The map, zero outside the mask, and its error if asked for.
+    """
+    prepared = sample.prepared
     *first, last = generator.passes()
     if first:
         rough_ppm = _run(generator, prepared, first, memory_gb)
@@ -112,19 +198,16 @@ def reconstruct(
     chi = torch.stack(passes).mean(0)
     config = generator.config
     if config.long_wave_mm and config.start != "none":
-        correction = long_wave_correction(prepared, chi / prepared.scale_ppm, turned, config)
+        correction = long_wave_correction(prepared, chi / prepared.scale_ppm, sample.grid, config)
         chi = chi + correction * prepared.scale_ppm
-    back = [order.index(axis) for axis in range(3)]
-
-    def restore(x: Tensor) -> Tensor:
-        return box.paste(x.permute(back).contiguous()) * mask
-
     if not uncertainty:
-        return Reconstruction(restore(chi[0, 0]))
+        return Reconstruction(sample.restore(chi))
     sources = error_sources(generator, prepared, chi, passes)
-    expected = restore(expected_error_ppm(generator, sources)[0, 0])
-    parts = torch.stack([restore(x) for x in sources[0]]) if keep_error_sources else None
-    return Reconstruction(restore(chi[0, 0]), expected, parts)
+    expected = sample.restore(expected_error_ppm(generator, sources) * prepared.mask)
+    parts = None
+    if keep_error_sources:
+        parts = torch.stack([sample.restore(x[None, None]) for x in sources[0]])
+    return Reconstruction(sample.restore(chi), expected, parts)
 
 
 def _inverted(p: Prepared) -> Prepared:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -9,19 +10,14 @@ import torch
 from torch import Tensor
 
 from qsm_pipeline.cycleqsm.checkpoint import load_generator
-from qsm_pipeline.cycleqsm.infer import reconstruct
+from qsm_pipeline.cycleqsm.infer import Sample, map_sample, prepare_sample
 from qsm_pipeline.cycleqsm.model.generator import BACKGROUND_PER_MM, Generator, GeneratorConfig
 from qsm_pipeline.cycleqsm.params import CycleQsmParams
 from qsm_pipeline.numerics.field_error import FieldError, estimate_field_error
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
 from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
-from qsm_pipeline.numerics.inversion.strong_sources import (
-    StrongSources,
-    strong_error_ppm,
-    strong_sources,
-)
+from qsm_pipeline.numerics.inversion.strong_sources import strong_error_ppm, whole_sources_beyond
 from qsm_pipeline.numerics.inversion.wiener import wiener_error_ppm
-from qsm_pipeline.numerics.params.inversion import TvParams
 
 LEAST_COLOUR = 0.05
 """Of the field; below, an error counts as white."""
@@ -56,52 +52,74 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
     device = problem.local_field_ppm.device
     generator = _generator(params.generator, str(device))
     config = generator.config
-    strong = strong_sources(
-        problem, config.strong_ppm, TvParams(max_iterations=config.strong_iterations)
-    )
-    strong_ppm, rest_ppm = strong.chi_ppm, problem.local_field_ppm - strong.field_ppm
-    error = problem.field_error or _error_found(problem, strong, rest_ppm)
-    del strong  # and its field
-    further_ppm = None  # errors that the generator's own does not count; now, as this takes memory
-    if params.uncertainty:
-        shares = config.strong_error, config.strong_border_error
-        further_ppm = _coloured_error_ppm(problem, config)
-        further_ppm.hypot_(strong_error_ppm(strong_ppm, *shares))
-    rest = reconstruct(
+    # errors that the generator's own does not count; first, as this takes memory
+    further_ppm = _coloured_error_ppm(problem, config) if params.uncertainty else None
+    sample, strong_ppm = _without_strong_sources(problem, generator, params)
+    rest = map_sample(
         generator,
-        rest_ppm,
-        problem.mask,
-        problem.grid,
-        problem.weights,
-        problem.magnitude if params.magnitude else None,
+        sample,
         memory_gb=params.memory_gb if device.type != "cuda" else None,
         uncertainty=params.uncertainty,
-        error=error,
-        residual_background=problem.residual_background,
     )
-    expected = rest.uncertainty_ppm
-    if expected is not None and further_ppm is not None:
-        expected = expected.hypot(further_ppm).mul_(problem.mask)
-    return Reconstruction(rest.chi_ppm + strong_ppm, expected)
+    chi_ppm, expected_ppm = rest.chi_ppm, rest.uncertainty_ppm
+    if strong_ppm is not None:
+        chi_ppm = chi_ppm + strong_ppm
+    if expected_ppm is not None and further_ppm is not None:
+        if strong_ppm is not None:
+            shares = config.strong_error, config.strong_border_error
+            further_ppm.hypot_(strong_error_ppm(strong_ppm, *shares))
+        expected_ppm = expected_ppm.hypot(further_ppm).mul_(problem.mask)
+    return Reconstruction(chi_ppm, expected_ppm)
 
 
-def _error_found(
-    problem: InversionProblem, strong: StrongSources, rest_ppm: Tensor
-) -> FieldError | None:
+def _without_strong_sources(
+    problem: InversionProblem, generator: Generator, params: CycleQsmParams
+) -> tuple[Sample, Tensor | None]:
+    """Return what the generator maps, and the strong sources in its start, if there are any.
+
+    The start maps them as well as more iterations would, and is that of the rest without them.
+    Only strong ones change the estimate of the field's error, and with it the start.
+    """
+
+    def prepared(field_ppm: Tensor, error: FieldError | None) -> Sample:
+        return prepare_sample(
+            generator,
+            field_ppm,
+            problem.mask,
+            problem.grid,
+            problem.weights,
+            problem.magnitude if params.magnitude else None,
+            error=error,
+            residual_background=problem.residual_background,
+        )
+
+    error = problem.field_error or (problem.spectra.error if problem.spectra else None)
+    sample = prepared(problem.local_field_ppm, error)
+    p = sample.prepared
+    start_ppm = (p.start * p.scale_ppm * p.mask)[0, 0]
+    strong_ppm = whole_sources_beyond(generator.config.strong_ppm, start_ppm)
+    if strong_ppm is None:
+        return sample, None
+    strong = strong_ppm[None, None] / p.scale_ppm
+    made = p.dipole(strong)
+    restored_ppm = sample.restore(strong * p.scale_ppm)
+    if float(made[p.mask > 0].std()) <= LITTLE or problem.field_error or error is None:
+        field = torch.where(p.weights > 0, p.field - made, 0.0)
+        rest = replace(p, field=field, start=p.start - strong)
+        return sample._replace(prepared=rest), restored_ppm
+    rest_ppm = problem.local_field_ppm - sample.restore(made * p.scale_ppm * p.mask)
+    return prepared(rest_ppm, _less_coloured(error, rest_ppm, problem)), restored_ppm
+
+
+def _less_coloured(error: FieldError, rest_ppm: Tensor, problem: InversionProblem) -> FieldError:
     """Return the error of the whole field, or of what strong sources leave if it is less coloured.
 
     Both hold the error and something else: what strong sources leak into the cone, or what is left
     of them after they were subtracted.
     """
-    if problem.spectra is None:
-        return None
-    whole = problem.spectra.error
-    made_ppm = float(strong.field_ppm[problem.mask].std(correction=0))
-    if made_ppm <= LITTLE * problem.spread_ppm:
-        return whole
-    rest = estimate_field_error(rest_ppm, problem.mask, problem.grid, problem.weights) or whole
+    rest = estimate_field_error(rest_ppm, problem.mask, problem.grid, problem.weights)
     at = torch.tensor(BACKGROUND_PER_MM)
-    return min(whole, rest, key=lambda error: float(error.density(at)))
+    return min(error, rest or error, key=lambda error: float(error.density(at)))
 
 
 def _coloured_error_ppm(problem: InversionProblem, config: GeneratorConfig) -> Tensor:

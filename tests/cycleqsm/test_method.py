@@ -34,9 +34,33 @@ def test_of_the_field_with_and_without_strong_sources_the_less_coloured_error_co
     vars(problem)["spectra"] = replace(problem.spectra, error=whole)
     monkeypatch.setattr(method, "estimate_field_error", lambda *_: rest)
     used = []
-    reconstruct = method.reconstruct
+    prepare = method.prepare_sample
     monkeypatch.setattr(
-        method, "reconstruct", lambda *a, **k: used.append(k["error"]) or reconstruct(*a, **k)
+        method, "prepare_sample", lambda *a, **k: used.append(k["error"]) or prepare(*a, **k)
     )
     method.cycleqsm(problem, CycleQsmParams(uncertainty=False))
-    assert used == [WHITE]
+    assert used == [whole, WHITE]
+
+
+def test_small_strong_sources_cost_no_second_start(monkeypatch):
+    """They are taken from the first; so is a field whose error is known."""
+    grid = Grid((40, 44, 36), (2.0, 2.0, 2.5), (0.0, 0.2, 0.98))
+    mask = radius_mm(grid) < 36
+    texture = torch.rand(grid.shape, generator=torch.Generator().manual_seed(0)) - 0.5
+    texture *= 0.3 * mask
+    small, large = (torch.where(radius_mm(grid) < r, 1.0, texture) for r in (2.6, 9.0))
+    used = []
+    prepare = method.prepare_sample
+    monkeypatch.setattr(
+        method, "prepare_sample", lambda *a, **k: used.append(k["error"]) or prepare(*a, **k)
+    )
+    dipole = DipoleOperator(grid)
+    for chi, error, starts in ((small, None, 1), (large, None, 2), (large, WHITE, 1)):
+        used.clear()
+        problem = InversionProblem(dipole(chi) * mask, mask, grid, field_error=error)
+        found = method.cycleqsm(problem, CycleQsmParams(uncertainty=False)).chi_ppm
+        assert len(used) == starts
+        core = radius_mm(grid) < 2
+        assert float(found[core].mean()) == pytest.approx(1, abs=0.25)
+        rest = mask & (radius_mm(grid) > 12)
+        assert float((found - chi)[rest].norm() / chi[rest].norm()) < 0.8

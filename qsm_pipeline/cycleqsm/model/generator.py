@@ -89,10 +89,8 @@ class GeneratorConfig:
         How much less networks say for the colour of the error in each of `BANDS_PER_MM`, before
         any training; see :class:`~qsm_pipeline.cycleqsm.model.unet.SpaceToDepthUNet`.
     strong_ppm : float
-        Sources beyond are found by total variation; the networks, which learnt from tissue, map
+        Sources beyond it are those of the ``tv`` start; the networks, which learnt from tissue, map
         the rest.
-    strong_iterations : int
-        Of that total variation.
     strong_error, strong_border_error : float
         Errors of these sources over their susceptibility, and over how much it varies nearby;
         they cover the errors of simulated bleedings and calcifications.
@@ -130,7 +128,6 @@ class GeneratorConfig:
     powers: tuple[float, float] = (1.5, 4.5)
     damping: tuple[float, ...] = (0.0, 0.0, 2.0, 2.0, 2.0)
     strong_ppm: float = 0.3
-    strong_iterations: int = 10
     strong_error: float = 0.15
     strong_border_error: float = 0.4
     coloured_per_mm: float = 0.06

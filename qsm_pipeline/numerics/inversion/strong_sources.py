@@ -59,12 +59,19 @@ def strong_sources(
     box = SpectralBox(problem, params.margin_mm)
     data = LinearMisfit(box.field_ppm, box.weights(problem))
     chi = TotalVariationAdmm(box, problem, params, data).run(params.max_iterations)
-    inner = torch.where(box.mask, chi, 0.0)
-    whole = _around(inner, threshold_ppm) | _around(-inner, threshold_ppm)
-    if not whole.any():
+    strong = whole_sources_beyond(threshold_ppm, torch.where(box.mask, chi, 0.0))
+    if strong is None:
         return StrongSources(*[torch.zeros_like(problem.local_field_ppm) for _ in range(2)])
-    strong = torch.where(whole, inner, 0.0)
     return StrongSources(box.unpad(strong), box.unpad(box.field(strong)))
+
+
+def whole_sources_beyond(threshold_ppm: float, chi_ppm: Tensor) -> Tensor | None:
+    """Return a map where it is beyond a threshold and around, as far as half of it reaches.
+
+    It is zero elsewhere; None where nothing is beyond.
+    """
+    whole = _around(chi_ppm, threshold_ppm) | _around(-chi_ppm, threshold_ppm)
+    return torch.where(whole, chi_ppm, 0.0) if whole.any() else None
 
 
 def strong_error_ppm(strong_ppm: Tensor, share: float = 0.15, border_share: float = 0.4) -> Tensor:
