@@ -89,8 +89,8 @@ class GeneratorConfig:
         How much less networks say for the colour of the error in each of `BANDS_PER_MM`, before
         any training; see :class:`~qsm_pipeline.cycleqsm.model.unet.SpaceToDepthUNet`.
     strong_ppm : float
-        Sources beyond it are those of the ``tv`` start; the networks, which learnt from tissue, map
-        the rest.
+        Sources beyond it are mapped by the ``tv`` start; the networks, which learnt from tissue,
+        map the rest.
     strong_error, strong_border_error : float
         Errors of these sources over their susceptibility, and over how much it varies nearby;
         they cover the errors of simulated bleedings and calcifications.
