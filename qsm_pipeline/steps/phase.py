@@ -22,6 +22,7 @@ from qsm_pipeline.numerics.phase.bipolar import (
     can_be_looked_for,
     polarities,
     remove_alternating_phase,
+    spread_seen_coarsely,
 )
 from qsm_pipeline.numerics.phase.constants import SAME_RAD, echo_constants_rad, slice_offsets
 from qsm_pipeline.numerics.phase.offset import remove_phase_offset, wrap
@@ -207,10 +208,17 @@ def _without_alternation(
                 "what is linear goes with the background, and the rest stays"
             )
         return phase
-    alternating = alternating_phase(
-        phase, scan.magnitude, mask, times, head_sized(scan.grid, mask), polarity=polarity
+    grid = head_sized(scan.grid, mask)
+    spread_rad = (
+        None
+        if declared
+        else spread_seen_coarsely(phase, scan.magnitude, mask, times, grid, polarity)
     )
-    spread_rad = bipolar_score(alternating, mask)
+    if spread_rad is None or spread_rad > FOUND_RAD / 2:
+        alternating = alternating_phase(
+            phase, scan.magnitude, mask, times, grid, polarity=polarity
+        )
+        spread_rad = bipolar_score(alternating, mask)
     facts["BipolarPhaseSpreadRad"] = spread_rad
     if not declared and spread_rad <= FOUND_RAD:
         return phase

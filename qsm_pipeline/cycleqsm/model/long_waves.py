@@ -15,6 +15,9 @@ from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.solvers import conjugate_gradient
 
 ITERATIONS = 30
+MARGIN = 0.5
+"""Zero padding of the convolutions of the fit over the longest edge of the volume. With its full
+extent they take twice as long; it changed maps by 0.2 to 0.4 %, NRMSE by up to 0.02 %."""
 
 
 def long_wave_correction(p: Prepared, chi: Tensor, grid: Grid, config: GeneratorConfig) -> Tensor:
@@ -46,7 +49,9 @@ def long_wave_correction(p: Prepared, chi: Tensor, grid: Grid, config: Generator
     share, weight = _pool(p.mask, factors), _pool(precision, factors)
     voxel = tuple(v * f for v, f in zip(grid.voxel_size_mm, factors, strict=True))
     coarse = Grid(tuple(share.shape[-3:]), voxel, grid.b0_dir)
-    dipole = DipoleOperator([coarse], device=chi.device)
+    margin_mm = MARGIN * max(n * v for n, v in zip(coarse.shape, voxel, strict=True))
+    dipole = DipoleOperator([coarse], margin_mm=margin_mm, device=chi.device)
+    exact = DipoleOperator([coarse], device=chi.device)
     # The fine convolution may wrap around: the coarse one knows by how much.
     period = fast_shape(coarse.shape)
     fine_period = [n * f for n, f in zip(period, factors, strict=True)]
@@ -54,7 +59,7 @@ def long_wave_correction(p: Prepared, chi: Tensor, grid: Grid, config: Generator
     fine = DipoleOperator([grid], fft_shape=fine_period, device=chi.device)
     pooled = _pool(chi, factors)
     unexplained = _pool(precision * (p.field - fine(chi)), factors)
-    unexplained += weight * (wrapped(pooled) - dipole(pooled))
+    unexplained += weight * (wrapped(pooled) - exact(pooled))
     penalty = config.long_wave_penalty
     penalty += config.long_wave_noise_penalty * float(p.noise) ** 2
     root = weight.sqrt()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,8 +21,12 @@ FOUND_RAD = 0.05
 than 0.01, also with noise and at 7 T, and bipolar ones with 0.3 rad across the volume 0.04."""
 _MOST_TIMES = 4
 """Largest whole number that an echo is taken times, so that noise stays small."""
+_COARSE_MM = 3.0
+"""Voxels up to this size show a phase that is smooth over more than twice as much."""
 _SAME = 0.02
 """Echo times that differ by less than this part of their spacing count as equal."""
+_FEWEST = 1000
+"""Voxels that tell whether there is a smooth phase."""
 
 
 class _Triple(NamedTuple):
@@ -160,3 +165,31 @@ def bipolar_score(alternating_rad: Tensor, mask: Tensor) -> float:
     """Return the spread of the alternating phase in radians: near 0 for a monopolar readout."""
     values = alternating_rad[mask]
     return float((values - values.median()).abs().median())
+
+
+def spread_seen_coarsely(
+    phase_rad: Tensor,
+    magnitude: Tensor,
+    mask: Tensor,
+    echo_times_s: tuple[float, ...],
+    grid: Grid,
+    polarity: Sequence[int],
+) -> float | None:
+    """Return :func:`bipolar_score` as every second or third voxel along each axis shows it.
+
+    Arguments as of :func:`alternating_phase`. None where its field has to be unwrapped, which
+    takes all voxels, or where little of the mask is left.
+    """
+    if _triples(echo_times_s, polarity)[0].times is None:
+        return None
+    steps = [max(1, math.floor(_COARSE_MM / voxel)) for voxel in grid.voxel_size_mm]
+    some: tuple[Any, ...] = (..., *[slice(None, None, step) for step in steps])
+    inside = mask[some]
+    if int(inside.sum()) < _FEWEST:
+        return None
+    voxel = tuple(v * step for v, step in zip(grid.voxel_size_mm, steps, strict=True))
+    coarse = Grid(tuple(inside.shape), voxel, grid.b0_dir)
+    found = alternating_phase(
+        phase_rad[some], magnitude[some], inside, echo_times_s, coarse, polarity=polarity
+    )
+    return bipolar_score(found, inside)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ _STEP_MM = 3.0
 _STEEP_RAD = 1.5
 _FURTHEST = 2.0
 _FEWEST = 500
+_ENOUGH = 300_000
+"""Voxels of the brain; of more, slices are left out."""
 _PIECES = 11
 """Of the brain, each of which tells; a fringe line of the coils spoils few of them."""
 
@@ -65,25 +68,21 @@ def phase_origin_s(
     steps = [max(1, round(_STEP_MM / voxel_mm)) for voxel_mm in grid.voxel_size_mm]
     ends = phase_rad[[0, 1]]
     first, second = echo_times_s[:2]
+    every = 1 + int(mask.sum()) // _ENOUGH
     for axis in range(3):
-        aside = (axis + 1) % 3
-
-        def at(x: Tensor, i: int, j: int, axis: int = axis, aside: int = aside) -> Tensor:
-            for a, place, reach in ((axis, i, 2), (aside, j, 1)):
-                n = mask.shape[a] - reach * steps[a]
-                x = x.narrow(a - 3, place * steps[a], max(0, n))
-            return x
-
-        inside = torch.ones_like(at(mask, 0, 0))
+        places = _Places(axis, steps, every)
+        inside = torch.ones_like(places.of(mask, 0, 0))
         bends = []
         for j in (0, 1):
             for i in range(3):
-                inside &= at(mask, i, j)
-            middle = at(ends, 1, j)
-            bends.append(wrap(at(ends, 0, j) - middle) + wrap(at(ends, 2, j) - middle))
+                inside &= places.of(mask, i, j)
+            middle = places.of(ends, 1, j)
+            bends.append(
+                wrap(places.of(ends, 0, j) - middle) + wrap(places.of(ends, 2, j) - middle)
+            )
         here, there = (bend[:, inside] for bend in bends)
         flat = torch.cat([here, there]).abs().amax(0) < _STEEP_RAD
-        size = at(magnitude[0], 1, 0)[inside] * at(magnitude[0], 1, 1)[inside] * flat
+        size = places.of(magnitude[0], 1, 0)[inside] * places.of(magnitude[0], 1, 1)[inside] * flat
         for one, other in ((here, there), (there, here)):
             slope = wrap(one[1] - one[0]) / (second - first)
             for total, values in ((products, one[0] - first * slope), (squares, slope)):
@@ -95,3 +94,21 @@ def phase_origin_s(
         return None
     origin_s = -float((products / squares)[squares > 0].median())
     return origin_s if -_FURTHEST * first < origin_s < first else None
+
+
+class _Places(NamedTuple):
+    """Voxels at three places along an axis and at two beside each other."""
+
+    axis: int
+    steps: Sequence[int]
+    every: int
+
+    def of(self, x: Tensor, i: int, j: int) -> Tensor:
+        """Return the volumes at the place ``i`` along the axis and ``j`` aside."""
+        aside, rest = (self.axis + 1) % 3, (self.axis + 2) % 3
+        for axis, place, last in ((self.axis, i, 2), (aside, j, 1)):
+            n, step = x.shape[axis - 3], self.steps[axis]
+            x = x.narrow(axis - 3, place * step, max(0, n - last * step))
+        some: list[Any] = [..., slice(None), slice(None), slice(None)]
+        some[rest - 3] = slice(None, None, self.every)
+        return x[tuple(some)]
