@@ -17,6 +17,8 @@ LONGEST_T2STAR = 20.0
 """T2* over the last echo time: a slower decay takes less than 5 % of the signal by then."""
 _FLOOR = math.sqrt(math.pi / 2)
 """Mean magnitude without signal over the standard deviation of the real part's noise."""
+_SMALL_STEP_PER_S = 0.05
+"""The next step would be about its square."""
 _AT_ONCE = 1 << 12
 """Voxels whose intermediate results stay in the cache of a core. They are too few to be shared
 out: threads that wait for each other at each of so many steps take longer on a busy machine."""
@@ -138,8 +140,10 @@ def _fitted(
         slope = -times * s0 * decay
         slope = slope - decay * (trust * decay * slope).sum(0) / norm
         information = (trust * slope.square()).sum(0).clamp(min=tiny)
-        step = (trust * slope * (signal - s0 * decay)).sum(0) / information
-        rate = (rate + torch.nan_to_num(step).clamp(-50, 50)).clamp(0, MAX_R2STAR_PER_S)
+        step = torch.nan_to_num((trust * slope * (signal - s0 * decay)).sum(0) / information)
+        rate = (rate + step.clamp_(-50, 50)).clamp_(0, MAX_R2STAR_PER_S)
+        if not float(step.abs().max()) > _SMALL_STEP_PER_S:
+            break
     decay = torch.exp(-times * rate)
     norm = (trust * decay.square()).sum(0).clamp(min=tiny)
     s0 = (trust * decay * signal).sum(0) / norm
