@@ -30,7 +30,7 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
     """Invert a local field with a trained generator.
 
     Bleedings and calcifications, which are stronger than any tissue that it learnt from, are
-    mapped by total variation; it maps the rest.
+    mapped by its start, total variation; its networks map the rest.
 
     Parameters
     ----------
@@ -75,10 +75,10 @@ def cycleqsm(problem: InversionProblem, params: CycleQsmParams | None = None) ->
 def _without_strong_sources(
     problem: InversionProblem, generator: Generator, params: CycleQsmParams
 ) -> tuple[Sample, Tensor | None]:
-    """Return what the generator maps, and the strong sources in its start, if there are any.
+    """Return the field without strong sources, prepared, and these sources if there are any.
 
-    The start maps them as well as more iterations would, and is that of the rest without them.
-    Only strong ones change the estimate of the field's error, and with it the start.
+    The generator's start maps them, and without them it is the start of the rest. Where they make
+    much of the field, the error of the rest is another, and the rest is prepared anew.
     """
 
     def prepared(field_ppm: Tensor, error: FieldError | None) -> Sample:
@@ -108,6 +108,7 @@ def _without_strong_sources(
         rest = replace(p, field=field, start=p.start - strong)
         return sample._replace(prepared=rest), restored_ppm
     rest_ppm = problem.local_field_ppm - sample.restore(made * p.scale_ppm * p.mask)
+    del sample, p, strong, made  # preparing takes the most memory
     return prepared(rest_ppm, _less_coloured(error, rest_ppm, problem)), restored_ppm
 
 
