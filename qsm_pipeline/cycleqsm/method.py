@@ -102,7 +102,7 @@ def _without_strong_sources(
         return sample, None
     strong = strong_ppm[None, None] / p.scale_ppm
     made = p.dipole(strong)
-    restored_ppm = sample.restore(strong * p.scale_ppm)
+    restored_ppm = sample.restore(strong_ppm[None, None])
     if float(made[p.mask > 0].std()) <= LITTLE or problem.field_error or error is None:
         field = torch.where(p.weights > 0, p.field - made, 0.0)
         rest = replace(p, field=field, start=p.start - strong)

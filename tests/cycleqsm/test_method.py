@@ -25,35 +25,36 @@ def problem():
     return InversionProblem(DipoleOperator(grid)(chi) * mask, mask, grid)
 
 
+@pytest.fixture
+def used(monkeypatch):
+    """Return the errors by which fields are prepared, in their order."""
+    errors = []
+    prepare = method.prepare_sample
+    monkeypatch.setattr(
+        method, "prepare_sample", lambda *a, **k: errors.append(k["error"]) or prepare(*a, **k)
+    )
+    return errors
+
+
 @pytest.mark.parametrize("whole", [WHITE, COLOURED])
 def test_of_the_field_with_and_without_strong_sources_the_less_coloured_error_counts(
-    problem, whole, monkeypatch
+    problem, whole, used, monkeypatch
 ):
     """Strong sources leak into the cone, and what is left of them there is error of its own."""
     rest = COLOURED if whole is WHITE else WHITE
     vars(problem)["spectra"] = replace(problem.spectra, error=whole)
     monkeypatch.setattr(method, "estimate_field_error", lambda *_: rest)
-    used = []
-    prepare = method.prepare_sample
-    monkeypatch.setattr(
-        method, "prepare_sample", lambda *a, **k: used.append(k["error"]) or prepare(*a, **k)
-    )
     method.cycleqsm(problem, CycleQsmParams(uncertainty=False))
     assert used == [whole, WHITE]
 
 
-def test_small_strong_sources_cost_no_second_start(monkeypatch):
+def test_small_strong_sources_cost_no_second_start(used):
     """They are taken from the first; so is a field whose error is known."""
     grid = Grid((40, 44, 36), (2.0, 2.0, 2.5), (0.0, 0.2, 0.98))
     mask = radius_mm(grid) < 36
     texture = torch.rand(grid.shape, generator=torch.Generator().manual_seed(0)) - 0.5
     texture *= 0.3 * mask
     small, large = (torch.where(radius_mm(grid) < r, 1.0, texture) for r in (2.6, 9.0))
-    used = []
-    prepare = method.prepare_sample
-    monkeypatch.setattr(
-        method, "prepare_sample", lambda *a, **k: used.append(k["error"]) or prepare(*a, **k)
-    )
     dipole = DipoleOperator(grid)
     for chi, error, starts in ((small, None, 1), (large, None, 2), (large, WHITE, 1)):
         used.clear()
