@@ -61,7 +61,6 @@ def load_generator(path: Path | None = None, device: torch.device | str = "cpu")
                 )
         with safe_open(source, framework="pt", device=str(device)) as file:
             declared = json.loads((file.metadata() or {})["generator"])
-            declared.pop("strong_iterations", None)  # of a search that the start has replaced
             config = GeneratorConfig(**declared)
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
             _compare(config, shapes)

@@ -177,7 +177,7 @@ def map_sample(
     memory_gb : float, optional
         Memory for the networks, that of the GPU by default; beyond it they run in tiles.
     uncertainty : bool
-        Also estimate the error, which takes the last network a second time.
+        Also estimate the error.
     keep_error_sources : bool
         Also return what that estimate is made of.
 
@@ -186,36 +186,25 @@ def map_sample(
     Reconstruction
         The map, zero outside the mask, and its error if asked for.
     """
-    prepared = sample.prepared
+    p, config = sample.prepared, generator.config
     *first, last = generator.passes()
+    before = p
     if first:
-        rough_ppm = _run(generator, prepared, first, memory_gb)
-        prepared = replace(prepared, start=rough_ppm / prepared.scale_ppm)
-    passes = [_run(generator, prepared, [last], memory_gb)]
-    if uncertainty:
-        turned_pass = _run(generator, _inverted(prepared), [last], memory_gb)
-        passes.append(turned_pass.flip((-3, -2, -1)))
-    chi = torch.stack(passes).mean(0)
-    config = generator.config
+        rough_ppm = _run(generator, p, first, memory_gb)
+        before = replace(p, start=rough_ppm / p.scale_ppm)
+    chi_ppm = _run(generator, before, [last], memory_gb)
+    changed_ppm = chi_ppm - before.start * p.scale_ppm
     if config.long_wave_mm and config.start != "none":
-        correction = long_wave_correction(prepared, chi / prepared.scale_ppm, sample.grid, config)
-        chi = chi + correction * prepared.scale_ppm
+        correction = long_wave_correction(p, chi_ppm / p.scale_ppm, sample.grid, config)
+        chi_ppm = chi_ppm + correction * p.scale_ppm
     if not uncertainty:
-        return Reconstruction(sample.restore(chi))
-    sources = error_sources(generator, prepared, chi, passes)
-    expected = sample.restore(expected_error_ppm(generator, sources) * prepared.mask)
+        return Reconstruction(sample.restore(chi_ppm))
+    sources = error_sources(generator, p, chi_ppm, changed_ppm)
+    expected = sample.restore(expected_error_ppm(generator, sources) * p.mask)
     parts = None
     if keep_error_sources:
         parts = torch.stack([sample.restore(x[None, None]) for x in sources[0]])
-    return Reconstruction(sample.restore(chi), expected, parts)
-
-
-def _inverted(p: Prepared) -> Prepared:
-    """Return the sample inverted through its centre, which is the same to the dipole."""
-    turned = {
-        name: getattr(p, name).flip((-3, -2, -1)) for name in ("field", "start", "mask", "weights")
-    }
-    return replace(p, **turned)
+    return Reconstruction(sample.restore(chi_ppm), expected, parts)
 
 
 def _run(

@@ -19,7 +19,7 @@ class CycleQsmParams:
     magnitude : bool
         Keep the edges of the magnitude, where there is one.
     uncertainty : bool
-        Also estimate the error of the map, which takes the last network a second time.
+        Also estimate the error of the map.
     """
 
     generator: str = ""

@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 SHIPPED = "cycleqsm-8"
-SHA256 = {"cycleqsm-8": "2bc0398365ac6300ebda634ed0d8a493908691951a6b3042e19d42832efbee66"}
+SHA256 = {"cycleqsm-8": "5d039938eb6fd21e1337c0223e6e2276dc68e8fc874705e9d9a1b2e0e8c0beeb"}
 """Hashes of the generators in the package."""
 
 

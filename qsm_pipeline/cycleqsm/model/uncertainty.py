@@ -22,39 +22,38 @@ _FLOOR = 1e-4
 
 @torch.no_grad()
 def error_sources(
-    generator: Generator, prepared: Prepared, chi_ppm: Tensor, passes: Sequence[Tensor]
+    generator: Generator, prepared: Prepared, chi_ppm: Tensor, changed_ppm: Tensor
 ) -> Tensor:
     """Return what tells of errors, as local means of squares in ppm^2.
 
     Parameters
     ----------
     generator : Generator
-        That made the maps.
+        That made the map.
     prepared : Prepared
-        What it made them of.
+        What it made it of.
     chi_ppm : torch.Tensor, shape (B, 1, X, Y, Z)
-        The mean of its passes.
-    passes : sequence of two torch.Tensor
-        Maps of the sample, and of the sample inverted through its centre, turned back.
+        The map.
+    changed_ppm : torch.Tensor, shape (B, 1, X, Y, Z)
+        What its last pass changed of it.
 
     Returns
     -------
     torch.Tensor, shape (B, ERROR_SOURCES, X, Y, Z)
-        What the passes disagree about; what the map leaves unexplained of the field, inverted; and
+        What the last pass changed; what the map leaves unexplained of the field, inverted; and
         the variance of the map times the relative noise of the field, since errors are largest
         where susceptibility changes, and the share of it that is lost grows with the noise.
     """
     p = prepared
-    difference = (passes[0] - passes[1]) / 2
     residual = p.residual(chi_ppm / p.scale_ppm)
     unexplained = p.correction(generator.passes()[-1].data_step, residual) * p.scale_ppm
     inside = _box_mean(p.mask).clamp(min=1e-3)
-    mean, difference, unexplained, square = (
+    mean, changed, unexplained, square = (
         _box_mean(x * p.mask) / inside
-        for x in (chi_ppm, difference.square(), unexplained.square(), chi_ppm.square())
+        for x in (chi_ppm, changed_ppm.square(), unexplained.square(), chi_ppm.square())
     )
     lost = p.noise * (square - mean.square()).clamp(min=0)
-    return torch.cat([difference, unexplained, lost], 1) * p.mask
+    return torch.cat([changed, unexplained, lost], 1) * p.mask
 
 
 def expected_error_ppm(generator: Generator, sources: Tensor) -> Tensor:
