@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,9 @@ LEAST_FREQUENCY = 3.0
 """Over that of the mask's size: lower ones are too few, and background removal has them."""
 KNEES = (0.5, 60.0)
 """Smallest and largest knee, over the frequency of the mask's size."""
+STARTS = (30.0, 6.0)
+"""Knees from which the best is looked for, over the same; the first alone gives the spectrum of
+susceptibility well enough to know how its end at the mask counts."""
 POWERS = (1.5, 4.5)
 USUAL_POWER, POWER_SD = 3.0, 0.4
 MISMATCH = 0.12
@@ -94,7 +98,7 @@ def estimate_spectra(
     if field is None or not float(field.values_ppm.abs().max()) > 0:
         return None
     power = binned_power(field)
-    first = fit_spectra(power, field.size_mm)
+    first = fit_spectra(power, field.size_mm, STARTS[:1])
     if first is None:
         return None
     gain = support_gain(field, power, first[1])
@@ -106,7 +110,9 @@ def estimate_spectra(
     return FieldSpectra(error, nodes)
 
 
-def fit_spectra(power: BinnedPower, size_mm: float) -> tuple[FieldError, Tensor] | None:
+def fit_spectra(
+    power: BinnedPower, size_mm: float, starts: Sequence[float] = STARTS
+) -> tuple[FieldError, Tensor] | None:
     """Maximise the likelihood of the binned power over the spectra of susceptibility and error.
 
     Returns
@@ -119,7 +125,7 @@ def fit_spectra(power: BinnedPower, size_mm: float) -> tuple[FieldError, Tensor]
     if int(used.sum()) < LEAST_GROUPS:
         return None
     fit = _Fit(power, used.numpy(), size_mm)
-    found = min((fit.run(knee) for knee in (1.0, 6.0, 30.0)), key=lambda x: x[0])
+    found = min((fit.run(knee) for knee in starts), key=lambda x: x[0])
     return found[1:]
 
 

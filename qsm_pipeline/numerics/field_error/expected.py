@@ -16,6 +16,8 @@ from qsm_pipeline.numerics.field_error.window import WindowedField
 LOWEST, HIGHEST = 1.1, 28.0
 """Frequencies, over those of the mask's size, between which leaks are computed: .01 to .25 per mm
 in a head. Above, the window hardly leaks."""
+FARTHEST = 1.7
+"""Over the highest: nodes beyond leak nothing down to these frequencies."""
 STEP = math.sqrt(2)
 """Ratio of one frequency to the next at which a spectrum is free."""
 STEEPNESS = 3.0
@@ -94,7 +96,12 @@ def binned_power(field: WindowedField) -> BinnedPower:
     tilted = low.frequency.clamp(min=nodes[0]) ** -STEEPNESS
     signals: list[Tensor] = []
     noises: list[Tensor] = []
+    nothing = torch.zeros(low.number, dtype=torch.float64, device="cpu")
     for node in nodes:
+        if node > FARTHEST * highest:
+            signals.append(nothing)
+            noises.append(nothing)
+            continue
         bump = hat(low.frequency, node, nodes[0]) * tilted * node**STEEPNESS
         for columns, process in ((signals, bump * squared), (noises, bump)):
             through = rfft3(irfft3(process, cut.shape).mul_(covariance)).real
@@ -146,15 +153,15 @@ class Bins:
         self.dipole = dipole_kernel(grid, device=device)
         self.radial = len(edges) - 1
         self.number = self.radial * GROUPS
-        along = torch.bucketize(self.frequency, torch.tensor(edges, device=device)) - 1
-        self._used = (along >= 0) & (along < self.radial)
+        used = (self.frequency > edges[0]) & (self.frequency <= edges[-1])
         for k, voxel in zip(axes, grid.voxel_size_mm, strict=True):
-            self._used &= 2 * voxel * k.abs() < BAND
-        across = torch.bucketize(
-            self.dipole[self._used].abs(), torch.tensor(RESPONSES, device=device)
-        )
+            used &= 2 * voxel * k.abs() < BAND
+        self._used = used.flatten().nonzero()[:, 0]
+        frequency, response = (self._chosen(x) for x in (self.frequency, self.dipole.abs()))
+        along = torch.bucketize(frequency, torch.tensor(edges, device=device)) - 1
+        across = torch.bucketize(response, torch.tensor(RESPONSES, device=device))
         # sums are in double precision, which not every device has
-        self._group = (along[self._used] * GROUPS + across).cpu()
+        self._group = (along * GROUPS + across).cpu()
         self._axes = axes
         self.counts = torch.bincount(self._group, minlength=self.number).double()
         frequency = self.frequency.clamp(min=1e-9)
@@ -163,14 +170,19 @@ class Bins:
 
     def means(self, x: Tensor) -> Tensor:
         """Return the mean of a half spectrum in each group, not a number where it is empty."""
-        total = torch.bincount(self._group, x[self._used].cpu().double(), self.number)
+        total = torch.bincount(self._group, self._chosen(x).cpu().double(), self.number)
         return total / self.counts
+
+    def _chosen(self, x: Tensor) -> Tensor:
+        return x.flatten()[self._used]
 
     def folded(self, nodes: list[float], grid: Grid) -> Tensor:
         """Return the mean power in each group that the voxels of a grid fold back, (groups, K)."""
         some = slice(None, None, 1 + len(self._group) // SAMPLED)
         group, columns = self._group[some], len(nodes) + 1
-        at = [k.expand_as(self._used)[self._used][some].cpu() for k in self._axes]
+        used = self._used[some]
+        places = torch.unravel_index(used, self.dipole.shape)
+        at = [k.flatten()[place].cpu() for k, place in zip(self._axes, places, strict=True)]
         total = torch.zeros(self.number * columns, dtype=torch.float64, device="cpu")
         for axis, voxel in enumerate(grid.voxel_size_mm):
             beyond = list(at)

@@ -13,6 +13,7 @@ from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.fourier import fast_shape, irfft3, pad_to, rfft3
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.kernels import dipole_kernel
+from qsm_pipeline.numerics.core.smoothing import GaussianBlur
 
 RAMP = 0.12
 """Width of the window's edge, over the cube root of the mask's volume: 13 mm in a head."""
@@ -20,8 +21,8 @@ LEAST_VOXELS = 64
 LEAST_WEIGHT = 0.1
 """Voxels with less, relative to the largest, are holes: their noise would count for the rest. What
 fills a hole is not exact either, so that holes of voxels whose noise is known do harm."""
-FILLING_VOXELS = (1, 2, 4)
-"""Half widths of the means that first fill the holes, the narrowest that reaches each."""
+BLUR_VOXELS = 1.15
+"""Of the mean around that first fills holes, and of the window's dip there."""
 FILLING_REGULARISATION, FILLING_ROUNDS = 0.01, 2
 
 
@@ -60,36 +61,39 @@ def windowed(
 
     Shapes and units as in :func:`~.estimate.estimate_field_error`.
     """
-    known = mask
-    if weights is not None:
-        known = mask & (weights > LEAST_WEIGHT * weights[mask].max()) if mask.any() else mask
-    if int(known.sum()) < LEAST_VOXELS:
+    voxels = int(mask.count_nonzero())
+    if voxels < LEAST_VOXELS:
         return None
-    box = BoundingBox.of(known, grid)
-    inside = box.cut(known)
-    hole = box.cut(mask) & ~inside
-    field = torch.where(inside, box.cut(local_field_ppm), 0.0)
-    size_mm = (float(inside.sum()) * grid.voxel_volume_mm3) ** (1 / 3)
+    box = BoundingBox.of(mask, grid)
+    inside, field = box.cut(mask), box.cut(local_field_ppm)
+    relative = inside.to(torch.float32)
+    if weights is not None:
+        relative *= box.cut(weights)
+        relative /= relative.max()
+    support, inside = inside, relative > LEAST_WEIGHT
+    known = int(inside.count_nonzero())
+    if known < LEAST_VOXELS:
+        return None
+    size_mm = (known * grid.voxel_volume_mm3) ** (1 / 3)
+    field = torch.where(inside, field, 0.0)
     window = _taper(inside, size_mm, grid.voxel_size_mm)
-    if hole.any():
-        window = window * _mean(_mean(inside.to(window), 1), 1)
+    hole = support & ~inside if known < voxels else None
+    if hole is not None:
+        blur = GaussianBlur(Grid(box.inner.shape, (1.0, 1.0, 1.0), grid.b0_dir), BLUR_VOXELS, window)
+        share = blur(inside.to(window))
+        field = torch.where(hole, blur(field) / share.clamp(min=1e-6), field)
+        window *= share
     if float(window.square().sum()) < LEAST_VOXELS:
         return None
-    variance = inside.to(window)
-    if weights is not None:
-        relative = box.cut(weights) / weights[known].max()
-        variance = torch.where(inside, relative.clamp(min=LEAST_WEIGHT) ** -2, 0.0)
+    variance = torch.where(inside, relative.clamp(min=LEAST_WEIGHT) ** -2, 0.0)
     white_energy = float((window.square() * variance).sum())
     shape = fast_shape(inside.shape)
     padded = Grid(shape, grid.voxel_size_mm, grid.b0_dir)
-    support = pad_to(box.cut(mask).to(window), shape)
-    if hole.any():
-        field = _filled(field, inside, hole)
-        field = _explained(pad_to(field, shape), pad_to(hole, shape), support, padded)
-    window = pad_to(window, shape)
-    return WindowedField(
-        pad_to(field, shape) * window, window, support, white_energy, padded, size_mm
-    )
+    field, window = pad_to(field, shape), pad_to(window, shape)
+    in_mask = pad_to(support.to(window), shape)
+    if hole is not None:
+        field = _explained(field, pad_to(hole, shape), in_mask, padded)
+    return WindowedField(field * window, window, in_mask, white_energy, padded, size_mm)
 
 
 def _explained(field: Tensor, missing: Tensor, support: Tensor, grid: Grid) -> Tensor:
@@ -113,26 +117,6 @@ def _taper(inside: Tensor, size_mm: float, voxel_size_mm: tuple[float, ...]) -> 
         share = _mean_along(share, axis, min(reach, inside.shape[axis] // 4))
     share = ((2 * share - 1) / max(float(2 * share.max() - 1), 1e-6)).clamp(0, 1)
     return torch.sin(0.5 * math.pi * share).square()
-
-
-def _filled(field: Tensor, inside: Tensor, missing: Tensor) -> Tensor:
-    """Replace the field in holes by the mean around, as far as one of the means reaches."""
-    out = field
-    for reach in FILLING_VOXELS:
-        if not missing.any():
-            break
-        share = _mean(inside.to(field), reach)
-        mean = _mean(field, reach) / share.clamp(min=1e-6)
-        reached = missing & (share > 0.2)
-        out = torch.where(reached, mean, out)
-        missing = missing & ~reached
-    return out
-
-
-def _mean(x: Tensor, reach: int) -> Tensor:
-    for axis in range(3):
-        x = _mean_along(x, axis, reach)
-    return x
 
 
 def _mean_along(x: Tensor, axis: int, reach: int) -> Tensor:
