@@ -30,16 +30,27 @@ def gradient_adjoint(g: Tensor, voxel_size_mm: Sequence[float]) -> Tensor:
     return out
 
 
+def cyclic_difference(x: Tensor, axis: int, out: Tensor) -> Tensor:
+    """Write periodic forward differences along an axis into ``out``, shape (X, Y, Z)."""
+    n = x.shape[axis]
+    head, tail = x.narrow(axis, 0, n - 1), x.narrow(axis, 1, n - 1)
+    torch.sub(tail, head, out=out.narrow(axis, 0, n - 1))
+    torch.sub(x.narrow(axis, 0, 1), x.narrow(axis, n - 1, 1), out=out.narrow(axis, n - 1, 1))
+    return out
+
+
+def add_difference_adjoint(out: Tensor, x: Tensor, axis: int, factor: float) -> Tensor:
+    """Add a multiple of the adjoint of :func:`cyclic_difference` to ``out``."""
+    n = x.shape[axis]
+    out.narrow(axis, 1, n - 1).add_(x.narrow(axis, 0, n - 1), alpha=factor)
+    out.narrow(axis, 0, 1).add_(x.narrow(axis, n - 1, 1), alpha=factor)
+    return out.sub_(x, alpha=factor)
+
+
 def cyclic_gradient(x: Tensor, inverse_voxel: tuple[float, ...], out: Tensor) -> Tensor:
     """Write periodic forward differences in 1/mm into ``out``, shape (3, X, Y, Z)."""
     for axis, inverse in enumerate(inverse_voxel):
-        n = x.shape[axis]
-        head, tail = x.narrow(axis, 0, n - 1), x.narrow(axis, 1, n - 1)
-        torch.sub(tail, head, out=out[axis].narrow(axis, 0, n - 1))
-        torch.sub(
-            x.narrow(axis, 0, 1), x.narrow(axis, n - 1, 1), out=out[axis].narrow(axis, n - 1, 1)
-        )
-        out[axis].mul_(inverse)
+        cyclic_difference(x, axis, out[axis]).mul_(inverse)
     return out
 
 
@@ -47,11 +58,7 @@ def cyclic_gradient_adjoint(g: Tensor, inverse_voxel: tuple[float, ...]) -> Tens
     """Return the adjoint of :func:`cyclic_gradient`, shape (X, Y, Z)."""
     total = torch.zeros_like(g[0])
     for axis, inverse in enumerate(inverse_voxel):
-        n = g.shape[axis + 1]
-        part = g[axis]
-        total.narrow(axis, 1, n - 1).add_(part.narrow(axis, 0, n - 1), alpha=inverse)
-        total.narrow(axis, 0, 1).add_(part.narrow(axis, n - 1, 1), alpha=inverse)
-        total.sub_(part, alpha=inverse)
+        add_difference_adjoint(total, g[axis], axis, inverse)
     return total
 
 

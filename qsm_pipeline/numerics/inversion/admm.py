@@ -40,25 +40,28 @@ class TotalVariationAdmm:
         self.data = data
         self._box = box
         self._params = params
-        self._rho = params.gradient_step * params.weight(problem.error.n0_ppm)
+        rho = params.gradient_step * params.weight(problem.error.n0_ppm)
         threshold = box.discount(problem, params.outside) / params.gradient_step
         if edge_weights is not None:
             threshold = threshold * edge_weights
         # A coloured error is one more unknown, found in closed form with the map: it takes this
         # share of what the map does not explain at each frequency.
-        self._belief: Tensor | None = None
-        steps = params.data_step * box.dipole.kernel
+        kernel = self._kernel = box.dipole.kernel
+        self._taken: Tensor | None = None
+        pull = params.data_step * kernel
         colour = box.colour(problem.error)
         if colour is not None:
-            self._belief = 1 / (1 + params.colour_share * params.data_step * colour)
-            steps = steps * self._belief
-        self._pull = steps
-        self._inverse = 1 / (self._rho * box.laplacian() + steps * box.dipole.kernel)
-        self._inverse[0, 0, 0] = 0  # the mean is not measured
+            left = 1 / (1 + params.colour_share * params.data_step * colour)
+            self._taken = 1 - left
+            self._kernel = kernel * left
+            pull = pull * left
+        inverse = 1 / (rho * box.laplacian() + pull * kernel)
+        inverse[0, 0, 0] = 0  # the mean is not measured
+        self._from_gradient, self._from_data = inverse * rho, inverse * pull
         # start from the closed form of the same penalties, with no field where there is no weight
         known = box.field_ppm * (data.precision > 0)
         measured = box.dipole.spectrum(known)
-        start = measured * self._pull * self._inverse
+        start = measured * self._from_data
         self.chi_ppm = box.dipole.back(start)
         self.field_ppm = self._explained(start, measured)
         self._data_dual = torch.zeros_like(self.chi_ppm)
@@ -69,19 +72,17 @@ class TotalVariationAdmm:
 
     def run(self, max_iterations: int) -> Tensor:
         """Go on until the map changes little; return it, padded shape."""
-        box, step, follow = self._box, self._params.data_step, self._params.relaxation
+        box, follow = self._box, self._params.relaxation
         for _ in range(max_iterations):
-            if follow != 1 and self._data is not None:
-                self.field_ppm.mul_(follow).add_(self._data, alpha=1 - follow)
-            self._data_dual += self.field_ppm
-            data = self.data.nearest(self._data_dual, step)
-            self._data_dual -= data
-            if follow != 1:
-                self._data = data.clone()
-            spectrum = box.dipole.spectrum(self._gradient.pull(self.chi_ppm).mul_(self._rho))
-            target = box.dipole.spectrum(data.sub_(self._data_dual))
-            spectrum.addcmul_(target, self._pull)
-            spectrum *= self._inverse
+            if self._data is not None:
+                self.field_ppm = self._data.lerp_(self.field_ppm, follow)
+            dual = self._data_dual.add_(self.field_ppm)
+            data = self.data.nearest(dual)
+            dual -= data
+            spectrum = box.dipole.spectrum(self._gradient.pull(self.chi_ppm))
+            target = box.dipole.spectrum(data - dual)
+            self._data = data if follow != 1 else None
+            spectrum.mul_(self._from_gradient).addcmul_(target, self._from_data)
             updated = box.dipole.back(spectrum)
             change = torch.linalg.vector_norm(updated - self.chi_ppm)
             change = float(change / torch.linalg.vector_norm(updated))
@@ -93,7 +94,7 @@ class TotalVariationAdmm:
 
     def _explained(self, chi: Tensor, target: Tensor) -> Tensor:
         """Return the field of a map and of the coloured error beside it, from their spectra."""
-        field = chi.mul_(self._box.dipole.kernel)
-        if self._belief is not None:
-            field = field.sub_(target).mul_(self._belief).add_(target)
+        field = chi.mul_(self._kernel)
+        if self._taken is not None:
+            field.addcmul_(target, self._taken)
         return self._box.dipole.back(field)

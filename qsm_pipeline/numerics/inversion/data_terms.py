@@ -14,7 +14,7 @@ class DataTerm(Protocol):
 
     precision: Tensor
 
-    def nearest(self, target_ppm: Tensor, step: float) -> Tensor:
+    def nearest(self, target_ppm: Tensor) -> Tensor:
         """Minimise the misfit plus ``step / 2`` times the squared distance to ``target_ppm``."""
 
     def residual(self, field_ppm: Tensor) -> Tensor:
@@ -28,16 +28,18 @@ class LinearMisfit:
     ----------
     field_ppm, weights : torch.Tensor, shape (X, Y, Z)
         Measured field :math:`f` and weights :math:`W`.
+    step : float
+        Penalty of the distance to a target.
     """
 
-    def __init__(self, field_ppm: Tensor, weights: Tensor) -> None:
+    def __init__(self, field_ppm: Tensor, weights: Tensor, step: float) -> None:
         self.field_ppm = field_ppm
         self.precision = weights.square()
+        self._share = step / (self.precision + step)
 
-    def nearest(self, target_ppm: Tensor, step: float) -> Tensor:
+    def nearest(self, target_ppm: Tensor) -> Tensor:
         """Minimise the misfit plus ``step / 2`` times the squared distance to ``target_ppm``."""
-        nearest = self.precision * self.field_ppm
-        return nearest.add_(target_ppm, alpha=step).div_(self.precision + step)
+        return torch.lerp(self.field_ppm, target_ppm, self._share)
 
     def residual(self, field_ppm: Tensor) -> Tensor:
         """Return the difference to the measured field in ppm."""
@@ -53,43 +55,51 @@ class SignalMisfit:
         Measured field :math:`f` and weights :math:`W`.
     rad_per_ppm : float
         Phase :math:`s` of a field of 1 ppm.
+    step : float
+        Penalty of the distance to a target.
     sweeps : int
         Quadratic approximations of the cosine in one call of `nearest`.
     """
 
     def __init__(
-        self, field_ppm: Tensor, weights: Tensor, rad_per_ppm: float, sweeps: int = 2
+        self,
+        field_ppm: Tensor,
+        weights: Tensor,
+        rad_per_ppm: float,
+        step: float,
+        sweeps: int = 2,
     ) -> None:
         self.field_ppm = field_ppm
         self.precision = weights.square()
         self.rad_per_ppm = rad_per_ppm
+        self.step = step
         self.sweeps = sweeps
         self._weighted = self.precision.flatten().nonzero()[:, 0]
         self._field, self._precision = (
             x.flatten()[self._weighted] for x in (field_ppm, self.precision)
         )
 
-    def nearest(self, target_ppm: Tensor, step: float) -> Tensor:
+    def nearest(self, target_ppm: Tensor) -> Tensor:
         """Minimise the misfit plus ``step / 2`` times the squared distance to ``target_ppm``.
 
         The parabola with the curvature sin(r) / r touches 1 - cos(r) from above, so that every
         sweep descends.
         """
+        turn_ppm = 2 * math.pi / self.rad_per_ppm
         target = target_ppm.flatten()[self._weighted]  # elsewhere it is the target itself
         x = target
         for _ in range(self.sweeps):
-            difference = self._without_turns(x - self._field)
-            curvature = torch.sinc(difference * (self.rad_per_ppm / math.pi))
-            curvature.mul_(self._precision)
-            x = (curvature * (x - difference)).add_(target, alpha=step).div_(curvature + step)
+            turns = (x - self._field).div_(turn_ppm)
+            turns.sub_(turns.round())
+            share = torch.sinc(2 * turns).mul_(self._precision).add_(self.step)
+            share = torch.div(self.step, share, out=share)
+            x = torch.sub(x, turns, alpha=turn_ppm).lerp_(target, share)
         nearest = target_ppm.clone()
         nearest.view(-1)[self._weighted] = x
         return nearest
 
     def residual(self, field_ppm: Tensor) -> Tensor:
         """Return the difference to the measured field in ppm, less whole turns of phase."""
-        return self._without_turns(field_ppm - self.field_ppm)
-
-    def _without_turns(self, difference_ppm: Tensor) -> Tensor:
         turn_ppm = 2 * math.pi / self.rad_per_ppm
+        difference_ppm = field_ppm - self.field_ppm
         return difference_ppm - turn_ppm * torch.round(difference_ppm / turn_ppm)

@@ -49,20 +49,22 @@ def medi(problem: InversionProblem, params: MediParams | None = None) -> Tensor:
         box,
         problem,
         params,
-        _misfit(box, weights, problem),
+        _misfit(box, weights, problem, params.data_step),
         edge_weights(box, problem.magnitude, params.edge_fraction, params.edge_weight),
     )
     first = params.max_iterations // 2
     solver.run(first)
     weights = _without_outliers(weights, solver.data.residual(solver.field_ppm), params.outlier_sd)
-    solver.data = _misfit(box, weights, problem)
+    solver.data = _misfit(box, weights, problem, params.data_step)
     return box.unpad(solver.run(params.max_iterations - first))
 
 
-def _misfit(box: SpectralBox, weights: Tensor, problem: InversionProblem) -> DataTerm:
+def _misfit(
+    box: SpectralBox, weights: Tensor, problem: InversionProblem, step: float
+) -> DataTerm:
     if problem.rad_per_ppm is None:
-        return LinearMisfit(box.field_ppm, weights)
-    return SignalMisfit(box.field_ppm, weights, problem.rad_per_ppm)
+        return LinearMisfit(box.field_ppm, weights, step)
+    return SignalMisfit(box.field_ppm, weights, problem.rad_per_ppm, step)
 
 
 def _without_outliers(weights: Tensor, residual_ppm: Tensor, outlier_sd: float) -> Tensor:

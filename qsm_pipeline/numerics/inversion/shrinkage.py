@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.core.gradients import (
-    cyclic_gradient,
-    cyclic_gradient_adjoint,
+    add_difference_adjoint,
+    cyclic_difference,
     vector_length,
 )
 
@@ -39,9 +39,8 @@ class SplitGradient:
         self._threshold = threshold
         self._relaxation = relaxation
         shape = (3, *chi_ppm.shape)
-        self._dual = torch.zeros(shape, dtype=chi_ppm.dtype, device=chi_ppm.device)
-        self._gradient = torch.empty_like(self._dual)
-        self._started = False
+        self._total = torch.zeros(shape, dtype=chi_ppm.dtype, device=chi_ppm.device)
+        self._next: Tensor | None = None
 
     def pull(self, chi_ppm: Tensor) -> Tensor:
         """Shorten the gradients (isotropically) and return what the next map needs of them.
@@ -51,18 +50,23 @@ class SplitGradient:
         torch.Tensor, shape (X, Y, Z)
             The gradient's adjoint of the shortened gradient less its dual.
         """
-        gradient, dual = self._gradient, self._dual
-        follow = self._relaxation if self._started else 1.0
-        self._started = True
-        if follow != 1:  # what was kept the last time is gradient + dual
-            dual.mul_(2 - follow).add_(gradient, alpha=1 - follow)
-        cyclic_gradient(chi_ppm, self._inverse_voxel, gradient)
-        dual.add_(gradient, alpha=follow)
-        # What is cut off is the new dual variable, and the target of the next map is the kept
-        # part less that.
-        length = vector_length(dual)
+        total, follow = self._total, self._relaxation
+        if self._next is None:
+            follow = 1.0
+        else:
+            total.mul_(self._next)
+        one = torch.empty_like(chi_ppm)
+        for axis, inverse in enumerate(self._inverse_voxel):
+            total[axis].add_(cyclic_difference(chi_ppm, axis, one), alpha=follow * inverse)
+        # Of this sum of gradient and dual variable, what is cut off is the new dual variable, and
+        # the target of the next map is the kept part less that.
+        length = vector_length(total)
         cut = torch.div(self._threshold, length, out=length).clamp_(max=1)
-        torch.mul(dual, cut, out=gradient)  # a gradient for a while is what is cut off
-        torch.sub(dual, gradient, alpha=2, out=dual)
-        self._gradient, self._dual = gradient, dual = dual, gradient
-        return cyclic_gradient_adjoint(gradient, self._inverse_voxel)
+        target = 1 - 2 * cut
+        pulled = torch.zeros_like(chi_ppm)
+        for axis, inverse in enumerate(self._inverse_voxel):
+            torch.mul(total[axis], target, out=one)
+            add_difference_adjoint(pulled, one, axis, inverse)
+        # the next sum begins with the dual variable and, over-relaxed, less of what was kept
+        self._next = cut.mul_(self._relaxation).add_(1 - self._relaxation)
+        return pulled

@@ -57,7 +57,7 @@ def strong_sources(
     """
     params = params or TvParams()
     box = SpectralBox(problem, params.margin_mm)
-    data = LinearMisfit(box.field_ppm, box.weights(problem))
+    data = LinearMisfit(box.field_ppm, box.weights(problem), params.data_step)
     chi = TotalVariationAdmm(box, problem, params, data).run(params.max_iterations)
     strong = whole_sources_beyond(threshold_ppm, torch.where(box.mask, chi, 0.0))
     if strong is None:

@@ -45,7 +45,7 @@ def tv_with_outer_field(
     """
     params = params or TvParams()
     box = SpectralBox(problem, params.margin_mm)
-    data = LinearMisfit(box.field_ppm, box.weights(problem))
+    data = LinearMisfit(box.field_ppm, box.weights(problem), params.data_step)
     edges = None
     if problem.magnitude is not None and params.edge_weight < 1:
         edges = edge_weights(box, problem.magnitude, params.edge_fraction, params.edge_weight)
