@@ -13,6 +13,7 @@ from qsm_pipeline.numerics.background.fill import fill_unknown
 from qsm_pipeline.numerics.background.problem import BackgroundProblem
 from qsm_pipeline.numerics.background.problem import LocalField as ValidField
 from qsm_pipeline.numerics.background.strong import field_of_sources, strong_voxels
+from qsm_pipeline.numerics.core.bounding_box import box_slices
 from qsm_pipeline.numerics.core.contracts import (
     check_finite,
     check_mask,
@@ -21,6 +22,7 @@ from qsm_pipeline.numerics.core.contracts import (
 )
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.head_size import head_sized
+from qsm_pipeline.numerics.core.voxels import at, some_of
 from qsm_pipeline.numerics.field.reliability import rim_weight
 from qsm_pipeline.numerics.quality.mask_shape import volume_ml
 from qsm_pipeline.steps import methods as registry
@@ -243,12 +245,13 @@ def _judged(brain: Tensor, unknown: Tensor) -> tuple[dict[str, Any], list[str]]:
 
 def _was_filtered(total_ppm: Tensor, local_ppm: Tensor, valid: Tensor) -> bool:
     """Return whether a field of a whole brain has less background than any unfiltered one."""
-    where = valid.nonzero()
-    if len(where) < 1000:
+    box = box_slices(valid)
+    count = int(valid.count_nonzero())
+    if box is None or count < 1000:
         return False
-    extent = where.amax(0) - where.amin(0) + 1
-    if int(valid.sum()) < 0.3 * float(extent.prod()):  # a brain fills half of its box
+    if count < 0.3 * valid[box].numel():  # a brain fills half of its box
         return False
-    total, local = (x[valid] - x[valid].median() for x in (total_ppm, local_ppm))
-    spread_total, spread_local = total.abs().median(), local.abs().median()
+    some = some_of(valid)
+    total, local = (at(x, some) for x in (total_ppm, local_ppm))
+    spread_total, spread_local = ((x - x.median()).abs().median() for x in (total, local))
     return bool(spread_total < LEAST_BACKGROUND * spread_local)

@@ -18,6 +18,10 @@ from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.solvers import conjugate_gradient
 from qsm_pipeline.numerics.params.background import LbvParams, PdfParams
 
+START_TOLERANCE = 1e-2
+"""Of the harmonic start, whose rest the sources fit: with a tenth, the error of the local field was
+the same within 0.2 % on three simulated scans."""
+
 
 def pdf(problem: BackgroundProblem, params: PdfParams | None = None) -> LocalField:
     """Project the field onto the fields of dipoles outside the mask.
@@ -46,7 +50,8 @@ def pdf(problem: BackgroundProblem, params: PdfParams | None = None) -> LocalFie
     field = box.cut(problem.total_field_ppm) * mask
     inner = inner_voxels(mask)
     if params.harmonic_start and inner.any():
-        start = LbvParams(screening_mm=params.screening_mm or math.inf)
+        screening_mm = params.screening_mm or math.inf
+        start = LbvParams(screening_mm=screening_mm, tolerance=START_TOLERANCE)
         field = dirichlet_residue(field, inner, grid.voxel_size_mm, start)
     weights = mask.to(field) if problem.weights is None else box.cut(problem.weights) * mask
     local = (field - _field_of_outer_sources(field, mask, weights.square(), grid, params)) * mask

@@ -107,7 +107,10 @@ class DipoleOperator:
     def filtered(self, x: Tensor, response: Tensor) -> Tensor:
         """Return volumes whose half spectra were multiplied by a response."""
         x = x.to(self.kernel.dtype)  # FFTs need their precision whatever a network runs in
-        return crop_to(self.back(self.spectrum(x) * response), self.shape)
+        spectrum = self.spectrum(x)
+        # in place where nobody needs the spectrum again to go back through it
+        product = spectrum * response if torch.is_grad_enabled() else spectrum.mul_(response)
+        return crop_to(self.back(product), self.shape)
 
     def spectrum(self, x: Tensor) -> Tensor:
         """Return the half spectrum of a volume, which is zero-padded first if it has to be."""

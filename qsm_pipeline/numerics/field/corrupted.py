@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.voxels import at, some_of
 from qsm_pipeline.numerics.phase.offset import wrap
 
 OFF_RAD = 0.06
@@ -14,7 +15,6 @@ OFF_RAD = 0.06
 BETTER = 1.8
 """Without the echo that is to be left out, the others fit better by this factor at least."""
 _MOST_TIMES = 8
-_SAMPLES = 200_000
 
 
 def corrupted_echo(
@@ -44,9 +44,8 @@ def corrupted_echo(
     echoes = list(range(len(echo_times_s)))
     if len(echoes) < 4:
         return None
-    inside = mask.flatten().nonzero()[:, 0]
-    sample = inside[:: 1 + len(inside) // _SAMPLES]
-    phase, size = phase_rad.flatten(1)[:, sample], magnitude.flatten(1)[:, sample]
+    some = some_of(mask)
+    phase, size = at(phase_rad, some), at(magnitude, some)
     if not phase.shape[1]:
         return None
     worst = _worst(phase, size, echo_times_s, echoes)

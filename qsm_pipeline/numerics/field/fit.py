@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.core.voxels import at, voxels_of
 from qsm_pipeline.numerics.params.field import NonlinearFitParams, WeightedFitParams
 
 
@@ -208,7 +209,7 @@ def _with_noise(
     if free > 0:
         # the median of chi^2 with few degrees of freedom lies below its mean
         median_of_chi2 = free * (1 - 2 / (9 * free)) ** 3
-        noise = (misfit[mask].median() / median_of_chi2).sqrt()
+        noise = (at(misfit, voxels_of(mask)).median() / median_of_chi2).sqrt()
     else:
         noise = _noise_of_one_echo(frequency, magnitude[0], mask, times[0])
     if offset is not None:

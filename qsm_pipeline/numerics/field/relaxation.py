@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.voxels import at, voxels_of
 from qsm_pipeline.numerics.core.white_noise import white_noise
 
 MAX_R2STAR_PER_S = 1000.0
@@ -106,17 +107,17 @@ def fit_relaxation(
     if left_out is not None:
         kept = [echo for echo in range(len(echo_times_s)) if echo != left_out]
         magnitude, echo_times_s = magnitude[kept], tuple(echo_times_s[echo] for echo in kept)
-    inside = mask.nonzero(as_tuple=True)
+    inside = voxels_of(mask)
     # of the echoes the median counts, since in echoes of noise alone it is smaller
     noise = white_noise(magnitude, mask) or 0.0
     longest = LONGEST_T2STAR * echo_times_s[-1]
     maps = [torch.zeros_like(magnitude[0]) for _ in range(4)]
     parts = [
         _fitted(part, echo_times_s, noise, longest, refinements)
-        for part in magnitude[:, mask].split(_AT_ONCE, 1)
+        for part in at(magnitude, inside).split(_AT_ONCE, 1)
     ]
     for whole, *values in zip(maps, *parts, strict=True):
-        whole[inside] = torch.cat(values)
+        whole.view(-1)[inside] = torch.cat(values)
     rate_map, t2star, s0_map, error_map = maps
     return Relaxation(rate_map, t2star, s0_map, error_map, longest, noise)
 
@@ -132,34 +133,45 @@ def _fitted(
     signal = power.clamp(min=0).sqrt()
     rate = _log_linear(signal, times).clamp(0, MAX_R2STAR_PER_S)
     trust = _weight(measured, noise)
+    since_first = times - times[0]
+    powers = torch.cat([since_first**n for n in range(3)], 1).T
     for _ in range(steps):
         # variable projection: S0 is linear, so only the rate is stepped
-        decay = torch.exp(-times * rate)
-        norm = (trust * decay.square()).sum(0).clamp(min=tiny)
-        s0 = (trust * decay * signal).sum(0) / norm
-        slope = -times * s0 * decay
-        slope = slope - decay * (trust * decay * slope).sum(0) / norm
-        information = (trust * slope.square()).sum(0).clamp(min=tiny)
-        step = torch.nan_to_num((trust * slope * (signal - s0 * decay)).sum(0) / information)
+        decay = torch.exp(-since_first * rate)
+        found, spread, slope = _moments(trust * decay, decay, signal, powers)
+        step = torch.nan_to_num(-slope / (found * spread).clamp(min=tiny))
         rate = (rate + step.clamp_(-50, 50)).clamp_(0, MAX_R2STAR_PER_S)
         if not float(step.abs().max()) > _SMALL_STEP_PER_S:
             break
-    decay = torch.exp(-times * rate)
-    norm = (trust * decay.square()).sum(0).clamp(min=tiny)
-    s0 = (trust * decay * signal).sum(0) / norm
+    decay = torch.exp(-since_first * rate)
+    at_first, spread, _ = _moments(trust * decay, decay, signal, powers)
+    s0 = at_first * torch.exp(times[0] * rate)
     # the bound of S0: no decay within the first echo can be larger than what the echoes resolve
     spacing = min(b - a for a, b in pairwise(echo_times_s))
     most = measured.amax(0) * math.exp(min(10.0, 2 * echo_times_s[0] / spacing + 1))
-    slope = times * s0 * decay
-    slope = slope - decay * (trust * decay * slope).sum(0) / norm
-    information = (trust * slope.square()).sum(0)
-    error = noise / information.clamp(min=tiny).sqrt()
+    error = noise / (at_first.square() * spread).clamp(min=tiny).sqrt()
     return (
         rate,
         (1 / rate.clamp(min=1 / longest)) * (measured.amax(0) > 0),
         torch.minimum(torch.nan_to_num(s0).clamp(min=0), most),
         torch.nan_to_num(error, nan=MAX_R2STAR_PER_S).clamp(max=MAX_R2STAR_PER_S),
     )
+
+
+def _moments(
+    weighted: Tensor, decay: Tensor, signal: Tensor, powers: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the signal at the first echo and, over it, what a step of the rate is made of.
+
+    These are the spread of the echo times under the weights and the decay, and how far the signal
+    is off the decay along them. Times count from the first echo, which outweighs the others where
+    the decay is fast: so nothing cancels.
+    """
+    norm, first, second = powers @ (weighted * decay)
+    norm = norm.clamp(min=torch.finfo(norm.dtype).tiny)
+    level, along = powers[:2] @ (weighted * signal)
+    mean = first / norm
+    return level / norm, second - mean * first, along - mean * level
 
 
 def _weight(measured: Tensor, noise: float) -> Tensor:

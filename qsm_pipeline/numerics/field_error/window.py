@@ -79,7 +79,9 @@ def windowed(
     window = _taper(inside, size_mm, grid.voxel_size_mm)
     hole = support & ~inside if known < voxels else None
     if hole is not None:
-        blur = GaussianBlur(Grid(box.inner.shape, (1.0, 1.0, 1.0), grid.b0_dir), BLUR_VOXELS, window)
+        blur = GaussianBlur(
+            Grid(box.inner.shape, (1.0, 1.0, 1.0), grid.b0_dir), BLUR_VOXELS, window
+        )
         share = blur(inside.to(window))
         field = torch.where(hole, blur(field) / share.clamp(min=1e-6), field)
         window *= share

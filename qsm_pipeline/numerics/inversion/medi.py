@@ -59,9 +59,7 @@ def medi(problem: InversionProblem, params: MediParams | None = None) -> Tensor:
     return box.unpad(solver.run(params.max_iterations - first))
 
 
-def _misfit(
-    box: SpectralBox, weights: Tensor, problem: InversionProblem, step: float
-) -> DataTerm:
+def _misfit(box: SpectralBox, weights: Tensor, problem: InversionProblem, step: float) -> DataTerm:
     if problem.rad_per_ppm is None:
         return LinearMisfit(box.field_ppm, weights, step)
     return SignalMisfit(box.field_ppm, weights, problem.rad_per_ppm, step)

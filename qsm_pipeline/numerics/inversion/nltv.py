@@ -44,7 +44,5 @@ def nltv(problem: InversionProblem, params: NltvParams | None = None) -> Tensor:
             "1 ppm; use tv where it is not known"
         )
     box = SpectralBox(problem, params.margin_mm)
-    data = SignalMisfit(
-        box.field_ppm, box.weights(problem), problem.rad_per_ppm, params.data_step
-    )
+    data = SignalMisfit(box.field_ppm, box.weights(problem), problem.rad_per_ppm, params.data_step)
     return box.unpad(TotalVariationAdmm(box, problem, params, data).run(params.max_iterations))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.voxels import at, some_of
 from qsm_pipeline.numerics.phase.offset import phasor_sum, wrap
 
 ROUGH_RAD = 0.15
@@ -121,7 +122,8 @@ def echo_constants_rad(
     constants = [0.0] * min(2, len(echo_times_s))
     if len(echo_times_s) < 3:
         return tuple(constants)
-    phase, sizes = phase_rad[:, mask], magnitude[:, mask]
+    some = some_of(mask)
+    phase, sizes = at(phase_rad, some), at(magnitude, some)
     evolved = wrap(phase[1] - phase[0])
     for echo in range(2, len(echo_times_s)):
         first, second = echo_times_s[:2]

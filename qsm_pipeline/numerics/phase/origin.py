@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.voxels import at, voxels_of
 from qsm_pipeline.numerics.phase.offset import wrap
 
 FAR = 0.25
@@ -80,9 +81,11 @@ def phase_origin_s(
             bends.append(
                 wrap(places.of(ends, 0, j) - middle) + wrap(places.of(ends, 2, j) - middle)
             )
-        here, there = (bend[:, inside] for bend in bends)
+        inside = voxels_of(inside)
+        here, there = (at(bend, inside) for bend in bends)
         flat = torch.cat([here, there]).abs().amax(0) < _STEEP_RAD
-        size = places.of(magnitude[0], 1, 0)[inside] * places.of(magnitude[0], 1, 1)[inside] * flat
+        size = places.of(magnitude[0], 1, 0) * places.of(magnitude[0], 1, 1)
+        size = at(size, inside) * flat
         for one, other in ((here, there), (there, here)):
             slope = wrap(one[1] - one[0]) / (second - first)
             for total, values in ((products, one[0] - first * slope), (squares, slope)):

@@ -1,0 +1,24 @@
+"""Voxels of a mask by their number, which is many times as fast as indexing with the mask."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+SAMPLES = 200_000
+"""Voxels that are enough for medians and means of a whole head."""
+
+
+def voxels_of(mask: Tensor) -> Tensor:
+    """Return the flat indices of the voxels of a mask, shape (N,)."""
+    return mask.flatten().nonzero()[:, 0]
+
+
+def some_of(mask: Tensor, most: int = SAMPLES) -> Tensor:
+    """Return flat indices of about ``most`` voxels at least, evenly spread over a mask."""
+    inside = voxels_of(mask)
+    return inside[:: max(1, len(inside) // most)]
+
+
+def at(volumes: Tensor, voxels: Tensor) -> Tensor:
+    """Return the values of volumes, shape (..., X, Y, Z), at flat indices, shape (..., N)."""
+    return volumes.flatten(-3).index_select(-1, voxels)
