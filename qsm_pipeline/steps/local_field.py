@@ -22,7 +22,7 @@ from qsm_pipeline.numerics.core.contracts import (
 )
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.head_size import head_sized
-from qsm_pipeline.numerics.core.voxels import at, some_of
+from qsm_pipeline.numerics.core.voxels import any_of, at, some_of
 from qsm_pipeline.numerics.field.reliability import rim_weight
 from qsm_pipeline.numerics.quality.mask_shape import volume_ml
 from qsm_pipeline.steps import methods as registry
@@ -154,7 +154,7 @@ def remove_background(
     found = without_background(total.total_field_ppm)
     found, strong = _with_strong_sources(found, total, mask, grid, without_background)
     valid = found.mask & brain
-    if not valid.any():
+    if not any_of(valid):
         raise ValueError(
             f"No voxel of the brain has a local field: {int(mask.sum())} had a trusted total "
             f"field, and {method} left {int(found.mask.sum())} of them"
@@ -210,13 +210,13 @@ def _with_strong_sources(
     """
     weights = mask.to(found.local_field_ppm) if total.weights is None else total.weights
     known = found.mask & (weights > 0) & (rim_weight(found.mask, grid) >= 1)
-    if not known.any():
+    if not any_of(known):
         return found, None
     enclosed = torch.zeros_like(mask) if total.unsure is None else total.unsure & found.mask
     local, before = found.local_field_ppm, torch.zeros_like(found.local_field_ppm)
     for _ in range(STRONG_PASSES):
         strong = strong_voxels(local, known, grid) | enclosed
-        if not strong.any():
+        if not any_of(strong):
             return found, None
         field = field_of_sources(local, found.mask, weights, strong, grid)
         rest = without_background(total.total_field_ppm - field)

@@ -15,6 +15,7 @@ from qsm_pipeline.numerics.core.contracts import (
 )
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.units import rad_per_s_per_ppm
+from qsm_pipeline.numerics.core.voxels import any_of
 from qsm_pipeline.numerics.field.fit import nonlinear_field_fit, weighted_field_fit
 from qsm_pipeline.numerics.field.reliability import reliability, steepness_weight
 from qsm_pipeline.numerics.field.trust import find_trust
@@ -123,7 +124,7 @@ def fit_total_field(
     weights, noise_ppm = reliability(fit.field_noise_ppm, fit.relative_residual, mask, limits)
     trust = find_trust(fit.total_field_ppm, mask, times, tesla, weights, limits)
     trusted = trust.mask
-    if not trusted.any():
+    if not any_of(trusted):
         raise ValueError(
             "No voxel of the mask has usable phase: all neighbours differ by more than a "
             "quarter turn; check that the images are phase and the mask is the brain"

@@ -10,6 +10,7 @@ from torch import Tensor
 from qsm_pipeline.numerics.background.lbv import dirichlet_residue
 from qsm_pipeline.numerics.background.problem import BackgroundProblem
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.core.voxels import any_of
 from qsm_pipeline.numerics.params.background import LbvParams
 
 
@@ -33,7 +34,7 @@ def fill_unknown(problem: BackgroundProblem) -> Tensor:
     if problem.weights is None:
         return field
     unknown = problem.mask & (problem.weights <= 0)
-    if not unknown.any():
+    if not any_of(unknown):
         return field
     box = BoundingBox.of(problem.mask, problem.grid)
     gap = box.cut(unknown)

@@ -10,6 +10,7 @@ from torch.nn.functional import avg_pool3d, interpolate, pad
 from qsm_pipeline.numerics.background.problem import BackgroundProblem, LocalField
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.solvers import conjugate_gradient
+from qsm_pipeline.numerics.core.voxels import any_of
 from qsm_pipeline.numerics.params.background import LbvParams
 
 
@@ -44,7 +45,7 @@ def lbv(problem: BackgroundProblem, params: LbvParams | None = None) -> LocalFie
     box = BoundingBox.of(problem.mask, problem.grid)
     mask = box.cut(problem.mask)
     inner = inner_voxels(mask)
-    if not inner.any():
+    if not any_of(inner):
         raise ValueError("The mask has no voxel whose six neighbours lie in it too")
     field = box.cut(problem.total_field_ppm) * mask
     local = dirichlet_residue(field, inner, problem.grid.voxel_size_mm, params)
@@ -100,7 +101,7 @@ class _Level:
         ]
         if depth < 6 and min(inner.shape) >= 8:
             coarse_inner = (self._share(inner) > 0.5).to(inner)
-            if coarse_inner.any():
+            if any_of(coarse_inner):
                 voxel = tuple(v * f for v, f in zip(voxel_size_mm, self.factors, strict=True))
                 self.coarse = _Level(coarse_inner, voxel, screening, depth + 1)
 
@@ -124,16 +125,16 @@ class _Level:
     def cycle(self, rhs: Tensor) -> Tensor:
         """Approximate the inverse by a symmetric V-cycle with damped Jacobi smoothing."""
         damping = 0.8 / self.diagonal
-        x = rhs * (damping * self.inner)
+        x = rhs * damping  # which is zero outside, as what apply returns
         if self.coarse is None:
             for _ in range(8):
-                x = x + (rhs - self.apply(x)).mul_(self.inner).mul_(damping)
+                x = x.add(rhs - self.apply(x), alpha=damping)
             return x
-        residual = (rhs - self.apply(x)).mul_(self.inner)
+        residual = rhs - self.apply(x)
         children = self.factors[0] * self.factors[1] * self.factors[2]
         coarse = self.coarse.cycle(self.restrict(residual) * self.coarse.inner / children)
-        x = x + self.prolong(coarse, x.shape) * self.inner
-        return x + (rhs - self.apply(x)).mul_(self.inner).mul_(damping)
+        x = x.addcmul_(self.prolong(coarse, x.shape), self.inner)
+        return x.add_(rhs - self.apply(x), alpha=damping)
 
     def restrict(self, x: Tensor) -> Tensor:
         """Return the adjoint of :meth:`prolong`."""

@@ -49,10 +49,11 @@ def strong_voxels(local_field_ppm: Tensor, known: Tensor, grid: Grid) -> Tensor:
     box = BoundingBox.of(known, grid)
     dipole = _periodic(box, local_field_ppm)
     inverse = dipole.kernel.sign() / dipole.kernel.abs().clamp(min=_TRUNCATED)
-    field = pad_to(box.cut(local_field_ppm * known), dipole.fft_shape)
-    chi = irfft3(rfft3(field) * inverse, dipole.fft_shape)
-    strong = box.paste(crop_to(chi, box.inner.shape)).abs().gt(STRONG_PPM) & known
-    return parts_with(strong, inner_voxels(strong))
+    inside = box.cut(known)
+    field = pad_to(box.cut(local_field_ppm) * inside, dipole.fft_shape)
+    chi = irfft3(rfft3(field).mul_(inverse), dipole.fft_shape)
+    strong = (crop_to(chi, inside.shape).abs() > STRONG_PPM) & inside
+    return box.paste(parts_with(strong, inner_voxels(strong)))
 
 
 def field_of_sources(

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.voxels import any_of
+
 
 def check_volume(name: str, x: Any, shape: Sequence[int]) -> None:
     """Refuse what is not a real floating-point tensor of a shape.
@@ -48,7 +50,7 @@ def check_mask(name: str, mask: Any, shape: Sequence[int], *, empty: bool = True
     _check_tensor(name, mask, tuple(shape))
     if mask.dtype != torch.bool:
         raise TypeError(f"Expected {name} as booleans, got {mask.dtype}; compare it with a number")
-    if not empty and not mask.any():
+    if not empty and not any_of(mask):
         raise ValueError(f"Expected {name} with at least one voxel, got an empty mask")
 
 

@@ -1,11 +1,17 @@
-"""Voxels of a mask by their number, which is many times as fast as indexing with the mask."""
+"""Voxels of a mask by number, many times as fast as indexing with the mask itself."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 SAMPLES = 200_000
 """Voxels that are enough for medians and means of a whole head."""
+
+
+def any_of(mask: Tensor) -> bool:
+    """Return whether a mask, which is not of size zero, holds a voxel."""
+    return bool(mask.view(torch.uint8).max())
 
 
 def voxels_of(mask: Tensor) -> Tensor:

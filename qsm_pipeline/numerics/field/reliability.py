@@ -9,6 +9,7 @@ from torch.nn.functional import pad
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.smoothing import moving_mean
+from qsm_pipeline.numerics.core.voxels import any_of
 from qsm_pipeline.numerics.params.field import ReliabilityParams, RimWeightParams
 
 
@@ -110,7 +111,7 @@ def rim_weight(mask: Tensor, grid: Grid, params: RimWeightParams | None = None) 
         Weights in [0, 1]; zero outside the mask.
     """
     rim_mm = (params or RimWeightParams()).rim_mm
-    if not mask.any():
+    if not any_of(mask):
         return mask.to(torch.float32)
     box = BoundingBox.of(mask, grid)
     inside = box.cut(mask)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -79,9 +79,8 @@ def windowed(
     window = _taper(inside, size_mm, grid.voxel_size_mm)
     hole = support & ~inside if known < voxels else None
     if hole is not None:
-        blur = GaussianBlur(
-            Grid(box.inner.shape, (1.0, 1.0, 1.0), grid.b0_dir), BLUR_VOXELS, window
-        )
+        in_voxels = replace(box.inner, voxel_size_mm=(1.0, 1.0, 1.0))
+        blur = GaussianBlur(in_voxels, BLUR_VOXELS, window)
         share = blur(inside.to(window))
         field = torch.where(hole, blur(field) / share.clamp(min=1e-6), field)
         window *= share

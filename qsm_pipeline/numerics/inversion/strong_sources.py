@@ -10,6 +10,7 @@ from torch.nn.functional import avg_pool3d
 
 from qsm_pipeline.numerics.core.bounding_box import box_slices
 from qsm_pipeline.numerics.core.connected import parts_with
+from qsm_pipeline.numerics.core.voxels import any_of
 from qsm_pipeline.numerics.inversion.admm import TotalVariationAdmm
 from qsm_pipeline.numerics.inversion.data_terms import LinearMisfit
 from qsm_pipeline.numerics.inversion.problem import InversionProblem
@@ -71,7 +72,7 @@ def whole_sources_beyond(threshold_ppm: float, chi_ppm: Tensor) -> Tensor | None
     It is zero elsewhere; None where nothing is beyond.
     """
     whole = _around(chi_ppm, threshold_ppm) | _around(-chi_ppm, threshold_ppm)
-    return torch.where(whole, chi_ppm, 0.0) if whole.any() else None
+    return torch.where(whole, chi_ppm, 0.0) if any_of(whole) else None
 
 
 def strong_error_ppm(strong_ppm: Tensor, share: float = 0.15, border_share: float = 0.4) -> Tensor:

@@ -7,6 +7,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.voxels import any_of
+
 WIDER = 1.5
 """Where the field is uncertain, sources may be stronger than the map has them by this."""
 SMALLEST_PART = 1 / 12
@@ -38,11 +40,11 @@ def widened_error_ppm(
         ``unknown`` at least the spread of the map elsewhere.
     """
     widened = uncertainty_ppm
-    if unknown.any():
+    if any_of(unknown):
         elsewhere = chi_ppm[(chi_ppm != 0) & ~unknown & ~strong]
         least = elsewhere.std(correction=0) if elsewhere.numel() else chi_ppm.abs().max()
         widened = torch.where(unknown, widened.clamp(min=float(least)), widened)
-    if strong.any():
+    if any_of(strong):
         wide = ndimage.binary_dilation(strong.cpu().numpy(), np.ones((3, 3, 3)))
         labels, count = ndimage.label(wide)
         chi, numbers = chi_ppm.cpu().numpy(), np.arange(1, count + 1)
