@@ -14,6 +14,10 @@ from qsm_pipeline.numerics.core.grid import Grid
 PHASE_PASSES = 4
 """One pass is off by the slope times the shift of the window's centre, which the mask's surface
 cuts by 0.8 standard deviations; smoothing what is left three times more brings that to a tenth."""
+NODE_STEP, NODES_BEYOND, NODES_PAY = 0.5, 3.0, 0.6
+"""Distance of the nodes of a Gaussian and how far they reach beyond the volume, both in standard
+deviations: their sum is exact to single precision. They are used where they are fewer than this
+share of the voxels."""
 
 
 def moving_mean(volume: Tensor, width: int, axis: int) -> Tensor:
@@ -31,7 +35,8 @@ def moving_mean(volume: Tensor, width: int, axis: int) -> Tensor:
 class GaussianBlur:
     """Convolution with a Gaussian of unit sum on a volume that is zero beyond its borders.
 
-    A Gaussian is a product of one along each axis, and each of these is a small matrix.
+    A Gaussian is a product of one along each axis. A wide one along an axis is two narrower ones,
+    the first of which is only taken at nodes: each of them is a small matrix.
 
     Parameters
     ----------
@@ -44,19 +49,44 @@ class GaussianBlur:
     """
 
     def __init__(self, grid: Grid, sigma_mm: float, like: Tensor) -> None:
-        self.matrices = []
-        for n, voxel in zip(grid.shape, grid.voxel_size_mm, strict=True):
-            reach = n + math.ceil(6 * sigma_mm / voxel)
-            steps = np.arange(-reach, reach + 1) * (voxel / sigma_mm)
-            window = np.exp(-0.5 * steps**2)
-            at = np.arange(n)
-            matrix = window[at[:, None] - at + reach] / window.sum()
-            self.matrices.append(torch.from_numpy(matrix).to(like.dtype).to(like.device))
+        axes = [
+            (n, voxel / sigma_mm) for n, voxel in zip(grid.shape, grid.voxel_size_mm, strict=True)
+        ]
+        nodes = [_nodes(*axis) for axis in axes]
+        if all(len(k) < NODES_PAY * n for k, n in zip(nodes, grid.shape, strict=True)):
+            pairs = [_through(k, *axis) for k, axis in zip(nodes, axes, strict=True)]
+        else:
+            pairs = [(_matrix(*axis),) for axis in axes]
+        self.stages = [
+            [torch.from_numpy(matrix).to(like.dtype).to(like.device) for matrix in matrices]
+            for matrices in zip(*pairs, strict=True)
+        ]
 
     def __call__(self, volume: Tensor) -> Tensor:
         """Return the blurred volume."""
-        along_x, along_y, along_z = self.matrices
-        return torch.tensordot(along_x, along_y @ (volume @ along_z), 1)
+        for along_x, along_y, along_z in self.stages:
+            volume = torch.tensordot(along_x, along_y @ (volume @ along_z.T), 1)
+        return volume
+
+
+def _matrix(count: int, step: float) -> np.ndarray:
+    """Return what blurs so many voxels, whose size is given in standard deviations."""
+    reach = count + math.ceil(6 / step)
+    window = np.exp(-0.5 * (np.arange(-reach, reach + 1) * step) ** 2)
+    number = np.arange(count)
+    return window[number[:, None] - number + reach] / window.sum()
+
+
+def _nodes(count: int, step: float) -> np.ndarray:
+    middle = (count - 1) * step / 2
+    half = math.ceil((middle + NODES_BEYOND) / NODE_STEP)
+    return middle + np.arange(-half, half + 1) * NODE_STEP
+
+
+def _through(nodes: np.ndarray, count: int, step: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return two matrices, to nodes and back to voxels, whose product is :func:`_matrix`."""
+    narrower = np.exp(-((np.arange(count)[:, None] * step - nodes) ** 2)) / math.sqrt(math.pi)
+    return step * narrower.T, NODE_STEP * narrower
 
 
 def smooth_phase(phase_rad: Tensor, weights: Tensor, grid: Grid, sigma_mm: float) -> Tensor:

@@ -233,9 +233,7 @@ class MediParams(AdmmParams):
 
     Parameters
     ----------
-    tolerance : float
-        As of `AdmmParams`.
-    max_iterations : int
+    relaxation, tolerance, max_iterations
         As of `AdmmParams`.
     edge_fraction : float
         The part of the mask with the steepest magnitude, where gradients cost little.
@@ -246,8 +244,9 @@ class MediParams(AdmmParams):
         weight half way through (MERIT); infinite for never.
     """
 
+    relaxation: float = 1.8
     tolerance: float = 1e-4
-    max_iterations: int = 150
+    max_iterations: int = 75
     edge_fraction: float = 0.5
     edge_weight: float = 0.2
     outlier_sd: float = 6.0
