@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from qsm_pipeline.cycleqsm.shipped_generator import SHA256, SHIPPED
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox
+from qsm_pipeline.numerics.core.contracts import check_mask, check_volume
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.head_size import head_sized
 from qsm_pipeline.numerics.field.reliability import rim_weight
@@ -93,22 +95,25 @@ def invert_dipole(
     """
     chosen = registry.method("inversion", method)
     used = chosen.with_values(params)
-    known = local.mask
-    brain = known if local.brain is None else local.brain
-    mask = brain if chosen.fills_gaps else known
-    grid = head_sized(local.grid, brain)
-    weights = known.float() if local.weights is None else local.weights * known
+    brain = local.mask if local.brain is None else local.brain
+    mask = brain if chosen.fills_gaps else local.mask
+    check_mask("mask", mask, local.grid.shape, empty=False)
+    if magnitude is not None:
+        check_volume("magnitude", magnitude, local.grid.shape)
+    box = BoundingBox.of(mask, head_sized(local.grid, brain))  # beyond, the map is zero
+    mask, known = box.cut(mask), box.cut(local.mask)
+    weights = known.float() if local.weights is None else box.cut(local.weights) * known
     parameters: dict[str, Any] = {"Inversion": chosen.name, "InversionParameters": asdict(used)}
     if local.measured:
         rim = RimWeightParams()
-        weights = weights * rim_weight(known, grid, rim)
+        weights = weights * rim_weight(known, box.inner, rim)
         parameters["RimWeight"] = asdict(rim)
     problem = InversionProblem(
-        local_field_ppm=local.local_field_ppm,
+        local_field_ppm=box.cut(local.local_field_ppm),
         mask=mask,
-        grid=grid,
+        grid=box.inner,
         weights=weights,
-        magnitude=magnitude,
+        magnitude=None if magnitude is None else box.cut(magnitude),
         noise_ppm=local.noise_ppm,
         rad_per_ppm=local.mean_rad_per_ppm,
         residual_background=local.measured,
@@ -127,12 +132,12 @@ def invert_dipole(
         )
     if chosen.name == "cycleqsm" and not parameters["InversionParameters"]["generator"]:
         parameters["Generator"] = f"{SHIPPED}, SHA-256 {SHA256[SHIPPED]}"
-    strong = torch.zeros_like(mask) if local.unsure is None else local.unsure & mask
+    strong = torch.zeros_like(mask) if local.unsure is None else box.cut(local.unsure) & mask
     unknown = mask & ~known
     uncertainty = result.uncertainty_ppm
     if uncertainty is not None:
         uncertainty = widened_error_ppm(uncertainty, result.chi_ppm, strong, unknown) * mask
-    unsure = strong | unknown
+        uncertainty = box.paste(uncertainty)
     warnings: tuple[str, ...] = ()
     evidence = asymmetry(result.chi_ppm, known & ~strong) if local.measured else None
     if evidence is not None and evidence < INVERTED:
@@ -141,10 +146,10 @@ def invert_dipole(
             "the wrong one: check Manufacturer in the sidecars, and the conversion",
         )
     return SusceptibilityMap(
-        result.chi_ppm,
-        mask,
+        box.paste(result.chi_ppm),
+        box.paste(mask),
         local.grid,
         uncertainty,
-        unsure,
+        box.paste(strong | unknown),
         Provenance(parameters, warnings=warnings),
     )

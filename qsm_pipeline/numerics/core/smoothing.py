@@ -53,13 +53,12 @@ class GaussianBlur:
             (n, voxel / sigma_mm) for n, voxel in zip(grid.shape, grid.voxel_size_mm, strict=True)
         ]
         nodes = [_nodes(*axis) for axis in axes]
+        each: list[tuple[np.ndarray, ...]] = [(_matrix(*axis),) for axis in axes]
         if all(len(k) < NODES_PAY * n for k, n in zip(nodes, grid.shape, strict=True)):
-            pairs = [_through(k, *axis) for k, axis in zip(nodes, axes, strict=True)]
-        else:
-            pairs = [(_matrix(*axis),) for axis in axes]
+            each = [_through(k, *axis) for k, axis in zip(nodes, axes, strict=True)]
         self.stages = [
             [torch.from_numpy(matrix).to(like.dtype).to(like.device) for matrix in matrices]
-            for matrices in zip(*pairs, strict=True)
+            for matrices in zip(*each, strict=True)
         ]
 
     def __call__(self, volume: Tensor) -> Tensor:

@@ -28,7 +28,8 @@ def test_a_wide_window_goes_through_few_nodes_and_is_the_same():
     volume = torch.randn(grid.shape, generator=torch.Generator().manual_seed(0))
     expected = volume.numpy().astype(float)
     for axis, voxel in enumerate(grid.voxel_size_mm):
-        expected = ndimage.gaussian_filter1d(expected, 9 / voxel, axis, mode="constant", truncate=6)
+        sigma = 9 / voxel
+        expected = ndimage.gaussian_filter1d(expected, sigma, axis, mode="constant", truncate=6)
     blur = GaussianBlur(grid, 9.0, volume)
     assert len(blur.stages) == 2
     np.testing.assert_allclose(blur(volume), expected, atol=2e-6 * np.abs(expected).max())
