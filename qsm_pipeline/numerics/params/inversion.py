@@ -233,7 +233,11 @@ class MediParams(AdmmParams):
 
     Parameters
     ----------
-    relaxation, tolerance, max_iterations
+    relaxation : float
+        As of `AdmmParams`.
+    tolerance : float
+        As of `AdmmParams`.
+    max_iterations : int
         As of `AdmmParams`.
     edge_fraction : float
         The part of the mask with the steepest magnitude, where gradients cost little.
