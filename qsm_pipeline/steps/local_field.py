@@ -13,7 +13,7 @@ from qsm_pipeline.numerics.background.fill import fill_unknown
 from qsm_pipeline.numerics.background.problem import BackgroundProblem
 from qsm_pipeline.numerics.background.problem import LocalField as ValidField
 from qsm_pipeline.numerics.background.strong import field_of_sources, strong_voxels
-from qsm_pipeline.numerics.core.bounding_box import box_slices
+from qsm_pipeline.numerics.core.bounding_box import BoundingBox, box_slices
 from qsm_pipeline.numerics.core.contracts import (
     check_finite,
     check_mask,
@@ -145,6 +145,15 @@ def remove_background(
     brain = total.trusted if brain is None else brain
     used = chosen.with_values(given)
     grid = head_sized(total.grid, brain)
+    check_mask("mask", mask, total.grid.shape, empty=False)
+    whole, all_brain = total, brain
+    box = BoundingBox.of(mask | brain, grid)  # beyond, there is no local field
+    total, grid = total.within(box), box.inner
+    mask, brain, within = (
+        box.cut(mask),
+        box.cut(brain),
+        None if within is None else box.cut(within),
+    )
 
     def without_background(total_field_ppm: Tensor) -> ValidField:
         problem = BackgroundProblem(total_field_ppm, mask, grid, total.weights)
@@ -181,14 +190,14 @@ def remove_background(
             )
     parameters = {"BackgroundRemoval": chosen.name, "BackgroundParameters": asdict(used)}
     return LocalField(
-        torch.where(valid, found.local_field_ppm, 0.0),
-        valid,
-        total.grid,
-        brain,
-        total.weights,
-        total.noise_ppm,
-        total.mean_rad_per_ppm,
-        total.unsure,
+        box.paste(torch.where(valid, found.local_field_ppm, 0.0)),
+        box.paste(valid),
+        whole.grid,
+        all_brain,
+        whole.weights,
+        whole.noise_ppm,
+        whole.mean_rad_per_ppm,
+        whole.unsure,
         provenance=Provenance(parameters, facts, tuple(warnings)),
     )
 

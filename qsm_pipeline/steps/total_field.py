@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from torch import Tensor
 
@@ -79,6 +79,22 @@ class TotalField:
         if self.weights is not None:
             check_volume("weights", self.weights, self.grid.shape)
             check_weights("weights", self.weights, self.trusted)
+
+    def within(self, box: BoundingBox) -> TotalField:
+        """Return the part of the field in a box."""
+
+        def cut(x: Tensor | None) -> Tensor | None:
+            return None if x is None else box.cut(x)
+
+        return replace(
+            self,
+            total_field_ppm=box.cut(self.total_field_ppm),
+            trusted=box.cut(self.trusted),
+            grid=replace(self.grid, shape=box.inner.shape),
+            weights=cut(self.weights),
+            relative_residual=cut(self.relative_residual),
+            unsure=cut(self.unsure),
+        )
 
 
 def fit_total_field(
