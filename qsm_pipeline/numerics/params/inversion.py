@@ -248,9 +248,9 @@ class MediParams(AdmmParams):
         weight half way through (MERIT); infinite for never.
     """
 
-    relaxation: float = 1.8
+    relaxation: float = 1.4
     tolerance: float = 1e-4
-    max_iterations: int = 75
+    max_iterations: int = 105
     edge_fraction: float = 0.5
     edge_weight: float = 0.2
     outlier_sd: float = 6.0
