@@ -101,7 +101,7 @@ class _Level:
         ]
         if depth < 6 and min(inner.shape) >= 8:
             coarse_inner = (self._share(inner) > 0.5).to(inner)
-            if any_of(coarse_inner):
+            if coarse_inner.any():
                 voxel = tuple(v * f for v, f in zip(voxel_size_mm, self.factors, strict=True))
                 self.coarse = _Level(coarse_inner, voxel, screening, depth + 1)
 

@@ -53,9 +53,11 @@ class GaussianBlur:
             (n, voxel / sigma_mm) for n, voxel in zip(grid.shape, grid.voxel_size_mm, strict=True)
         ]
         nodes = [_nodes(*axis) for axis in axes]
-        each: list[tuple[np.ndarray, ...]] = [(_matrix(*axis),) for axis in axes]
+        each: list[tuple[np.ndarray, ...]]
         if all(len(k) < NODES_PAY * n for k, n in zip(nodes, grid.shape, strict=True)):
             each = [_through(k, *axis) for k, axis in zip(nodes, axes, strict=True)]
+        else:
+            each = [(_matrix(*axis),) for axis in axes]
         self.stages = [
             [torch.from_numpy(matrix).to(like.dtype).to(like.device) for matrix in matrices]
             for matrices in zip(*each, strict=True)

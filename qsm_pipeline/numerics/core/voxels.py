@@ -20,9 +20,9 @@ def voxels_of(mask: Tensor) -> Tensor:
 
 
 def some_of(mask: Tensor, most: int = SAMPLES) -> Tensor:
-    """Return flat indices of about ``most`` voxels at least, evenly spread over a mask."""
+    """Return flat indices of at most so many voxels, evenly spread over a mask."""
     inside = voxels_of(mask)
-    return inside[:: max(1, len(inside) // most)]
+    return inside[:: 1 + len(inside) // most]
 
 
 def at(volumes: Tensor, voxels: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from qsm_pipeline.numerics.core.bounding_box import box_slices
+from qsm_pipeline.numerics.core.voxels import at, voxels_of
 
 _COEFFICIENTS = (1.0, -4.0, 6.0, -4.0, 1.0)
 _FEWEST, _ENOUGH = 100, 200_000
@@ -50,14 +51,14 @@ def white_noise(volumes: Tensor, mask: Tensor) -> float | None:
         where = torch.ones_like(inside.narrow(axis, 0, n))
         for shift in range(5):
             where &= inside.narrow(axis, shift, n)
-        at = where.flatten().nonzero()[:, 0]
-        if len(at) < _FEWEST:
+        inner = voxels_of(where)
+        if len(inner) < _FEWEST:
             continue
         for of_volume, volume in zip(found, thinned, strict=True):
             difference = torch.zeros_like(volume.narrow(axis, 0, n))
             for shift, c in enumerate(_COEFFICIENTS):
                 difference.add_(volume.narrow(axis, shift, n), alpha=c)
-            median = float(difference.flatten()[at].abs().median())
+            median = float(at(difference, inner).abs().median())
             of_volume.append(median * 1.4826 / math.sqrt(70))
     least = [min(of_volume) for of_volume in found if of_volume]
     return float(np.median(least)) if least else None

@@ -137,14 +137,12 @@ def _fitted(
     powers = torch.cat([since_first**n for n in range(3)], 1).T
     for _ in range(steps):
         # variable projection: S0 is linear, so only the rate is stepped
-        decay = torch.exp(-since_first * rate)
-        found, spread, slope = _moments(trust * decay, decay, signal, powers)
+        found, spread, slope = _moments(rate, trust, signal, powers)
         step = torch.nan_to_num(-slope / (found * spread).clamp(min=tiny))
         rate = (rate + step.clamp_(-50, 50)).clamp_(0, MAX_R2STAR_PER_S)
         if not float(step.abs().max()) > _SMALL_STEP_PER_S:
             break
-    decay = torch.exp(-since_first * rate)
-    at_first, spread, _ = _moments(trust * decay, decay, signal, powers)
+    at_first, spread, _ = _moments(rate, trust, signal, powers)
     s0 = at_first * torch.exp(times[0] * rate)
     # the bound of S0: no decay within the first echo can be larger than what the echoes resolve
     spacing = min(b - a for a, b in pairwise(echo_times_s))
@@ -159,7 +157,7 @@ def _fitted(
 
 
 def _moments(
-    weighted: Tensor, decay: Tensor, signal: Tensor, powers: Tensor
+    rate: Tensor, trust: Tensor, signal: Tensor, powers: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the signal at the first echo and, over it, what a step of the rate is made of.
 
@@ -167,6 +165,8 @@ def _moments(
     is off the decay along them. Times count from the first echo, which outweighs the others where
     the decay is fast: so nothing cancels.
     """
+    decay = torch.exp(-powers[1][:, None] * rate)
+    weighted = trust * decay
     norm, first, second = powers @ (weighted * decay)
     norm = norm.clamp(min=torch.finfo(norm.dtype).tiny)
     level, along = powers[:2] @ (weighted * signal)

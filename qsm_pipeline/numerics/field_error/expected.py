@@ -11,6 +11,7 @@ from torch import Tensor
 from qsm_pipeline.numerics.core.fourier import fast_size, frequencies, irfft3, rfft3
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.kernels import dipole_kernel
+from qsm_pipeline.numerics.core.voxels import at, voxels_of
 from qsm_pipeline.numerics.field_error.window import WindowedField
 
 LOWEST, HIGHEST = 1.1, 28.0
@@ -156,8 +157,8 @@ class Bins:
         used = (self.frequency > edges[0]) & (self.frequency <= edges[-1])
         for k, voxel in zip(axes, grid.voxel_size_mm, strict=True):
             used &= 2 * voxel * k.abs() < BAND
-        self._used = used.flatten().nonzero()[:, 0]
-        frequency, response = (self._chosen(x) for x in (self.frequency, self.dipole.abs()))
+        self._used = voxels_of(used)
+        frequency, response = (at(x, self._used) for x in (self.frequency, self.dipole.abs()))
         along = torch.bucketize(frequency, torch.tensor(edges, device=device)) - 1
         across = torch.bucketize(response, torch.tensor(RESPONSES, device=device))
         # sums are in double precision, which not every device has
@@ -170,11 +171,8 @@ class Bins:
 
     def means(self, x: Tensor) -> Tensor:
         """Return the mean of a half spectrum in each group, not a number where it is empty."""
-        total = torch.bincount(self._group, self._chosen(x).cpu().double(), self.number)
+        total = torch.bincount(self._group, at(x, self._used).cpu().double(), self.number)
         return total / self.counts
-
-    def _chosen(self, x: Tensor) -> Tensor:
-        return x.flatten()[self._used]
 
     def folded(self, nodes: list[float], grid: Grid) -> Tensor:
         """Return the mean power in each group that the voxels of a grid fold back, (groups, K)."""
@@ -182,10 +180,10 @@ class Bins:
         group, columns = self._group[some], len(nodes) + 1
         used = self._used[some]
         places = torch.unravel_index(used, self.dipole.shape)
-        at = [k.flatten()[place].cpu() for k, place in zip(self._axes, places, strict=True)]
+        inner = [k.flatten()[place].cpu() for k, place in zip(self._axes, places, strict=True)]
         total = torch.zeros(self.number * columns, dtype=torch.float64, device="cpu")
         for axis, voxel in enumerate(grid.voxel_size_mm):
-            beyond = list(at)
+            beyond = list(inner)
             beyond[axis] = beyond[axis] - torch.where(beyond[axis] < 0, -1, 1) / voxel
             x, y, z = beyond
             squared = x.square() + y.square() + z.square()

@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from qsm_pipeline.numerics.core.voxels import at, voxels_of
+
 
 class DataTerm(Protocol):
     """A weighted misfit of a field in ppm, for :class:`~.admm.TotalVariationAdmm`."""
@@ -71,13 +73,11 @@ class SignalMisfit:
     ) -> None:
         self.field_ppm = field_ppm
         self.precision = weights.square()
-        self.rad_per_ppm = rad_per_ppm
         self.step = step
         self.sweeps = sweeps
-        self._weighted = self.precision.flatten().nonzero()[:, 0]
-        self._field, self._precision = (
-            x.flatten()[self._weighted] for x in (field_ppm, self.precision)
-        )
+        self._turn_ppm = 2 * math.pi / rad_per_ppm
+        self._weighted = voxels_of(self.precision)
+        self._field, self._precision = (at(x, self._weighted) for x in (field_ppm, self.precision))
 
     def nearest(self, target_ppm: Tensor) -> Tensor:
         """Minimise the misfit plus ``step / 2`` times the squared distance to ``target_ppm``.
@@ -85,21 +85,19 @@ class SignalMisfit:
         The parabola with the curvature sin(r) / r touches 1 - cos(r) from above, so that every
         sweep descends.
         """
-        turn_ppm = 2 * math.pi / self.rad_per_ppm
-        target = target_ppm.flatten()[self._weighted]  # elsewhere it is the target itself
+        target = at(target_ppm, self._weighted)  # elsewhere it is the target itself
         x = target
         for _ in range(self.sweeps):
-            turns = (x - self._field).div_(turn_ppm)
+            turns = (x - self._field).div_(self._turn_ppm)
             turns.sub_(turns.round())
             share = torch.sinc(2 * turns).mul_(self._precision).add_(self.step)
             share = torch.div(self.step, share, out=share)
-            x = torch.sub(x, turns, alpha=turn_ppm).lerp_(target, share)
+            x = torch.sub(x, turns, alpha=self._turn_ppm).lerp_(target, share)
         nearest = target_ppm.clone()
         nearest.view(-1)[self._weighted] = x
         return nearest
 
     def residual(self, field_ppm: Tensor) -> Tensor:
         """Return the difference to the measured field in ppm, less whole turns of phase."""
-        turn_ppm = 2 * math.pi / self.rad_per_ppm
         difference_ppm = field_ppm - self.field_ppm
-        return difference_ppm - turn_ppm * torch.round(difference_ppm / turn_ppm)
+        return difference_ppm - self._turn_ppm * torch.round(difference_ppm / self._turn_ppm)

@@ -7,7 +7,8 @@ from itertools import pairwise
 
 from torch import Tensor
 
-_MOST = 200_000
+from qsm_pipeline.numerics.core.voxels import at, some_of
+
 _FEW = 20_000
 _COPY = 0.5
 
@@ -26,8 +27,7 @@ def sampled(images: Tensor, mask: Tensor) -> Tensor:
     -------
     torch.Tensor, shape (E, N)
     """
-    where = mask.flatten().nonzero()[:, 0]
-    return images.flatten(1)[:, where[:: 1 + len(where) // _MOST]]
+    return at(images, some_of(mask))
 
 
 def phase_range_turns(phase_rad: Tensor) -> float | None:
