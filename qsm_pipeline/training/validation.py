@@ -9,7 +9,7 @@ from statistics import mean
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool3d, interpolate, max_pool3d
+from torch.nn.functional import avg_pool3d, interpolate
 
 from qsm_pipeline.cycleqsm.data.errors import coloured_noise
 from qsm_pipeline.cycleqsm.data.random_brain import RandomBrain
@@ -20,6 +20,7 @@ from qsm_pipeline.cycleqsm.model.uncertainty import calibrate
 from qsm_pipeline.cycleqsm.training.metrics import nrmse_percent, slope, xsim
 from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.voxels import grown
 from qsm_pipeline.numerics.inversion.reconstruction import Reconstruction
 
 AXIAL, TILTED, OBLIQUE = (0.0, 0.0, 1.0), (0.3, 0.25, 0.92), (0.0, 0.3, 0.95)
@@ -159,8 +160,7 @@ def _further_error(
 
 def _blobs_outside(mask: Tensor, grid: Grid, generator: torch.Generator) -> Tensor:
     """Return the field of blobs of 2 to 8 mm just outside of a mask, of unit variance in it."""
-    reach = [2 * math.ceil(8 / v) + 1 for v in grid.voxel_size_mm]
-    near = max_pool3d(mask[None, None].float(), reach, 1, [n // 2 for n in reach])[0, 0] > 0
+    near = grown(mask, [math.ceil(8 / v) for v in grid.voxel_size_mm])
     places = (near & ~mask).nonzero()
     chosen = places[torch.randint(len(places), (40,), generator=generator)]
     axes = [torch.arange(n) * v for n, v in zip(grid.shape, grid.voxel_size_mm, strict=True)]

@@ -89,6 +89,10 @@ class SpaceToDepthUNet(nn.Module):
             self.ups.append(nn.ConvTranspose3d(coarse, fine, 2, stride=2, bias=False))
             self.decoders.append(_Block(2 * fine, fine, geometry, colour))
         self.head = nn.Conv3d(widths[0], 8, 3, padding=1, bias=False)
+        if not self.head.weight.is_meta:  # where shapes alone are asked for, values cost seconds
+            self._draw_weights(damping)
+
+    def _draw_weights(self, damping: Sequence[float]) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
                 nn.init.kaiming_normal_(module.weight, a=0.1)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool3d
 
 from qsm_pipeline.numerics.background.lbv import inner_voxels
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
@@ -16,6 +14,7 @@ from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.fourier import crop_to, fast_shape, irfft3, pad_to, rfft3
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.solvers import conjugate_gradient
+from qsm_pipeline.numerics.core.voxels import grown
 
 STRONG_PPM = 0.2
 """Veins and nuclei stay below in a map this crude."""
@@ -79,11 +78,11 @@ def field_of_sources(
     torch.Tensor, shape (X, Y, Z)
         In ppm, zero outside the mask.
     """
-    support = _grown(within, (1, 1, 1)) & mask
+    support = grown(within, (1, 1, 1)) & mask
     reach = [round(_REACH_MM / voxel) for voxel in grid.voxel_size_mm]
     precision = (weights * mask).square()
     chi = torch.zeros_like(local_field_ppm)
-    for place, part in parts_in_boxes(_grown(support, reach)):
+    for place, part in parts_in_boxes(grown(support, reach)):
         shape = part.shape
         near = replace(grid, shape=(shape[0], shape[1], shape[2]))
         chi[place] += _fitted(
@@ -110,15 +109,6 @@ def _fitted(field_ppm: Tensor, precision: Tensor, support: Tensor, grid: Grid) -
         max_iterations=30,
     )
     return crop_to(inside * chi, grid.shape)
-
-
-def _grown(mask: Tensor, reach: Sequence[int]) -> Tensor:
-    """Return a mask with the voxels around it, so many along each axis."""
-    wide = mask.float()[None, None]
-    for axis, n in enumerate(reach):
-        width = [2 * n + 1 if a == axis else 1 for a in range(3)]
-        wide = max_pool3d(wide, width, 1, [w // 2 for w in width])
-    return wide[0, 0] > 0
 
 
 def _periodic(box: BoundingBox, like: Tensor) -> DipoleOperator:

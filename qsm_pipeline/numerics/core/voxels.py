@@ -1,9 +1,12 @@
-"""Voxels of a mask by number, many times as fast as indexing with the mask itself."""
+"""Voxels of a mask: by number, many times as fast as indexing with the mask, and around it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 SAMPLES = 200_000
 """Voxels that are enough for medians and means of a whole head."""
@@ -28,3 +31,14 @@ def some_of(mask: Tensor, most: int = SAMPLES) -> Tensor:
 def at(volumes: Tensor, voxels: Tensor) -> Tensor:
     """Return the values of volumes, shape (..., X, Y, Z), at flat indices, shape (..., N)."""
     return volumes.flatten(-3).index_select(-1, voxels)
+
+
+def grown(mask: Tensor, reach: Sequence[int]) -> Tensor:
+    """Return a mask of 3D with the voxels around it: a box of so many along each axis."""
+    for axis, n in enumerate(reach):
+        widths = [0] * 6
+        widths[4 - 2 * axis], widths[5 - 2 * axis] = n + 1, n
+        count = pad(mask, widths).cumsum(axis, dtype=torch.int32)
+        length = mask.shape[axis]
+        mask = count.narrow(axis, 2 * n + 1, length) > count.narrow(axis, 0, length)
+    return mask

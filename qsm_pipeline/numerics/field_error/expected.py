@@ -179,8 +179,7 @@ class Bins:
         some = slice(None, None, 1 + len(self._group) // SAMPLED)
         group, columns = self._group[some], len(nodes) + 1
         used = self._used[some]
-        places = torch.unravel_index(used, self.dipole.shape)
-        inner = [k.flatten()[place].cpu() for k, place in zip(self._axes, places, strict=True)]
+        inner = [at(k.expand(self.dipole.shape), used).cpu() for k in self._axes]
         total = torch.zeros(self.number * columns, dtype=torch.float64, device="cpu")
         for axis, voxel in enumerate(grid.voxel_size_mm):
             beyond = list(inner)
