@@ -10,7 +10,6 @@ from pathlib import Path
 
 from qsm_pipeline.exceptions import BIDSInputError, NoInputError
 
-_CHUNK_BYTES = 2**22
 _SPARE_BYTES = 2**24
 """For the header and its extensions."""
 _GZIP_RATIO = 1032
@@ -91,8 +90,8 @@ def _not_fetched(path: Path | str) -> NoInputError:
     )
 
 
-def check_packing(path: Path | str, declared_bytes: int) -> None:
-    """Unpack a gzip file to its end, where its checksum is; nibabel stops reading before it.
+def unpacked(path: Path | str, declared_bytes: int) -> bytes:
+    """Return what a gzip file holds, to its end, where its checksum is; nibabel stops before it.
 
     Raises
     ------
@@ -101,16 +100,15 @@ def check_packing(path: Path | str, declared_bytes: int) -> None:
     OSError, EOFError, zlib.error
         If the file is damaged.
     """
-    if str(path).endswith(".gz"):
-        left = 2 * declared_bytes + _SPARE_BYTES
-        with gzip.open(path) as file:
-            while left > 0 and (chunk := file.read(_CHUNK_BYTES)):
-                left -= len(chunk)
-        if left <= 0:
-            raise BIDSInputError(
-                f"{path} holds more than twice the {declared_bytes:.4g} bytes that its header "
-                "declares; copy or convert it again"
-            )
+    most = 2 * declared_bytes + _SPARE_BYTES
+    with gzip.open(path) as file:
+        content = file.read(most)
+    if len(content) == most:
+        raise BIDSInputError(
+            f"{path} holds more than twice the {declared_bytes:.4g} bytes that its header "
+            "declares; copy or convert it again"
+        )
+    return content
 
 
 def check_declared_size(path: Path | str, declared_bytes: int) -> None:

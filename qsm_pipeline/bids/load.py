@@ -322,7 +322,8 @@ def _phase_in_radians(
     units = [md.phase_units(m, n) for m, n in zip(run.metadata, names, strict=True)]
     if len(set(units)) > 1:
         raise BIDSInputError(f"{names[0]}: the echoes have different Units: {sorted(set(units))}")
-    inside = part.values[:, valid]
+    flat = part.values.reshape(len(part.values), -1)
+    inside = flat if valid.all() else flat[:, valid.ravel()]
     if not inside.size:
         empty = [name for name, echo in zip(names, part.values, strict=False) if not echo.any()]
         if 0 < len(empty) < len(names):
@@ -355,7 +356,7 @@ def _phase_in_radians(
         )
     notes["phase_sign"] = scalings[0].sign_reason
     _doubt_sign(maker, notes)
-    del inside
+    del flat, inside
     for scaling, echo in zip(scalings, part.values, strict=True):
         echo[...] = scaling.to_radians(echo)  # in place, or the run would need half as much again
     return part.values

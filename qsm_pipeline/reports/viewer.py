@@ -1,7 +1,7 @@
 """The volumes of the interactive viewer, small enough to stand in the page.
 
 They are cut to the brain, turned so that their axes point to right, anterior and superior, rounded
-to steps that nobody sees, and stored as compressed NIfTI of 16-bit integers, of which the lowest
+to steps that nobody sees, and stored as NIfTI of 16-bit integers, of which the lowest
 means outside of the mask. Of fine scans the layers beside the map are averaged over blocks of
 voxels, of very fine ones the map too, so that a page stays small enough to be sent.
 """
@@ -119,7 +119,7 @@ def viewer_volumes(run: GreRun, out_dir: Path) -> dict[str, Any] | None:
     -------
     dict, optional
         ``run``, ``note`` and ``layers``: name, label, unit, window, colormap, and the volume as
-        base64 of a compressed NIfTI file.
+        bytes of a NIfTI file.
     """
     try:
         mask, affine = _upright(out_dir / output_path(run.entities, "qsm_mask"))
@@ -150,7 +150,9 @@ def viewer_volumes(run: GreRun, out_dir: Path) -> dict[str, Any] | None:
     whole_grid = crops[_LAYERS["chi"].most]
     for name, inside in {"brain": _outline(brain), "untrusted": brain & ~valid}.items():
         label, _ = _MASKS[name]
-        packed = _packed(inside[whole_grid.box].astype(np.int16), affine, whole_grid, 1.0, block=1)
+        stored = _file_of(
+            inside[whole_grid.box].astype(np.int16), affine, whole_grid, 1.0, block=1
+        )
         layers.append(
             {
                 "name": name,
@@ -158,24 +160,23 @@ def viewer_volumes(run: GreRun, out_dir: Path) -> dict[str, Any] | None:
                 "unit": "",
                 "window": (0, 1),
                 "colormap": name,
-                "data": packed,
+                "data": stored,
             }
         )
     return {"run": run.prefix, "note": " ".join(notes), "layers": layers}
 
 
-def in_differences(packed: str) -> str:
-    """Return a volume as the page holds it, a quarter smaller: viewer.js restores it.
+def in_differences(plain: bytes) -> str:
+    """Return a volume as base64 of a compressed file, a quarter smaller: viewer.js restores it.
 
     Behind the header stand the differences of each number to the one before, with the sign as the
     lowest bit, first all low bytes and then all high bytes.
 
     Parameters
     ----------
-    packed : str
-        Base64 of a compressed NIfTI file of 16-bit integers.
+    plain : bytes
+        A NIfTI file of 16-bit integers.
     """
-    plain = gzip.decompress(base64.b64decode(packed))
     header, numbers = plain[:_HEADER_BYTES], np.frombuffer(plain[_HEADER_BYTES:], "<i2")
     steps = np.diff(numbers, prepend=np.int16(0))  # modulo 2^16, as it is undone
     folded = ((steps << 1) ^ (steps >> 15)).astype("<u2")
@@ -234,7 +235,7 @@ def _shown(
         "unit": layer.scale.unit,
         "window": window,
         "colormap": layer.scale.cmap,
-        "data": _packed(rounded.astype(np.int16), affine, crop, step, crop.block),
+        "data": _file_of(rounded.astype(np.int16), affine, crop, step, crop.block),
     }
 
 
@@ -246,14 +247,16 @@ def _read(path: Path, crop: _Crop, factor: float) -> tuple[np.ndarray, np.ndarra
     return _block_means(values[crop.box] * np.float32(factor), crop.block), affine
 
 
-def _packed(stored: np.ndarray, affine: np.ndarray, crop: _Crop, step: float, block: int) -> str:
-    """Return numbers that count steps as base64 of a compressed NIfTI file."""
+def _file_of(
+    stored: np.ndarray, affine: np.ndarray, crop: _Crop, step: float, block: int
+) -> bytes:
+    """Return numbers that count steps as a NIfTI file."""
     start = nib.affines.from_matvec(np.eye(3), [s.start for s in crop.box])
     middle = nib.affines.from_matvec(np.eye(3) * block, [(block - 1) / 2] * 3)
     small = nib.Nifti1Image(stored, affine @ start @ middle)
     small.header.set_slope_inter(step, 0)
     small.header.set_xyzt_units("mm")
-    return base64.b64encode(gzip.compress(small.to_bytes(), 6, mtime=0)).decode()
+    return bytes(small.to_bytes())
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:
