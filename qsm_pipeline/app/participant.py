@@ -31,7 +31,8 @@ from qsm_pipeline.bids.layout import index
 from qsm_pipeline.bids.ownership import check_owner, leading_out
 from qsm_pipeline.bids.run import Collection, GreRun
 from qsm_pipeline.bids.selection import with_files
-from qsm_pipeline.engine.plugins import check_plugin, on_cluster
+from qsm_pipeline.engine.node_processes import start_server
+from qsm_pipeline.engine.plugins import check_plugin, forks_nodes, on_cluster
 from qsm_pipeline.engine.resources import Resources, check_device_name
 from qsm_pipeline.exceptions import OutputError
 from qsm_pipeline.exit_codes import ExitCode
@@ -202,6 +203,8 @@ def run_participants(
             summary.skip(too_large(runs, memory_gb))
             runs = [run for run in runs if run in summary.found.runs]
             if runs:
+                if forks_nodes(plugin):
+                    start_server(resources.omp_nthreads)
                 import qsm_pipeline.engine.nipype_defaults  # noqa: F401, before any other nipype
                 from qsm_pipeline.app.execution import Execution, execute
 

@@ -354,12 +354,12 @@ def shared_ramp(
     tuple of float, length 3
         Mean steps in rad, from -pi to pi.
     """
-    turned = [np.exp(1j * echo) for echo in phase_rad[:2]]
     steps = []
     for axis in range(3):
-        size = np.moveaxis(magnitude[0], axis, 0)[1:]
-        moved = [np.moveaxis(z, axis, 0) for z in turned]
-        signal = [size * (z[1:] * z[:-1].conj()) for z in moved]
+        lines = tuple(slice(None, None, 1 if a == axis else 2) for a in range(3))  # enough
+        size = np.moveaxis(magnitude[0][lines], axis, 0)[1:]
+        rises = [np.diff(np.moveaxis(echo[lines], axis, 0), axis=0) for echo in phase_rad[:2]]
+        signal = [size * np.exp(1j * rise) for rise in rises]
         step = float(np.angle(signal[0].sum()))
         if len(signal) > 1:
             first, second = echo_times_s[:2]

@@ -21,7 +21,18 @@ class CheckedNode(Node):
 
     nipype looks at the inputs of a node alone: half a file that a full disk or a crash has left
     would go into the maps, and a result that cannot be read would fail for ever.
+
+    Parameters
+    ----------
+    interface, name, **arguments
+        Of nipype's node.
+    rank : float
+        Of the nodes of a run that could start, those with the lowest do.
     """
+
+    def __init__(self, interface: Any, name: str, *, rank: float = 0.0, **arguments: Any) -> None:
+        super().__init__(interface, name, **arguments)
+        self.rank = rank
 
     def is_cached(self, rm_outdated: bool = False) -> tuple[bool, bool]:
         """Return whether there are results, and whether they are those of the inputs."""

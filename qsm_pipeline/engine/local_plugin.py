@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import resource
 import signal
 from collections.abc import Sequence
@@ -20,11 +19,11 @@ from nipype.pipeline.plugins import MultiProcPlugin
 from nipype.pipeline.plugins.multiproc import run_node
 
 from qsm_pipeline.engine.failures import Failure, failure_of
+from qsm_pipeline.engine.node_processes import start_server
 from qsm_pipeline.engine.resources import die_first
 from qsm_pipeline.io.locks import NameLocks, end_with
 
 LOGGER = logging.getLogger(__name__)
-_PRELOADED = ["qsm_pipeline.workflows.node_server"]
 _POLL_S = 0.2
 
 
@@ -46,12 +45,15 @@ class ProcessPerNodePlugin(MultiProcPlugin):
     that started them, however that ends.
 
     No more runs are open at once than there are cores, the oldest first: runs are finished, and
-    the work directory stays small, instead of all being read before the first is inverted.
+    the work directory stays small, instead of all being read before the first is inverted. Of
+    a run, `CheckedNode.rank` tells what comes first.
 
     Parameters
     ----------
     plugin_args : dict
         Those of MultiProc.
+    threads : int
+        Of each process, for libraries that it loads itself.
     work_dir : pathlib.Path
         Named in messages.
     locks : sequence of NameLocks
@@ -64,13 +66,16 @@ class ProcessPerNodePlugin(MultiProcPlugin):
     """
 
     def __init__(
-        self, plugin_args: dict[str, Any], work_dir: Path, locks: Sequence[NameLocks] = ()
+        self,
+        plugin_args: dict[str, Any],
+        threads: int,
+        work_dir: Path,
+        locks: Sequence[NameLocks] = (),
     ) -> None:
         super().__init__(plugin_args={"mp_context": "forkserver", **plugin_args})
         self.failures: list[Failure] = []
         self._work_dir = work_dir
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(_PRELOADED)
+        self._context = start_server(threads)
         self._running: dict[int, _Task] = {}
         self._locks = list(locks)
         self._lifeline, self._alive = self._context.Pipe(duplex=False)
@@ -89,10 +94,11 @@ class ProcessPerNodePlugin(MultiProcPlugin):
         self._age = first[of_node]  # of the run of each node, by its first node
 
     def _sort_jobs(self, jobids: np.ndarray, scheduler: str | None = None) -> list[int]:
-        """Return the jobs that may be started, those of the oldest runs first."""
+        """Return the jobs that may be started: the oldest runs first, and in them by rank."""
         age = self._age
+        rank = [getattr(node, "rank", 0.0) for node in self.procs]
         opened = np.intersect1d(age[~self.proc_done | self.proc_pending], age[self.proc_done])
-        ready = sorted(jobids, key=lambda job: (age[job], job))
+        ready = sorted(jobids, key=lambda job: (age[job], rank[job], job))
         fresh = list(dict.fromkeys(age[job] for job in ready if age[job] not in opened))
         allowed = {*opened, *fresh[: max(0, self.processors - len(opened))]}
         return [job for job in ready if age[job] in allowed]

@@ -33,3 +33,8 @@ def check_plugin(plugin: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
 def on_cluster(plugin: Mapping[str, Any] | None) -> bool:
     """Return whether a plugin runs its nodes on other machines."""
     return (plugin or {}).get("plugin", "MultiProc") not in LOCAL_PLUGINS
+
+
+def forks_nodes(plugin: Mapping[str, Any] | None) -> bool:
+    """Return whether nodes are processes of this machine, forked from a server."""
+    return (plugin or {}).get("plugin", "MultiProc") == "MultiProc"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,16 +17,10 @@ from nipype.pipeline.engine import Node, Workflow
 from qsm_pipeline.engine.cluster_plugin import cluster_plugin
 from qsm_pipeline.engine.failures import Failure, read_crash_file
 from qsm_pipeline.engine.local_plugin import ProcessPerNodePlugin
+from qsm_pipeline.engine.node_processes import set_environment
 from qsm_pipeline.engine.node_time import node_seconds
 from qsm_pipeline.engine.plugins import LOCAL_PLUGINS, on_cluster
-from qsm_pipeline.engine.resources import (
-    Resources,
-    limit_threads,
-    trust_no_current_folder,
-    tune_memory,
-    use_short_temporary_folder,
-)
-from qsm_pipeline.engine.temporary import claim_sockets
+from qsm_pipeline.engine.resources import Resources
 from qsm_pipeline.exceptions import ConfigError
 from qsm_pipeline.io.locks import NameLocks
 
@@ -86,12 +79,7 @@ def run_workflow(
     -------
     Outcome
     """
-    os.environ.setdefault("LOGNAME", "qsm-pipeline")  # nipype's cluster plugins insist on it
-    trust_no_current_folder()
-    limit_threads(resources.omp_nthreads)
-    tune_memory()
-    use_short_temporary_folder()
-    claim_sockets()
+    set_environment(resources.omp_nthreads)
     work_dir = Path(workflow.base_dir)
     elsewhere = on_cluster(plugin)
     if elsewhere and re.search(r"[^\w/.,+=@-]", str(work_dir)):
@@ -169,4 +157,4 @@ def _runner(
         "n_gpu_procs": 1,  # one node at a time on the device, whose memory is not counted
         "raise_insufficient": False,
     }
-    return ProcessPerNodePlugin({**limits, **arguments}, work_dir, locks)
+    return ProcessPerNodePlugin({**limits, **arguments}, resources.omp_nthreads, work_dir, locks)

@@ -48,14 +48,14 @@ def lookup(cmap: str, *, overlay: bool = False) -> dict[str, list[int]]:
     from matplotlib import colormaps
 
     places = [round(255 * n / (_STEPS - 1)) for n in range(_STEPS)]
-    colours = [colormaps[cmap](place, bytes=True)[:3] for place in places]
+    colours = colormaps[cmap](places, bytes=True)[:, :3].tolist()
     if not overlay:
         places[1:1], colours[1:1] = [1], [colours[0]]
-        colours[0] = (0, 0, 0)
+        colours[0] = [0, 0, 0]
     zero = 127.5 if cmap == _FIELDS else 0.0
     alpha = [0 if overlay and abs(place - zero) < _SEE_THROUGH else 255 for place in places]
     return {
-        **{name: [int(c[n]) for c in colours] for n, name in enumerate("RGB")},
+        **{name: [c[n] for c in colours] for n, name in enumerate("RGB")},
         "A": alpha,
         "I": places,
     }

@@ -23,16 +23,16 @@ class NodeKind:
         Volumes of the run that it holds in memory at once, and for each echo; measured, see the
         log of ``-vv``.
     serial : bool
-        It reads or writes files and uses one core.
+        It uses one core, as it reads or writes files most of the time.
     network : bool
         It runs the network of deepbet, which needs memory whatever the size of the image.
     figures : str
         The stage whose figures it draws, of `qsm_pipeline.reports.figures.STAGES`; empty if none.
     optional : bool
-        It makes figures or tables, without which the maps are whole.
+        It makes figures or tables, without which the maps are whole: it comes last.
     usual_s : float
-        Seconds in a run of four echoes with the default methods; only how they compare counts, for
-        the time left of a run before the first has ended.
+        Seconds in a run of five echoes with the default methods; only how they compare counts, for
+        the time left of a run before the first has ended, and for what is drawn first.
     """
 
     name: str
@@ -46,14 +46,14 @@ class NodeKind:
     usual_s: float = 4.0
 
 
-READ = NodeKind("read", "reading", 4, 4, serial=True, usual_s=0.6)
-MASK = NodeKind("mask", "brain mask", 20, 2, network=True, usual_s=4.6)
-CORRECT = NodeKind("correct", "phase correction", 8, 8, usual_s=5.8)
-UNWRAP = NodeKind("unwrap", "phase unwrapping", 8, 4, usual_s=4.6)
-FIT = NodeKind("fit", "field fit", 4, 4, usual_s=1.1)
-RELAXATION = NodeKind("relaxation", "R2* fit", 4, 4, usual_s=1.3)
-BACKGROUND = NodeKind("background", "background field removal", 25, usual_s=4.9)
-INVERT = NodeKind("invert", "dipole inversion", 50, 1, usual_s=12.9)
+READ = NodeKind("read", "reading", 4, 4, serial=True, usual_s=3.5)
+MASK = NodeKind("mask", "brain mask", 20, 2, network=True, usual_s=6.4)
+CORRECT = NodeKind("correct", "phase correction", 8, 8, usual_s=1.5)
+UNWRAP = NodeKind("unwrap", "phase unwrapping", 8, 4, usual_s=1.0)
+FIT = NodeKind("fit", "field fit", 4, 4, usual_s=0.9)
+RELAXATION = NodeKind("relaxation", "R2* fit", 4, 4, usual_s=0.9)
+BACKGROUND = NodeKind("background", "background field removal", 25, usual_s=3.5)
+INVERT = NodeKind("invert", "dipole inversion", 50, 1, usual_s=8.5)
 BACKGROUND_RELIABLE = replace(
     BACKGROUND, name="background_reliable", label="background field removal, reliable voxels"
 )
@@ -61,11 +61,11 @@ INVERT_RELIABLE = replace(
     INVERT, name="invert_reliable", label="dipole inversion, reliable voxels"
 )
 COMBINE = NodeKind("combine", "combination of two passes", 5, usual_s=0.5)
-REFERENCE = NodeKind("reference", "reference", 5, usual_s=0.4)
-PREDICT = NodeKind("predict", "predicted field", 30, usual_s=1.0)
-WRITE = NodeKind("write", "writing", 5, serial=True, usual_s=3.1)
+REFERENCE = NodeKind("reference", "reference", 5, usual_s=0.2)
+PREDICT = NodeKind("predict", "predicted field", 30, usual_s=0.5)
+WRITE = NodeKind("write", "writing", 5, serial=True, usual_s=2.3)
 DERIVE = NodeKind("derive", "susceptibility-weighted images", 8, 1)
-ASSESS = NodeKind("assess", "quality metrics", 25, 3, usual_s=6.1)
+ASSESS = NodeKind("assess", "quality metrics", 25, 3, serial=True, usual_s=3.0)
 WRITE_QUALITY = NodeKind(
     "write_quality", "writing of quality metrics", 0, serial=True, optional=True, usual_s=0.1
 )
@@ -76,13 +76,20 @@ WRITE_REGIONS = NodeKind(
 )
 DRAW = {
     stage: NodeKind(
-        f"draw_{stage}", f"figures of the {what}", 8, 1, serial=True, figures=stage, optional=True
+        f"draw_{stage}",
+        f"figures of the {what}",
+        8,
+        1,
+        serial=True,
+        figures=stage,
+        optional=True,
+        usual_s=usual_s,
     )
-    for stage, what in (
-        ("input", "raw data"),
-        ("mask", "mask"),
-        ("field", "field"),
-        ("maps", "maps"),
+    for stage, what, usual_s in (
+        ("input", "raw data", 0.7),
+        ("mask", "mask", 0.6),
+        ("field", "field", 0.8),
+        ("maps", "maps", 2.8),
     )
 }
 """By the stage whose figures they draw."""

@@ -18,6 +18,7 @@ from qsm_pipeline.steps.methods import METHODS  # noqa: E402
 PRELOADED = (
     "PIL.WebPImagePlugin",
     "click",
+    "deepbet",
     "matplotlib.backends.backend_agg",
     "matplotlib.figure",
     "matplotlib.ticker",

@@ -8,6 +8,7 @@ import pytest
 from nipype.interfaces.utility import Function
 from nipype.pipeline.engine import Node, Workflow
 
+from qsm_pipeline.engine.checked_node import CheckedNode
 from qsm_pipeline.engine.plugins import check_plugin
 from qsm_pipeline.engine.resources import Resources
 from qsm_pipeline.engine.runner import run_workflow
@@ -223,6 +224,20 @@ def test_cores_memory_and_gpu_limit_what_runs_at_once(tmp_path, limits, together
     events = sorted((float(p.stem), 1 if p.suffix == ".start" else -1) for p in times.iterdir())
     running = [sum(change for _, change in events[: n + 1]) for n in range(len(events))]
     assert max(running) == together
+
+
+def test_what_maps_do_not_wait_for_comes_last(tmp_path):
+    """Of a run whose nodes are all ready and take a core each, those of the lowest rank first."""
+    workflow = Workflow("a")
+    ranks = {"short": 2.0, "long": 0.5, "map": 0.0}
+    for name, rank in ranks.items():
+        node = CheckedNode(Function(["folder", "use_gpu"], ["x"], _when), name, rank=rank)
+        node.inputs.folder, node.inputs.use_gpu = str(tmp_path / name), False
+        (tmp_path / name).mkdir()
+        workflow.add_nodes([node])
+    assert not _execute(tmp_path, workflow, nprocs=1).failures
+    began = {name: next((tmp_path / name).glob("*.start")).stem for name in ranks}
+    assert sorted(ranks, key=lambda name: float(began[name])) == ["map", "long", "short"]
 
 
 def test_a_crash_that_cannot_be_written_is_reported(tmp_path, monkeypatch):

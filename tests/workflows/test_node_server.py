@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import qsm_pipeline
-from qsm_pipeline.engine import local_plugin
 from qsm_pipeline.engine.local_plugin import ProcessPerNodePlugin
+from qsm_pipeline.engine.node_processes import PRELOADED
 
 PACKAGE = Path(qsm_pipeline.__file__).parent
 
@@ -45,6 +45,30 @@ def test_the_server_has_loaded_all_that_nodes_import():
     assert not missing
 
 
+def test_the_nodes_import_nothing_more():
+    """Not in libraries either: a compiler that torch imports when asked for it took 3 s a run."""
+    code = (
+        "import sys, torch, qsm_pipeline.workflows.node_server\n"
+        "from qsm_pipeline.bids.simulated_dataset import tilted_affine\n"
+        "from qsm_pipeline.numerics.simulate import simulate_scan\n"
+        "from qsm_pipeline.numerics.simulate.signal import ScanParams\n"
+        "from qsm_pipeline.steps.chain import map_scan\n"
+        "from qsm_pipeline.steps.masking import find_mask\n"
+        "from qsm_pipeline.steps.scan import Scan\n"
+        "affine, params = tilted_affine((32, 36, 28), (5.0, 5.0, 5.0), 10.0), ScanParams()\n"
+        "made = simulate_scan((32, 36, 28), affine, params)\n"
+        "scan = Scan(\n"
+        "    made.phase_rad, made.magnitude, params.echo_times_s, params.b0_tesla, affine\n"
+        ")\n"
+        "known = {*sys.modules}\n"
+        "with torch.inference_mode():\n"
+        "    map_scan(scan, mask=find_mask(scan, own=made.brain))\n"
+        "print(*{*sys.modules} - known)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= {"torch.utils._device"}
+
+
 def test_the_server_is_preloaded_under_its_name():
     """A preloaded module that is not there is no error: every node would import all by itself."""
-    assert all(importlib.util.find_spec(name) for name in local_plugin._PRELOADED)
+    assert all(importlib.util.find_spec(name) for name in PRELOADED)

@@ -1,0 +1,51 @@
+"""The processes of nodes: their environment, and the server that they are forked from."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
+
+from qsm_pipeline.engine.resources import (
+    limit_threads,
+    trust_no_current_folder,
+    tune_memory,
+    use_short_temporary_folder,
+)
+from qsm_pipeline.engine.temporary import claim_sockets
+
+PRELOADED = ["qsm_pipeline.workflows.node_server"]
+
+
+def set_environment(threads: int) -> None:
+    """Set what child processes that are started from now on find in their environment.
+
+    Parameters
+    ----------
+    threads : int
+        Of each.
+    """
+    os.environ.setdefault("LOGNAME", "qsm-pipeline")  # nipype's cluster plugins insist on it
+    trust_no_current_folder()
+    limit_threads(threads)
+    tune_memory()
+    use_short_temporary_folder()
+    claim_sockets()
+
+
+def start_server(threads: int) -> ForkServerContext:
+    """Start the server that nodes are forked from, unless it runs, and return how to use it.
+
+    It imports what nodes need, which takes seconds: on another core, if it is started early.
+
+    Parameters
+    ----------
+    threads : int
+        Of each node.
+    """
+    set_environment(threads)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    forkserver.ensure_running()
+    return context
