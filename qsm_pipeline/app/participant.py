@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ from qsm_pipeline.bids.layout import index
 from qsm_pipeline.bids.ownership import check_owner, leading_out
 from qsm_pipeline.bids.run import Collection, GreRun
 from qsm_pipeline.bids.selection import with_files
-from qsm_pipeline.engine.node_processes import start_server
+from qsm_pipeline.engine.node_processes import holding_back, start_server
 from qsm_pipeline.engine.plugins import check_plugin, forks_nodes, on_cluster
 from qsm_pipeline.engine.resources import Resources, check_device_name
 from qsm_pipeline.exceptions import OutputError
@@ -205,8 +206,9 @@ def run_participants(
             if runs:
                 if forks_nodes(plugin):
                     start_server(resources.omp_nthreads)
-                import qsm_pipeline.engine.nipype_defaults  # noqa: F401, before any other nipype
-                from qsm_pipeline.app.execution import Execution, execute
+                with holding_back(signal.SIGINT, signal.SIGTERM):
+                    import qsm_pipeline.engine.nipype_defaults  # noqa: F401, before other nipype
+                    from qsm_pipeline.app.execution import Execution, execute
 
                 execution = Execution(
                     out_dir,

@@ -26,12 +26,23 @@ class CheckedNode(Node):
     ----------
     interface, name, **arguments
         Of nipype's node.
+    computes : bool
+        It needs what the server of nodes loads; one that does not can start before that is done.
     rank : float
         Of the nodes of a run that could start, those with the lowest do.
     """
 
-    def __init__(self, interface: Any, name: str, *, rank: float = 0.0, **arguments: Any) -> None:
+    def __init__(
+        self,
+        interface: Any,
+        name: str,
+        *,
+        computes: bool = True,
+        rank: float = 0.0,
+        **arguments: Any,
+    ) -> None:
         super().__init__(interface, name, **arguments)
+        self.computes = computes
         self.rank = rank
 
     def is_cached(self, rm_outdated: bool = False) -> tuple[bool, bool]:

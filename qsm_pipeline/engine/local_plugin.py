@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import resource
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from traceback import format_exception
 from typing import Any
 
+# isort: off
+import qsm_pipeline.engine.nipype_defaults  # noqa: F401, before any other nipype
+
+# isort: on
 import numpy as np
 from nipype.pipeline.engine import Node
 from nipype.pipeline.plugins import MultiProcPlugin
 from nipype.pipeline.plugins.multiproc import run_node
 
 from qsm_pipeline.engine.failures import Failure, failure_of
-from qsm_pipeline.engine.node_processes import start_server
+from qsm_pipeline.engine.node_processes import holding_back, start_server
 from qsm_pipeline.engine.resources import die_first
 from qsm_pipeline.io.locks import NameLocks, end_with
 
@@ -75,10 +81,11 @@ class ProcessPerNodePlugin(MultiProcPlugin):
         super().__init__(plugin_args={"mp_context": "forkserver", **plugin_args})
         self.failures: list[Failure] = []
         self._work_dir = work_dir
-        self._context = start_server(threads)
+        self._server = start_server(threads)
+        self._server_is_ready = False
         self._running: dict[int, _Task] = {}
         self._locks = list(locks)
-        self._lifeline, self._alive = self._context.Pipe(duplex=False)
+        self._lifeline, self._alive = self._server.Pipe(duplex=False)
 
     def stop(self) -> None:
         """End what still runs."""
@@ -111,14 +118,19 @@ class ProcessPerNodePlugin(MultiProcPlugin):
 
     def _submit_job(self, node: Node, updatehash: bool = False) -> int:
         self._taskid += 1
-        receiver, sender = self._context.Pipe(duplex=False)
-        process = self._context.Process(
+        # the server answers when it has loaded all, and meanwhile some runs can be read
+        waits = self._server_is_ready or getattr(node, "computes", True)
+        context: BaseContext = self._server if waits else multiprocessing.get_context("spawn")
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(  # type: ignore[attr-defined]
             target=_work,
             args=(sender, node, updatehash, self._taskid, logging.getLogger().level),
             kwargs={"lifeline": self._lifeline, "held": self._locks},
             daemon=True,
         )
-        process.start()
+        with holding_back(signal.SIGINT):
+            process.start()
+        self._server_is_ready |= waits
         sender.close()
         self._running[self._taskid] = _Task(node, process, receiver)
         return self._taskid
@@ -174,13 +186,14 @@ def _work(
 
     ``held`` are the locks, which are open as long as this process lives.
     """
-    import torch  # which the server of the nodes has loaded
-
     end_with(lifeline)
     die_first()
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
     quiet_nipype(level)
-    torch.set_num_threads(max(1, node.n_procs))
+    if getattr(node, "computes", True):
+        import torch  # which the server of nodes has loaded
+
+        torch.set_num_threads(max(1, node.n_procs))
     try:
         result = run_node(node, updatehash, taskid)
     except Exception as error:  # noqa: BLE001, it wanted the result that a node could not write

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from multiprocessing import forkserver
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext
 
 from qsm_pipeline.engine.resources import (
@@ -47,5 +50,21 @@ def start_server(threads: int) -> ForkServerContext:
     set_environment(threads)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    forkserver.ensure_running()
+    with holding_back(signal.SIGINT):
+        forkserver.ensure_running()
     return context
+
+
+@contextmanager
+def holding_back(*signals: signal.Signals) -> Iterator[None]:
+    """Hear signals afterwards only: an exception in the middle of an import may be lost.
+
+    Processes that are started meanwhile never hear them. Of Ctrl-C that is right: the command
+    hears it, and ends them.
+    """
+    resource_tracker.ensure_running()  # which would undo it when it is started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

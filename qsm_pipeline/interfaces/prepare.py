@@ -15,6 +15,7 @@ from nipype.interfaces.base import (
 )
 
 from qsm_pipeline.bids.coils import load_combined
+from qsm_pipeline.bids.load import load_run
 from qsm_pipeline.bids.run import GreRun
 
 
@@ -44,10 +45,15 @@ class ReadRun(SimpleInterface):
     output_spec = ReadRunOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        from qsm_pipeline.io.volumes import save_array
-        from qsm_pipeline.steps.coils import combine_coils
+        from qsm_pipeline.io.arrays import save_array
 
-        loaded = load_combined(GreRun.from_dict(self.inputs.run), combine_coils)
+        run = GreRun.from_dict(self.inputs.run)
+        if run.coils:
+            from qsm_pipeline.steps.coils import combine_coils
+
+            loaded = load_combined(run, combine_coils)
+        else:
+            loaded = load_run(run)
         folder = Path(runtime.cwd)
         magnitude = loaded.magnitude
         if magnitude is None:  # only with a mask of the user's own: every echo counts the same

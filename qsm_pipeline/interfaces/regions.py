@@ -55,7 +55,7 @@ class MapLabels(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         from qsm_pipeline.external.simpleitk.itk import resample_labels
         from qsm_pipeline.external.simpleitk.sides import split_sides
-        from qsm_pipeline.io.volumes import save_array
+        from qsm_pipeline.io.arrays import save_array
 
         inputs = self.inputs
         labels, affine = read_labels(Path(inputs.labels))

@@ -7,10 +7,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
-from nibabel.volumeutils import native_code
 from torch import Tensor
 
-from qsm_pipeline.io.writing import cannot_write
+from qsm_pipeline.io.arrays import save_array
 from qsm_pipeline.numerics.core.grid import Grid
 
 
@@ -51,34 +50,6 @@ def load_grid(path: str | Path) -> Grid:
 
 
 def save_tensor(data: Tensor, like: str | Path, path: str | Path) -> str:
-    """Save (X, Y, Z) or (E, X, Y, Z) uncompressed with the affine and header of ``like``.
-
-    Booleans are written as unsigned bytes, everything else as float32. Files of the work
-    directory are not compressed because they are read once and soon.
-    """
+    """Save a tensor with the affine and header of ``like``, as :func:`save_array` does."""
     reference = nib.load(like)
     return save_array(data.detach().cpu().numpy(), reference.affine, reference.header, path)
-
-
-def save_array(
-    array: np.ndarray, affine: np.ndarray, header: nib.Nifti1Header, path: str | Path
-) -> str:
-    """Save an array with an affine and header; see :func:`save_tensor`.
-
-    Raises
-    ------
-    OutputError
-        If the file cannot be written, above all because the disk is full.
-    """
-    array = array.astype(np.uint8 if array.dtype == bool else np.float32, copy=False)
-    if array.ndim == 4:
-        array = np.moveaxis(array, 0, -1)
-    header = header.as_byteswapped(native_code)  # always a copy
-    header.set_data_dtype(array.dtype)
-    header.set_slope_inter(1, 0)
-    header["cal_min"] = header["cal_max"] = 0
-    try:
-        nib.save(nib.Nifti1Image(array, affine, header), path)
-    except OSError as error:
-        raise cannot_write(path, error, array.nbytes) from None
-    return str(path)

@@ -24,6 +24,8 @@ class NodeKind:
         log of ``-vv``.
     serial : bool
         It uses one core, as it reads or writes files most of the time.
+    computes : bool
+        It needs the libraries that compute.
     network : bool
         It runs the network of deepbet, which needs memory whatever the size of the image.
     figures : str
@@ -40,13 +42,14 @@ class NodeKind:
     volumes: int
     volumes_per_echo: int = 0
     serial: bool = False
+    computes: bool = True
     network: bool = False
     figures: str = ""
     optional: bool = False
     usual_s: float = 4.0
 
 
-READ = NodeKind("read", "reading", 4, 4, serial=True, usual_s=3.5)
+READ = NodeKind("read", "reading", 4, 4, serial=True, computes=False, usual_s=3.5)
 MASK = NodeKind("mask", "brain mask", 20, 2, network=True, usual_s=6.4)
 CORRECT = NodeKind("correct", "phase correction", 8, 8, usual_s=1.5)
 UNWRAP = NodeKind("unwrap", "phase unwrapping", 8, 4, usual_s=1.0)

@@ -3,17 +3,13 @@
 The command itself imports nothing that computes. The server does, so that no node has to.
 """
 
-import signal
+import gc
+import importlib
 
-signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is heard by the command, which ends them
-
-import gc  # noqa: E402
-import importlib  # noqa: E402
-
-import qsm_pipeline.engine.nipype_defaults  # noqa: E402
-import qsm_pipeline.workflows.run  # noqa: E402, F401
-from qsm_pipeline.numerics.core.depth import warm_up  # noqa: E402
-from qsm_pipeline.steps.methods import METHODS  # noqa: E402
+import qsm_pipeline.engine.nipype_defaults
+import qsm_pipeline.workflows.run  # noqa: F401
+from qsm_pipeline.numerics.core.depth import warm_up
+from qsm_pipeline.steps.methods import METHODS
 
 PRELOADED = (
     "PIL.WebPImagePlugin",

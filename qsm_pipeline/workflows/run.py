@@ -110,6 +110,7 @@ def init_run_wf(
         return CheckedNode(
             interface(**inputs),
             name=kind.name,
+            computes=kind.computes,
             rank=1 / kind.usual_s if kind.optional else 0.0,  # last, and the longest of them first
             n_procs=1 if alone else omp_nthreads,
             mem_gb=node_memory_gb(kind, volume_gb, len(times)) + more_gb,

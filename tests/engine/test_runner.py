@@ -1,12 +1,14 @@
 """A killed node, a crash and a full disk, on workflows of a few plain functions."""
 
 import itertools
+import os
 import time
 from pathlib import Path
 
 import pytest
 from nipype.interfaces.utility import Function
 from nipype.pipeline.engine import Node, Workflow
+from nipype.pipeline.engine.utils import load_resultfile
 
 from qsm_pipeline.engine.checked_node import CheckedNode
 from qsm_pipeline.engine.plugins import check_plugin
@@ -88,6 +90,12 @@ def _when(folder, use_gpu):
     Path(folder, f"{time.monotonic()}.start").touch()
     time.sleep(1)
     Path(folder, f"{time.monotonic()}.stop").touch()
+
+
+def _parents(x):
+    import os
+
+    return [*x, os.getppid()]
 
 
 def _run_wf(name, *functions, x=1):
@@ -238,6 +246,21 @@ def test_what_maps_do_not_wait_for_comes_last(tmp_path):
     assert not _execute(tmp_path, workflow, nprocs=1).failures
     began = {name: next((tmp_path / name).glob("*.start")).stem for name in ranks}
     assert sorted(ranks, key=lambda name: float(began[name])) == ["map", "long", "short"]
+
+
+def test_what_computes_nothing_does_not_wait_for_the_server(tmp_path):
+    """The first node is a process of the command; the others of the server, once it answers."""
+    workflow = Workflow("a")
+    nodes = [
+        CheckedNode(Function(["x"], ["x"], _parents), name, computes=computes)
+        for name, computes in (("read", False), ("mask", True), ("again", False))
+    ]
+    nodes[0].inputs.x = []
+    for before, after in itertools.pairwise(nodes):
+        workflow.connect(before, "x", after, "x")
+    assert not _execute(tmp_path, workflow).failures
+    read, mask, again = load_resultfile(tmp_path / "work/qsm/a/again/result_again.pklz").outputs.x
+    assert read == os.getpid() != mask == again
 
 
 def test_a_crash_that_cannot_be_written_is_reported(tmp_path, monkeypatch):
