@@ -23,7 +23,7 @@ class NodeKind:
         Volumes of the run that it holds in memory at once, and for each echo; measured, see the
         log of ``-vv``.
     serial : bool
-        It uses one core, as it reads or writes files most of the time.
+        It reads or writes files and uses one core.
     computes : bool
         It needs the libraries that compute.
     network : bool
@@ -68,7 +68,7 @@ REFERENCE = NodeKind("reference", "reference", 5, usual_s=0.2)
 PREDICT = NodeKind("predict", "predicted field", 30, usual_s=0.5)
 WRITE = NodeKind("write", "writing", 5, serial=True, usual_s=2.3)
 DERIVE = NodeKind("derive", "susceptibility-weighted images", 8, 1)
-ASSESS = NodeKind("assess", "quality metrics", 25, 3, serial=True, usual_s=3.0)
+ASSESS = NodeKind("assess", "quality metrics", 25, 3, usual_s=3.0)
 WRITE_QUALITY = NodeKind(
     "write_quality", "writing of quality metrics", 0, serial=True, optional=True, usual_s=0.1
 )
