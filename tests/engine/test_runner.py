@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -279,3 +281,26 @@ def test_plugin_that_does_not_wait_is_refused(tmp_path):
             check_plugin({"plugin": name}, tmp_path / "p.toml")
     with pytest.raises(ConfigError, match="plugin_args must be a table"):
         check_plugin({"plugin": "Linear", "plugin_args": 3}, tmp_path / "p.toml")
+
+
+def test_a_signal_that_is_held_back_is_heard_afterwards():
+    """An import swallows what is raised in it, so Ctrl-C in the first second would be lost."""
+    code = (
+        "import os, signal, subprocess\n"
+        "from qsm_pipeline.engine.node_processes import holding_back\n"
+        "try:\n"
+        "    with holding_back(signal.SIGINT):\n"
+        "        child = subprocess.Popen(['sleep', '30'])\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        print('goes on')\n"
+        "except KeyboardInterrupt:\n"
+        "    print('ends')\n"
+        "child.send_signal(signal.SIGINT)\n"
+        "try:\n"
+        "    child.wait(0.5)\n"
+        "except subprocess.TimeoutExpired:\n"
+        "    print('deaf')\n"
+        "child.kill()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n") == ["goes on", "ends", "deaf", ""]

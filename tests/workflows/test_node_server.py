@@ -6,11 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bids_trees import add_megre, make_dataset
+
 import qsm_pipeline
+from qsm_pipeline.bids.collect import collect_runs
+from qsm_pipeline.bids.layout import index
 from qsm_pipeline.engine.local_plugin import ProcessPerNodePlugin
 from qsm_pipeline.engine.node_processes import PRELOADED
+from qsm_pipeline.steps.nodes import NODES
 
 PACKAGE = Path(qsm_pipeline.__file__).parent
+HEAVY = {"torch", "numba", "matplotlib", "skimage", "pandas"}
 
 
 def _loaded(module):
@@ -34,7 +40,29 @@ def _imported_by_nodes():
 
 
 def test_the_command_builds_graphs_without_what_computes():
-    assert not _loaded("qsm_pipeline.app.execution") & {"torch", "numba", "matplotlib", "skimage"}
+    assert not _loaded("qsm_pipeline.app.execution") & HEAVY
+
+
+def test_nipype_brings_nothing_for_people():
+    assert "IPython" not in _loaded("qsm_pipeline.engine.nipype_defaults")
+
+
+def test_a_run_is_read_without_what_computes(tmp_path):
+    """So that it need not wait until the server of nodes has loaded that."""
+    assert [kind.name for kind in NODES.values() if not kind.computes] == ["read"]
+    make_dataset(tmp_path)
+    add_megre(tmp_path)
+    (run,) = collect_runs(index(tmp_path)).runs
+    code = (
+        "import sys\n"
+        "from qsm_pipeline.interfaces.prepare import ReadRun\n"
+        f"outputs = ReadRun(run={run.to_dict()!r}).run(cwd={str(tmp_path)!r}).outputs\n"
+        "print(outputs.phase, *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    phase, *loaded = done.stdout.split()
+    assert Path(phase).is_file()
+    assert not HEAVY & set(loaded)
 
 
 def test_the_server_has_loaded_all_that_nodes_import():
