@@ -13,7 +13,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from traceback import format_exception
-from typing import Any
+from typing import Any, ClassVar
 
 # isort: off
 import qsm_pipeline.engine.nipype_defaults  # noqa: F401, before any other nipype
@@ -71,6 +71,9 @@ class ProcessPerNodePlugin(MultiProcPlugin):
         In the order in which they happened.
     """
 
+    _server_is_ready: ClassVar = False
+    """Whether it has answered once: it lives as long as this process."""
+
     def __init__(
         self,
         plugin_args: dict[str, Any],
@@ -82,7 +85,6 @@ class ProcessPerNodePlugin(MultiProcPlugin):
         self.failures: list[Failure] = []
         self._work_dir = work_dir
         self._server = start_server(threads)
-        self._server_is_ready = False
         self._running: dict[int, _Task] = {}
         self._locks = list(locks)
         self._lifeline, self._alive = self._server.Pipe(duplex=False)
@@ -130,7 +132,7 @@ class ProcessPerNodePlugin(MultiProcPlugin):
         )
         with holding_back(signal.SIGINT):
             process.start()
-        self._server_is_ready |= waits
+        ProcessPerNodePlugin._server_is_ready |= waits
         sender.close()
         self._running[self._taskid] = _Task(node, process, receiver)
         return self._taskid

@@ -13,6 +13,7 @@ from nipype.pipeline.engine import Node, Workflow
 from nipype.pipeline.engine.utils import load_resultfile
 
 from qsm_pipeline.engine.checked_node import CheckedNode
+from qsm_pipeline.engine.local_plugin import ProcessPerNodePlugin
 from qsm_pipeline.engine.plugins import check_plugin
 from qsm_pipeline.engine.resources import Resources
 from qsm_pipeline.engine.runner import run_workflow
@@ -250,8 +251,9 @@ def test_what_maps_do_not_wait_for_comes_last(tmp_path):
     assert sorted(ranks, key=lambda name: float(began[name])) == ["map", "long", "short"]
 
 
-def test_what_computes_nothing_does_not_wait_for_the_server(tmp_path):
+def test_what_computes_nothing_does_not_wait_for_the_server(tmp_path, monkeypatch):
     """The first node is a process of the command; the others of the server, once it answers."""
+    monkeypatch.setattr(ProcessPerNodePlugin, "_server_is_ready", False)
     workflow = Workflow("a")
     nodes = [
         CheckedNode(Function(["x"], ["x"], _parents), name, computes=computes)
