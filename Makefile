@@ -8,6 +8,9 @@ PYTEST := $(BIN)/python -m pytest
 # One process for each core, each module of tests in one of them.
 PARALLEL := -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
+# Or each of the many commands that tests run would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-all test-slow test-browser test-slurm test-slurm-smoke test-containers test-gpu test-contrib \
   test-lowest coverage docs dist sbom release-check lint clean
 

@@ -120,8 +120,9 @@ class ProcessPerNodePlugin(MultiProcPlugin):
 
     def _submit_job(self, node: Node, updatehash: bool = False) -> int:
         self._taskid += 1
-        # the server answers when it has loaded all, and meanwhile some runs can be read
-        waits = self._server_is_ready or getattr(node, "computes", True)
+        # the server answers when it has loaded all, and meanwhile another core can read a run
+        alone = self._server_is_ready or self.processors < 2
+        waits = alone or getattr(node, "computes", True)
         context: BaseContext = self._server if waits else multiprocessing.get_context("spawn")
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(  # type: ignore[attr-defined]

@@ -14,7 +14,6 @@ from qsm_pipeline.steps.methods import METHODS
 PRELOADED = (
     "PIL.WebPImagePlugin",
     "click",
-    "deepbet",
     "matplotlib.backends.backend_agg",
     "matplotlib.figure",
     "matplotlib.ticker",
