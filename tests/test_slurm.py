@@ -258,6 +258,6 @@ def test_a_node_whose_job_is_killed(slurm, tmp_path):
     result = commands.execute(["env", f"SLURM_CONF={slurm['SLURM_CONF']}", *command])
     assert result.exit_code == 1, result.output
     (line,) = (line for line in result.lines if line.startswith("FAILED "))
-    assert line.startswith("FAILED sub-01 in read: job ")
+    assert line.startswith("FAILED sub-01 in mask: job ")
     assert "exceeded memory limit" in line
     assert not (tmp_path / "out/sub-01/anat").exists()
