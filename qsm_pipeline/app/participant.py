@@ -32,7 +32,7 @@ from qsm_pipeline.bids.layout import index
 from qsm_pipeline.bids.ownership import check_owner, leading_out
 from qsm_pipeline.bids.run import Collection, GreRun
 from qsm_pipeline.bids.selection import with_files
-from qsm_pipeline.engine.node_processes import holding_back, start_server
+from qsm_pipeline.engine.node_processes import holding_back, set_environment, start_server
 from qsm_pipeline.engine.plugins import check_plugin, forks_nodes, on_cluster
 from qsm_pipeline.engine.resources import Resources, check_device_name
 from qsm_pipeline.exceptions import OutputError
@@ -205,7 +205,8 @@ def run_participants(
             runs = [run for run in runs if run in summary.found.runs]
             if runs:
                 if forks_nodes(plugin):
-                    start_server(resources.omp_nthreads)
+                    set_environment(resources.omp_nthreads)
+                    start_server()
                 with holding_back(signal.SIGINT, signal.SIGTERM):
                     import qsm_pipeline.engine.nipype_defaults  # noqa: F401, before other nipype
                     from qsm_pipeline.app.execution import Execution, execute

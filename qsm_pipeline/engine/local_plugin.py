@@ -9,7 +9,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import BaseContext
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from traceback import format_exception
@@ -58,8 +58,6 @@ class ProcessPerNodePlugin(MultiProcPlugin):
     ----------
     plugin_args : dict
         Those of MultiProc.
-    threads : int
-        Of each process, for libraries that it loads itself.
     work_dir : pathlib.Path
         Named in messages.
     locks : sequence of NameLocks
@@ -75,16 +73,12 @@ class ProcessPerNodePlugin(MultiProcPlugin):
     """Whether it has answered once: it lives as long as this process."""
 
     def __init__(
-        self,
-        plugin_args: dict[str, Any],
-        threads: int,
-        work_dir: Path,
-        locks: Sequence[NameLocks] = (),
+        self, plugin_args: dict[str, Any], work_dir: Path, locks: Sequence[NameLocks] = ()
     ) -> None:
         super().__init__(plugin_args={"mp_context": "forkserver", **plugin_args})
         self.failures: list[Failure] = []
         self._work_dir = work_dir
-        self._server = start_server(threads)
+        self._server = start_server()
         self._running: dict[int, _Task] = {}
         self._locks = list(locks)
         self._lifeline, self._alive = self._server.Pipe(duplex=False)
@@ -121,11 +115,14 @@ class ProcessPerNodePlugin(MultiProcPlugin):
     def _submit_job(self, node: Node, updatehash: bool = False) -> int:
         self._taskid += 1
         # the server answers when it has loaded all, and meanwhile another core can read a run
-        alone = self._server_is_ready or self.processors < 2
-        waits = alone or getattr(node, "computes", True)
-        context: BaseContext = self._server if waits else multiprocessing.get_context("spawn")
+        early = not (
+            self._server_is_ready or self.processors < 2 or getattr(node, "computes", True)
+        )
+        context: ForkServerContext | SpawnContext = self._server
+        if early:
+            context = multiprocessing.get_context("spawn")
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(  # type: ignore[attr-defined]
+        process = context.Process(
             target=_work,
             args=(sender, node, updatehash, self._taskid, logging.getLogger().level),
             kwargs={"lifeline": self._lifeline, "held": self._locks},
@@ -133,7 +130,7 @@ class ProcessPerNodePlugin(MultiProcPlugin):
         )
         with holding_back(signal.SIGINT):
             process.start()
-        ProcessPerNodePlugin._server_is_ready |= waits
+        ProcessPerNodePlugin._server_is_ready |= not early
         sender.close()
         self._running[self._taskid] = _Task(node, process, receiver)
         return self._taskid

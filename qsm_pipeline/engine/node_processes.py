@@ -37,17 +37,12 @@ def set_environment(threads: int) -> None:
     claim_sockets()
 
 
-def start_server(threads: int) -> ForkServerContext:
+def start_server() -> ForkServerContext:
     """Start the server that nodes are forked from, unless it runs, and return how to use it.
 
-    It imports what nodes need, which takes seconds: on another core, if it is started early.
-
-    Parameters
-    ----------
-    threads : int
-        Of each node.
+    It imports what nodes need, which takes seconds: on another core, if it is started early. It
+    has the environment of this moment, see :func:`set_environment`.
     """
-    set_environment(threads)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     with holding_back(signal.SIGINT):

@@ -30,11 +30,16 @@ def check_plugin(plugin: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
     return plugin
 
 
+def name_of(plugin: Mapping[str, Any] | None) -> str:
+    """Return the name of a plugin; MultiProc is the default."""
+    return str((plugin or {}).get("plugin", "MultiProc"))
+
+
 def on_cluster(plugin: Mapping[str, Any] | None) -> bool:
     """Return whether a plugin runs its nodes on other machines."""
-    return (plugin or {}).get("plugin", "MultiProc") not in LOCAL_PLUGINS
+    return name_of(plugin) not in LOCAL_PLUGINS
 
 
 def forks_nodes(plugin: Mapping[str, Any] | None) -> bool:
     """Return whether nodes are processes of this machine, forked from a server."""
-    return (plugin or {}).get("plugin", "MultiProc") == "MultiProc"
+    return name_of(plugin) == "MultiProc"

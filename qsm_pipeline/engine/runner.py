@@ -19,7 +19,7 @@ from qsm_pipeline.engine.failures import Failure, read_crash_file
 from qsm_pipeline.engine.local_plugin import ProcessPerNodePlugin
 from qsm_pipeline.engine.node_processes import set_environment
 from qsm_pipeline.engine.node_time import node_seconds
-from qsm_pipeline.engine.plugins import LOCAL_PLUGINS, on_cluster
+from qsm_pipeline.engine.plugins import LOCAL_PLUGINS, name_of, on_cluster
 from qsm_pipeline.engine.resources import Resources
 from qsm_pipeline.exceptions import ConfigError
 from qsm_pipeline.io.locks import NameLocks
@@ -145,7 +145,7 @@ def _runner(
     locks: Sequence[NameLocks],
 ) -> plugins.base.PluginBase:
     """Return the plugin object; MultiProc by name is ours too, because nipype's own can hang."""
-    name = plugin.get("plugin", "MultiProc")
+    name = name_of(plugin)
     arguments = {**plugin.get("plugin_args", {}), "status_callback": note}
     if name == "Linear":
         return plugins.LinearPlugin(plugin_args=arguments)
@@ -157,4 +157,4 @@ def _runner(
         "n_gpu_procs": 1,  # one node at a time on the device, whose memory is not counted
         "raise_insufficient": False,
     }
-    return ProcessPerNodePlugin({**limits, **arguments}, resources.omp_nthreads, work_dir, locks)
+    return ProcessPerNodePlugin({**limits, **arguments}, work_dir, locks)

@@ -15,7 +15,6 @@ from nipype.interfaces.base import (
 )
 
 from qsm_pipeline.bids.coils import load_combined
-from qsm_pipeline.bids.load import load_run
 from qsm_pipeline.bids.run import GreRun
 
 
@@ -47,13 +46,12 @@ class ReadRun(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         from qsm_pipeline.io.arrays import save_array
 
-        run = GreRun.from_dict(self.inputs.run)
-        if run.coils:
-            from qsm_pipeline.steps.coils import combine_coils
+        def combine(*images: Any) -> tuple[np.ndarray, np.ndarray]:
+            from qsm_pipeline.steps.coils import combine_coils  # few runs need what it imports
 
-            loaded = load_combined(run, combine_coils)
-        else:
-            loaded = load_run(run)
+            return combine_coils(*images)
+
+        loaded = load_combined(GreRun.from_dict(self.inputs.run), combine)
         folder = Path(runtime.cwd)
         magnitude = loaded.magnitude
         if magnitude is None:  # only with a mask of the user's own: every echo counts the same

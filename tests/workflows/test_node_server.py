@@ -19,10 +19,13 @@ PACKAGE = Path(qsm_pipeline.__file__).parent
 HEAVY = {"torch", "numba", "matplotlib", "skimage", "pandas"}
 
 
-def _loaded(module):
-    code = f"import sys, {module}; print(*sys.modules)"
+def _printed(code):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return set(done.stdout.split())
+    return done.stdout.split()
+
+
+def _loaded(module):
+    return set(_printed(f"import sys, {module}; print(*sys.modules)"))
 
 
 def _imported_by_nodes():
@@ -59,8 +62,7 @@ def test_a_run_is_read_without_what_computes(tmp_path):
         f"outputs = ReadRun(run={run.to_dict()!r}).run(cwd={str(tmp_path)!r}).outputs\n"
         "print(outputs.phase, *sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    phase, *loaded = done.stdout.split()
+    phase, *loaded = _printed(code)
     assert Path(phase).is_file()
     assert not HEAVY & set(loaded)
 
@@ -93,8 +95,7 @@ def test_the_nodes_import_nothing_more():
         "    map_scan(scan, mask=find_mask(scan, own=made.brain))\n"
         "print(*{*sys.modules} - known)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert set(done.stdout.split()) <= {"torch.utils._device"}
+    assert set(_printed(code)) <= {"torch.utils._device"}
 
 
 def test_the_server_is_preloaded_under_its_name():

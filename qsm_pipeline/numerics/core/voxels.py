@@ -33,12 +33,17 @@ def at(volumes: Tensor, voxels: Tensor) -> Tensor:
     return volumes.flatten(-3).index_select(-1, voxels)
 
 
+def sum_around(volume: Tensor, axis: int, reach: int, dtype: torch.dtype | None = None) -> Tensor:
+    """Return the sum over ``2 * reach + 1`` voxels along an axis, zero beyond the borders."""
+    n, size = volume.shape[axis], 2 * reach + 1
+    widths = [0] * 6
+    widths[4 - 2 * axis], widths[5 - 2 * axis] = reach + 1, reach
+    total = pad(volume, widths).cumsum(axis, dtype=dtype)
+    return total.narrow(axis, size, n) - total.narrow(axis, 0, n)
+
+
 def grown(mask: Tensor, reach: Sequence[int]) -> Tensor:
     """Return a mask of 3D with the voxels around it: a box of so many along each axis."""
     for axis, n in enumerate(reach):
-        widths = [0] * 6
-        widths[4 - 2 * axis], widths[5 - 2 * axis] = n + 1, n
-        count = pad(mask, widths).cumsum(axis, dtype=torch.int32)
-        length = mask.shape[axis]
-        mask = count.narrow(axis, 2 * n + 1, length) > count.narrow(axis, 0, length)
+        mask = sum_around(mask, axis, n, torch.int32) > 0
     return mask

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.fourier import fast_shape, irfft3, pad_to, rfft3
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.kernels import dipole_kernel
 from qsm_pipeline.numerics.core.smoothing import GaussianBlur
+from qsm_pipeline.numerics.core.voxels import sum_around
 
 RAMP = 0.12
 """Width of the window's edge, over the cube root of the mask's volume: 13 mm in a head."""
@@ -115,15 +115,7 @@ def _taper(inside: Tensor, size_mm: float, voxel_size_mm: tuple[float, ...]) -> 
     share = inside.to(torch.float32)
     for axis, voxel in enumerate(voxel_size_mm):
         reach = max(1, round(RAMP * size_mm / voxel))
-        share = _mean_along(share, axis, min(reach, inside.shape[axis] // 4))
+        reach = min(reach, inside.shape[axis] // 4)
+        share = sum_around(share, axis, reach).div_(2 * reach + 1)
     share = ((2 * share - 1) / max(float(2 * share.max() - 1), 1e-6)).clamp(0, 1)
     return torch.sin(0.5 * math.pi * share).square()
-
-
-def _mean_along(x: Tensor, axis: int, reach: int) -> Tensor:
-    """Return the mean over ``2 * reach + 1`` voxels along an axis, zero beyond the borders."""
-    n, size = x.shape[axis], 2 * reach + 1
-    widths = [0] * 6
-    widths[4 - 2 * axis], widths[5 - 2 * axis] = reach + 1, reach
-    total = pad(x, widths).cumsum(axis)
-    return (total.narrow(axis, size, n) - total.narrow(axis, 0, n)).div_(size)
