@@ -17,6 +17,7 @@ from pathlib import Path
 from qsm_pipeline.engine.temporary import FOLDER, claim, remove_left_behind
 from qsm_pipeline.exceptions import ConfigError
 
+_PACKAGE = Path(__file__).parents[1]
 PARENT_GB = 1.0
 """What the command itself and the server of its nodes take beside the nodes."""
 _LEAST_GB = 0.1
@@ -169,7 +170,7 @@ def make_caches_writable() -> None:
     """Give matplotlib and numba a folder for this process where HOME cannot be written.
 
     Without it the one complains and lists the fonts again in every process, and the other compiles
-    again.
+    again, unless this package can be written to: numba prefers to keep beside it what it compiled.
 
     Raises
     ------
@@ -189,7 +190,8 @@ def make_caches_writable() -> None:
     if home == "~":  # neither HOME nor an account: pathlib, and so pybids, would fail
         os.environ["HOME"] = folder
     for name in ("MPLCONFIGDIR", "NUMBA_CACHE_DIR"):
-        os.environ[name] = os.environ.get(name) or folder
+        if name == "MPLCONFIGDIR" or not os.access(_PACKAGE, os.W_OK | os.X_OK):
+            os.environ[name] = os.environ.get(name) or folder
 
 
 def usable_cores(root: Path = Path("/")) -> int:

@@ -181,6 +181,28 @@ def test_neither_home_nor_account(monkeypatch):
     assert os.access(os.environ["HOME"], os.W_OK)
 
 
+@pytest.mark.parametrize("package_mode", [0o755, 0o555])
+def test_what_numba_compiled_is_compiled_again_only_if_it_cannot_lie_beside_the_package(
+    tmp_path, monkeypatch, package_mode
+):
+    home, package = tmp_path / "home", tmp_path / "package"
+    home.mkdir(mode=0o555)
+    package.mkdir(mode=package_mode)
+    may_write = os.access
+    monkeypatch.setattr(  # root may, whatever the mode
+        os,
+        "access",
+        lambda path, mode: may_write(path, mode) and os.stat(path).st_mode & 0o200 > 0,
+    )
+    monkeypatch.setattr(resources, "_PACKAGE", package)
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("MPLCONFIGDIR", "NUMBA_CACHE_DIR"):
+        monkeypatch.setenv(name, "")
+    make_caches_writable()
+    assert os.environ["MPLCONFIGDIR"]
+    assert bool(os.environ["NUMBA_CACHE_DIR"]) is (package_mode == 0o555)
+
+
 def test_more_threads_than_cores_are_refused():
     with pytest.raises(ConfigError, match=r"--omp-nthreads is 8, more than the 2 core\(s\)"):
         Resources.resolve(nprocs=2, omp_nthreads=8)
