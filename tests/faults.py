@@ -226,7 +226,9 @@ def run_with_killed_node(folder: Path) -> Result:
 
 def run_stopped(folder: Path, number: int) -> Result:
     """Send a signal to the command and all its processes, as a terminal does for Ctrl-C."""
-    raw, out = make_dataset(folder, ("stopped",)), folder / "out"
+    raw, out = folder / "raw", folder / "out"
+    if not raw.exists():  # or it goes on from where it was stopped before
+        make_dataset(folder, ("stopped",))
     with subprocess.Popen(
         command(raw, out),
         stdout=subprocess.PIPE,

@@ -145,19 +145,20 @@ def test_killed_node(tmp_path):
     _check_only_one_was_killed(result, "killed", tmp_path / "out")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopped(tmp_path, number):
-    result = faults.run_stopped(tmp_path, number)
-    assert result.exit_code == 128 + number, result.output
-    assert result.lines[-1] == (
-        f"Error: stopped by {number.name}; what was finished stays, and the same command goes on "
-        "from there"
-    )
-    _check_everything_is_whole(tmp_path / "out")
+def test_stopped(tmp_path):
+    for number in (signal.SIGINT, signal.SIGTERM):
+        result = faults.run_stopped(tmp_path, number)
+        assert result.exit_code == 128 + number, result.output
+        assert result.lines[-1] == (
+            f"Error: stopped by {number.name}; what was finished stays, and the same command goes "
+            "on from there"
+        )
+        _check_everything_is_whole(tmp_path / "out")
     again = commands.run(tmp_path / "raw", tmp_path / "out")
     assert again.exit_code == 0, again.output
 
 
+@pytest.mark.slow
 def test_memory_that_a_cgroup_limits(tmp_path):
     """One participant is too large for it; the command and the others live on."""
     try:

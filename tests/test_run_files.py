@@ -51,6 +51,7 @@ def test_own_workflow(raw, tmp_path):
     assert 0 < spread.max() < 1
 
 
+@pytest.mark.slow
 def test_cohort(tmp_path):
     raw = commands.make_dataset(tmp_path, ("01",))
     quick = "skip_bids_validation = true\nnprocs = 2\nomp_nthreads = 1\n"

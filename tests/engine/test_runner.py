@@ -290,6 +290,8 @@ def test_a_signal_that_is_held_back_is_heard_afterwards():
     code = (
         "import os, signal, subprocess\n"
         "from qsm_pipeline.engine.node_processes import holding_back\n"
+        # a job in the background ignores it
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "try:\n"
         "    with holding_back(signal.SIGINT):\n"
         "        child = subprocess.Popen(['sleep', '30'])\n"
