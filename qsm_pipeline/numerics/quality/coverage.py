@@ -7,7 +7,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from qsm_pipeline.numerics.core.depth import depth_mm
+from qsm_pipeline.numerics.core.depth import distance_mm
 from qsm_pipeline.numerics.core.grid import Grid
 
 _DARK, _BRIGHT = 0.25, 0.7
@@ -67,9 +67,12 @@ def tissue_beside_percent(
     """
     if not mask.any():
         return None
-    outside = torch.from_numpy(depth_mm((~mask).cpu().numpy(), grid)).to(mask.device)
-    near, far = (max(end, 1.01 * max(grid.voxel_size_mm)) for end in _BESIDE_MM)
-    layer = (outside > 0) & (outside >= near) & (outside <= max(far, 1.5 * near))
+    near, far = _BESIDE_MM
+    steps = [
+        min(size, 0.49 * far) for size in grid.voxel_size_mm
+    ]  # the second voxel counts always
+    outside = torch.from_numpy(distance_mm((~mask).cpu().numpy(), steps)).to(mask.device)
+    layer = (outside >= max(near, 1.01 * max(steps))) & (outside <= far)
     if not layer.any():
         return None
     like_brain = (magnitude > _BRIGHT * magnitude[mask].median()) & (quality > 0.7)
