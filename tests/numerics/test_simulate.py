@@ -20,7 +20,7 @@ from qsm_pipeline.numerics.simulate.signal import ScanParams, dephasing
 from qsm_pipeline.numerics.simulate.subvoxels import merge
 from qsm_pipeline.numerics.simulate.veins import paint_tubes
 
-SHAPE, AFFINE = (62, 76, 58), tilted_affine((62, 76, 58), (3.0, 3.0, 3.0), 10)
+SHAPE, AFFINE = (46, 57, 44), tilted_affine((46, 57, 44), (4.0, 4.0, 4.0), 10)
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +51,12 @@ def test_same_seed_same_scan(scan):
 
 def test_field_of_a_ball_in_air_is_the_analytic_one():
     shape = (48, 60, 40)
-    affine = tilted_affine(shape, (1.2, 1.0, 1.5), 25)
+    affine = tilted_affine(shape, (2.4, 2.0, 3.0), 25)
     affine[:3, 3] -= affine[:3, :3] @ ((np.array(shape) - 1) / 2) + affine[:3, 3]
     position = scanner_position_mm(shape, affine)
     points = position.reshape(3, -1).T
-    radius = 12.0
-    share = occupancy(ellipsoid(points, (0, 0, 0), (radius,) * 3), 0.5).reshape(shape)
+    radius = 24.0
+    share = occupancy(ellipsoid(points, (0, 0, 0), (radius,) * 3), 1.0).reshape(shape)
     contrast = -TISSUES["air"].chi_ppm
     nothing = torch.zeros(shape, dtype=torch.bool)
     total, local = field_of_head(-contrast * (1 - share), nothing, Grid.from_affine(shape, affine))
@@ -66,7 +66,7 @@ def test_field_of_a_ball_in_air_is_the_analytic_one():
     analytic = contrast / 3 * (radius / distance) ** 3 * (3 * cosine**2 - 1)
     analytic = torch.where(distance < radius, 0.0, analytic)
     error = total - analytic
-    outside, inside = distance > radius + 4, distance < radius - 4
+    outside, inside = distance > radius + 8, distance < radius - 8
     assert analytic[outside].abs().max() > 2.5
     assert error[outside].square().mean().sqrt() < 0.005
     assert error[outside].abs().max() < 0.1
@@ -76,8 +76,8 @@ def test_field_of_a_ball_in_air_is_the_analytic_one():
 
 @pytest.mark.parametrize("tilt_deg", [0, 22])
 def test_field_of_the_surroundings_is_harmonic_in_the_brain(tilt_deg):
-    shape = (64, 76, 60)
-    affine = tilted_affine(shape, (2.5, 2.5, 2.5), tilt_deg)
+    shape = (46, 54, 44)
+    affine = tilted_affine(shape, (3.5, 3.5, 3.5), tilt_deg)
     head = simulate_head(shape, affine, seed=3)
     total, local = field_of_head(head.chi_ppm, head.brain, Grid.from_affine(shape, affine))
     outer = total - local
@@ -101,12 +101,12 @@ def test_shim_leaves_nothing_that_a_coil_could_take():
 
 
 def test_field_does_not_depend_on_the_field_of_view():
-    small = (40, 50, 40)
-    first = np.array([8, 10, 14])
+    small = (30, 38, 30)
+    first = np.array([6, 8, 10])
     inner_affine = AFFINE.copy()
     inner_affine[:3, 3] = AFFINE[:3, :3] @ first + AFFINE[:3, 3]
-    outer_shape = (80, 104, 84)  # larger than the head
-    outer_first = np.array([9, 14, 13])
+    outer_shape = (60, 78, 63)  # larger than the head
+    outer_first = np.array([7, 10, 10])
     outer_affine = AFFINE.copy()
     outer_affine[:3, 3] = AFFINE[:3, 3] - AFFINE[:3, :3] @ outer_first
     params = ScanParams(snr=math.inf)
@@ -124,7 +124,7 @@ def test_field_does_not_depend_on_the_field_of_view():
 
 
 def test_voxels_at_borders_hold_the_mean_of_what_they_cover():
-    coarse_shape = (30, 36, 28)
+    coarse_shape = (22, 28, 20)
     coarse = tilted_affine(coarse_shape, (2.4, 2.4, 2.4), 15)
     fine = coarse.copy()
     fine[:3, :3] /= 2
@@ -195,13 +195,17 @@ def test_air_is_outside_the_brain_and_close_to_it(head):
     air = head.labels == LABELS["air"]
     assert not (air & head.brain).any()
     assert not ((head.labels == LABELS["bone"]) & _interior(head.brain)).any()
-    near = torch.nn.functional.max_pool3d(head.brain[None].float(), 11, 1, 5)[0] > 0
+    near = head.brain[None].float()
+    for axis in range(3):
+        width = [11 if a == axis else 1 for a in range(3)]
+        near = torch.nn.functional.max_pool3d(near, width, 1, [n // 2 for n in width])
+    near = near[0] > 0
     assert (air & near).sum() > 100  # sinuses and mastoids within 8 mm
 
 
 def test_lesions_are_added_by_number():
-    shape = (80, 100, 70)
-    affine = tilted_affine(shape, (2.0, 2.0, 2.0), 0)
+    shape = (64, 80, 56)
+    affine = tilted_affine(shape, (2.5, 2.5, 2.5), 0)
     healthy, ill = (simulate_head(shape, affine, seed=6, n_lesions=n) for n in (0, 6))
     change = ill.chi_ppm - healthy.chi_ppm
     assert change.max() > 0.3

@@ -1,8 +1,10 @@
 """Bleedings and calcifications stay in the map, or the map says that it does not know."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import pytest
+import store
 import torch
 from scipy import ndimage
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch import Tensor
 from qsm_pipeline.bids.simulated_dataset import tilted_affine
 from qsm_pipeline.numerics.masking.refine import measured_region
 from qsm_pipeline.numerics.phase.quality import phase_quality
+from qsm_pipeline.numerics.simulate import Scan as SimulatedScan
 from qsm_pipeline.numerics.simulate import simulate_scan
 from qsm_pipeline.numerics.simulate.signal import ScanParams
 from qsm_pipeline.numerics.simulate.strong_sources import StrongSource, add_sources, source_maps
@@ -21,6 +24,13 @@ from qsm_pipeline.steps.scan import Scan
 SHAPE, VOXEL_MM = (60, 70, 56), 3.0
 AFFINE = tilted_affine(SHAPE, (VOXEL_MM,) * 3, 12.0)
 SNR = 80.0
+SEQUENCES = {
+    "four echoes, tv": ((7.5, 15, 22.5, 30), "tv"),
+    "uneven echoes, cycleqsm": ((4, 10, 16, 22), "cycleqsm"),
+    "one echo, cycleqsm": ((12,), "cycleqsm"),
+}
+"""Echo times in ms and the inversion."""
+TIMES_MS = tuple(sorted({time for times, _ in SEQUENCES.values() for time in times}))
 SOURCES = {
     "microbleed": StrongSource((24.0, -8.0, 20.0), 5.0, 0.9, 0.7, 85.0),
     "calcification": StrongSource((-24.0, 4.0, 22.0), 5.0, -3.3, 0.3, 140.0),
@@ -66,16 +76,33 @@ def _map(scan, params, methods):
     return map_scan(raw, methods, mask=mask)
 
 
+def _clean_scan(times_ms):
+    """Return a scan without noise, whose echoes are some of one that all sequences share."""
+
+    def simulate(folder):
+        scan = simulate_scan(SHAPE, AFFINE, _params(TIMES_MS), seed=1)
+        torch.save(vars(scan), folder / "scan.pt")
+
+    whole = torch.load(store.once("scan for strong sources", simulate) / "scan.pt")
+    echoes = [TIMES_MS.index(time) for time in times_ms]
+    return SimulatedScan(**whole | {k: whole[k][echoes] for k in ("phase_rad", "magnitude")})
+
+
+@cache
+def _core(name):
+    share = source_maps([SOURCES[name]], SHAPE, AFFINE, (0.01,), 3.0).share
+    return share > 0.5
+
+
 def _case(times_ms, inversion):
     params = _params(times_ms)
-    clean = simulate_scan(SHAPE, AFFINE, params, seed=1)
+    clean = _clean_scan(times_ms)
     with_sources = add_sources(clean, list(SOURCES.values()), AFFINE, params, snr=SNR)
     methods = Methods(inversion=inversion)
     plain = _map(add_sources(clean, [], AFFINE, params, snr=SNR), params, methods)
     cores, zones = {}, {}
-    for name, source in SOURCES.items():
-        share = source_maps([source], SHAPE, AFFINE, (0.01,), 3.0).share
-        cores[name] = share > 0.5
+    for name in SOURCES:
+        cores[name] = _core(name)
         zones[name] = torch.from_numpy(ndimage.binary_dilation(cores[name].numpy(), iterations=2))
     return Case(
         with_sources.chi_ppm,
@@ -87,11 +114,7 @@ def _case(times_ms, inversion):
     )
 
 
-@pytest.fixture(
-    scope="module",
-    params=[((7.5, 15, 22.5, 30), "tv"), ((4, 10, 16, 22), "cycleqsm"), ((12,), "cycleqsm")],
-    ids=["four echoes, tv", "uneven echoes, cycleqsm", "one echo, cycleqsm"],
-)
+@pytest.fixture(scope="module", params=SEQUENCES.values(), ids=SEQUENCES)
 def case(request):
     return _case(*request.param)
 

@@ -1,6 +1,7 @@
 """Laws of every inversion, and the reference."""
 
 import sys
+from functools import cache
 
 import pytest
 import torch
@@ -38,6 +39,8 @@ MEASURED = {
 """Relative error of each method, on the worst of the grids."""
 OWN_SCALE = {"tv", "nltv", "medi"}  # their weight does not follow the field's scale
 STRONG = {"wiener"}  # what exceeds 0.3 ppm is mapped in another way
+FEW = 40
+"""Iterations of MEDI, which takes most, where the whole inversion is not wanted."""
 methods = pytest.mark.parametrize("name", METHODS)
 grids = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
 
@@ -50,17 +53,22 @@ def _truth(grid):
 
 
 def _invert(name, field, mask, grid, *, whole=False, **kwargs):
-    """Invert with what every method needs: a featureless magnitude and small phases.
-
-    MEDI, which takes most iterations, takes fewer unless the ``whole`` inversion is wanted.
-    """
+    """Invert with what every method needs: a featureless magnitude and small phases."""
     error = FieldError(kwargs.pop("noise_ppm", 1e-3))
     given = {"magnitude": torch.ones_like(field), "rad_per_ppm": 10.0, "field_error": error}
     problem = given | kwargs
-    few = {"max_iterations": 40} if name == "medi" and not whole else {}
+    few = {"max_iterations": FEW} if name == "medi" and not whole else {}
     params = METHODS[name].params(**few)
     found = METHODS[name].function(InversionProblem(field, mask, grid, **problem), params)
     return found.chi_ppm if isinstance(found, Reconstruction) else found
+
+
+@cache
+def _clean(name):
+    """Return the map of the oblique grid's field without an error; it may not be changed."""
+    grid = GRIDS["oblique"]
+    chi, mask = _truth(grid)
+    return _invert(name, DipoleOperator(grid)(chi) * mask, mask, grid)
 
 
 @methods
@@ -121,7 +129,7 @@ def test_axes_may_be_swapped(name):
         tuple(grid.voxel_size_mm[a] for a in order),
         tuple(grid.b0_dir[a] for a in order),
     )
-    out = _invert(name, field, mask, grid)
+    out = _clean(name)
     other = _invert(name, field.permute(order).contiguous(), mask.permute(order), turned)
     torch.testing.assert_close(other, out.permute(order), atol=5e-3 * float(out.max()), rtol=0.05)
 
@@ -146,13 +154,13 @@ def test_whole_turns_of_phase_do_not_matter_where_the_signal_is_fitted(name):
     field = DipoleOperator(grid)(chi) * mask
     wrong = field.clone()
     wrong[15:18, 22:25, 12:15] += 2 * torch.pi / 10.0
-    out, clean = (_invert(name, f, mask, grid, rad_per_ppm=10.0) for f in (wrong, field))
-    linear = _invert("tv", wrong, mask, grid) - _invert("tv", field, mask, grid)
-    assert (out - clean)[mask].norm() < 0.2 * linear[mask].norm()
+    fitted, linear = (_invert(n, wrong, mask, grid) - _clean(n) for n in (name, "tv"))
+    assert fitted[mask].norm() < 0.2 * linear[mask].norm()
 
 
-@grids
-def test_over_relaxation_comes_sooner_to_the_same_map(grid):
+def test_over_relaxation_comes_sooner_to_the_same_map():
+    """On the grid where it gains least; what it gains is not a matter of geometry."""
+    grid = GRIDS["anisotropic"]
     chi, mask = _truth(grid)
     field = DipoleOperator(grid)(chi) * mask
     problem = InversionProblem(field, mask, grid, field_error=FieldError(1e-3))
@@ -190,7 +198,9 @@ def test_medi_keeps_the_edges_that_the_magnitude_shows():
     mask = radius_mm(grid) < 15
     chi = 0.2 * (radius_mm(grid, (3.0, 2.0, 0.0)) < 5)
     field = DipoleOperator(grid)(chi) * mask
-    params = METHODS["medi"].params(regularisation=1e-3, edge_fraction=0.15, edge_weight=0.0)
+    params = METHODS["medi"].params(
+        regularisation=1e-3, edge_fraction=0.15, edge_weight=0.0, max_iterations=FEW
+    )
     errors = []
     for magnitude in (1 + chi, torch.ones_like(chi)):
         problem = InversionProblem(field, mask, grid, magnitude=magnitude * mask)
@@ -207,7 +217,8 @@ def test_medi_gives_outliers_less_weight():
     params = METHODS["medi"].params
     problem = InversionProblem(field, mask, grid, magnitude=torch.ones_like(field))
     off, on = (
-        METHODS["medi"].function(problem, params(outlier_sd=sd)) for sd in (float("inf"), 6.0)
+        METHODS["medi"].function(problem, params(outlier_sd=sd, max_iterations=FEW))
+        for sd in (float("inf"), 6.0)
     )
     near = mask & (radius_mm(grid, (0.0, 0.0, 0.0)) < 4)
     assert (on - chi)[near].norm() < 0.8 * (off - chi)[near].norm()

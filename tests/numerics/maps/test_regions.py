@@ -48,7 +48,7 @@ def test_regions_without_a_valid_voxel_have_a_volume_but_no_value():
 
 @pytest.mark.parametrize("tilt", [0, 25])
 def test_values_of_a_phantom_agree_within_the_error_of_the_inversion(tilt):
-    shape, voxel = (92, 110, 66), (2.0, 2.0, 2.5)
+    shape, voxel = (74, 90, 56), (2.5, 2.5, 3.0)
     affine = tilted_affine(shape, voxel, tilt)
     head = simulate_head(shape, affine)
     grid = Grid.from_affine(shape, affine)
