@@ -7,6 +7,7 @@ import torch
 from qsm_pipeline.cycleqsm.data.random_brain import RandomBrain
 from qsm_pipeline.cycleqsm.data.textures import smooth_noise
 from qsm_pipeline.cycleqsm.training.config import TrainConfig
+from qsm_pipeline.training import loop
 from qsm_pipeline.training.pool import VALIDATION, save_brain
 
 SETTINGS = {
@@ -29,9 +30,23 @@ SETTINGS = {
 """Of a training that takes about a second."""
 
 
+ALL_CASES = loop._cases
+
+
 def config(**optim):
     small = TrainConfig.from_dict(SETTINGS)
     return replace(small, optim=replace(small.optim, **optim))
+
+
+def quick(**optim):
+    """Return settings whose fields come with their errors, as finding these takes longest."""
+    small = config(**optim)
+    return replace(small, sample=replace(small.sample, known_error=1.0))
+
+
+def first_case(*given):
+    """Return what stands for the cases of a validation if one is enough: the first of them."""
+    return dict([*ALL_CASES(*given).items()][:1])
 
 
 def brain(seed, shape=(48, 56, 40)):

@@ -1,28 +1,31 @@
 """Trainings: they learn, go on exactly where they were, and run as several processes."""
 
 import csv
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
+import store
 import torch
 from safetensors.torch import load_file, save_file
-from small_training import SETTINGS, brain, config, write_pool
+from small_training import ALL_CASES, SETTINGS, brain, config, first_case, quick, write_pool
 
 from qsm_pipeline.cycleqsm.checkpoint import load_generator, save_generator
+from qsm_pipeline.cycleqsm.data.random_brain import Templates
 from qsm_pipeline.cycleqsm.data.samples import LEAST_SIZE, Subject
 from qsm_pipeline.cycleqsm.infer import reconstruct
+from qsm_pipeline.cycleqsm.model import generator as generators
 from qsm_pipeline.cycleqsm.model.generator import Generator
 from qsm_pipeline.cycleqsm.training.config import PRESETS, TrainConfig
 from qsm_pipeline.cycleqsm.training.state import TrainState
 from qsm_pipeline.cycleqsm.training.train_step import train_step
 from qsm_pipeline.exceptions import ConfigError
+from qsm_pipeline.numerics.field_error import FieldError
 from qsm_pipeline.training import loop
 from qsm_pipeline.training import pool as pools
 from qsm_pipeline.training.data import Batches, Sources, open_batches
@@ -34,12 +37,19 @@ from qsm_pipeline.training.pool import (
     VALIDATION,
     brains_begun,
     load_brain,
+    load_templates,
     make_brains,
     make_pool,
     numbers_in,
     save_brain,
 )
-from qsm_pipeline.training.validation import CASES, make_cases
+from qsm_pipeline.training.validation import (
+    CASES,
+    calibrate_errors,
+    make_cases,
+    reference_scores,
+    validate,
+)
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +59,39 @@ def pool(tmp_path_factory):
     return Sources(folder)
 
 
+@pytest.fixture(scope="module")
+def jobs(pool):
+    """Return the folder that ``jobs.py`` has filled."""
+
+    def make(folder):
+        here = Path(__file__).parent
+        path = os.pathsep.join([str(Path(loop.__file__).parents[2]), str(here.parent)])
+        done = subprocess.run(
+            [sys.executable, here / "jobs.py", pool.pool, folder],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+
+    return store.once("jobs", make)
+
+
 @pytest.fixture
 def one_case(monkeypatch):
-    """Validate on the first scan alone."""
-    monkeypatch.setattr(loop, "_cases", lambda *given: dict([*_ALL_CASES(*given).items()][:1]))
+    """Validate on the first scan alone, and draw nothing of it."""
+    monkeypatch.setattr(loop, "_cases", first_case)
+    monkeypatch.setattr(loop.Logs, "image", lambda *given: None)
 
 
-_ALL_CASES = loop._cases
+@cache
+def _subject(number):
+    return Subject.of(brain(number))
 
 
 def _batches(settings):
-    return Batches(settings, [Subject.of(brain(0))], [Subject.of(brain(1))])
+    return Batches(settings, [_subject(0)], [_subject(1)])
 
 
 def _same(a, b):
@@ -73,17 +105,19 @@ def _same(a, b):
 
 
 def test_learns_two_blocks_by_heart():
-    settings = config(steps=26, learning_rate=1e-2)
+    settings = quick(steps=16, learning_rate=1e-2)
+    clean = replace(settings.sample, white=1.0, noise_ppm=(1e-3, 1e-3))
+    settings = replace(settings, sample=clean)
     state = TrainState(settings)
-    batches = _batches(settings)[0]
-    losses = [train_step(state, batches)["map_cycle"] for _ in range(26)]
-    assert losses[-1] < 0.8 * losses[0]
+    batches = _batches(settings)[1]
+    losses = [train_step(state, batches)["map_cycle"] for _ in range(16)]
+    assert losses[-1] < 0.85 * losses[0]
 
 
 @pytest.mark.parametrize("kind", ["lsgan", "wgan-gp"])
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
 def test_both_networks_learn_in_every_precision(kind, precision):
-    settings = config(precision=precision, accumulate=2)
+    settings = quick(precision=precision, accumulate=2)
     settings = replace(settings, loss=replace(settings.loss, adversarial_kind=kind))
     state = TrainState(settings)
     state.scaler = torch.amp.GradScaler("cpu", init_scale=256.0, enabled=precision == "fp16")
@@ -110,7 +144,7 @@ def test_a_step_without_finite_gradients_changes_no_network():
 
 
 def test_batches_follow_from_seed_and_step_alone():
-    batches = _batches(config())
+    batches = _batches(quick())
     first, again, next_one = (batches[step][0].fields.field_ppm for step in (4, 4, 5))
     assert torch.equal(first, again)
     assert not torch.equal(first, next_one)
@@ -118,17 +152,17 @@ def test_batches_follow_from_seed_and_step_alone():
 
 @pytest.mark.usefixtures("one_case")
 def test_resume_is_exact(tmp_path, pool, monkeypatch):
-    settings = config(steps=6, accumulate=2)
+    settings = quick(steps=4, accumulate=2)
     assert train(settings, pool, RunOptions(tmp_path / "straight"))
 
-    def stop_after_three(state, batches):
+    def stop_after_two(state, batches):
         metrics = train_step(state, batches)
-        if state.step == 3:
+        if state.step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
         return metrics
 
     parts = tmp_path / "parts"
-    monkeypatch.setattr(loop, "train_step", stop_after_three)
+    monkeypatch.setattr(loop, "train_step", stop_after_two)
     assert not train(settings, pool, RunOptions(parts))
     assert not (parts / "generator.safetensors").exists()
     monkeypatch.setattr(loop, "train_step", train_step)
@@ -137,16 +171,33 @@ def test_resume_is_exact(tmp_path, pool, monkeypatch):
         torch.load(folder / "checkpoint.pt", weights_only=True)
         for folder in (tmp_path / "straight", parts)
     )
-    assert resumed["step"] == 6
+    assert resumed["step"] == 4
     assert _same(straight, resumed)
     names = ("straight", "parts")
     generators = [load_generator(tmp_path / name / "generator.safetensors") for name in names]
     assert _same(*(dict(g.state_dict()) for g in generators))
 
 
-def test_what_a_training_leaves(tmp_path, pool):
-    settings = replace(config(steps=4), validation=replace(config().validation, every=2))
+def test_what_a_training_leaves(tmp_path, pool, monkeypatch):
+    watched = ("low noise", "high noise", "high noise with magnitude", "coloured")
+    asked = []
+
+    def some_cases(*given):
+        cases = ALL_CASES(*given)
+        asked.extend(cases)
+        return {name: cases[name] for name in watched}
+
+    def calibrate(generator, cases):
+        calibrated_on.extend(case.kind for case in cases)
+        calibrate_errors(generator, cases)
+
+    calibrated_on = []
+    monkeypatch.setattr(loop, "_cases", some_cases)
+    monkeypatch.setattr(loop, "calibrate_errors", calibrate)
+    settings = replace(quick(steps=4), validation=replace(config().validation, every=2))
     assert train(settings, pool, RunOptions(tmp_path, log_every=2))
+    assert sorted(asked) == sorted(CASES)
+    assert calibrated_on == ["white"] * 3
     with (tmp_path / "training.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["2", "4"]
@@ -156,10 +207,11 @@ def test_what_a_training_leaves(tmp_path, pool):
     assert [row["step"] for row in rows] == ["2", "4"]
     assert 0 < float(rows[0]["low noise nrmse"]) < float(rows[0]["high noise nrmse"])
     assert rows[0]["high noise with magnitude nrmse"] != rows[0]["high noise nrmse"]
-    assert len(list((tmp_path / "images").glob("*.png"))) == 2 * len(CASES)
+    assert len(list((tmp_path / "images").glob("*.png"))) == 2 * len(watched)
     generator = load_generator(tmp_path / "generator.safetensors")
-    made_cases = make_cases([brain(number) for number in VALIDATION], 2.0).values()
-    for case in [case for case in made_cases if case.kind == "white"]:
+    assert not torch.equal(generator.error_gains, torch.ones(3))  # as they were before
+    made_cases = make_cases([brain(number) for number in VALIDATION], 2.0)
+    for case in [made_cases[name] for name in watched if made_cases[name].kind == "white"]:
         made = reconstruct(
             generator,
             case.field_ppm,
@@ -180,19 +232,34 @@ def test_what_a_training_leaves(tmp_path, pool):
         train(settings, pool, RunOptions(tmp_path / "empty", resume=True))
 
 
+def test_every_scan_can_be_validated(monkeypatch):
+    known = FieldError(0.05)  # as finding it takes longest
+    monkeypatch.setattr(generators, "estimate_field_error", lambda *given: known)
+    generator = Generator(config().generator).eval()
+    cases = make_cases([brain(number) for number in VALIDATION], 2.0)
+    assert cases.keys() == set(CASES)
+    for case in cases.values():
+        chi, found = validate(generator, case)
+        assert chi.shape == case.grid.shape
+        assert (chi[~case.mask] == 0).all()
+        for scores in (found, reference_scores(case)):
+            assert 0 < scores["nrmse"] < 200
+            assert 0 < scores["xsim"] < 1
+
+
 @pytest.mark.usefixtures("one_case")
 @pytest.mark.parametrize("keep", ["best", "last"])
 def test_the_best_or_the_last_average_stays(tmp_path, pool, monkeypatch, keep):
-    settings = config(steps=3)
+    settings = quick(steps=3)
     settings = replace(settings, validation=replace(settings.validation, every=1, keep=keep))
     nrmse = iter([50.0, 40.0, 60.0])
     averages = []
 
-    def validate(generator, case):
+    def judge(generator, case):
         averages.append({k: v.clone() for k, v in generator.state_dict().items()})
         return case.chi_ppm, {"nrmse": next(nrmse), "xsim": 0.5}
 
-    monkeypatch.setattr(loop, "validate", validate)
+    monkeypatch.setattr(loop, "validate", judge)
     assert train(settings, pool, RunOptions(tmp_path))
     left = load_generator(tmp_path / "generator.safetensors").state_dict()
     expected = averages[{"best": 1, "last": 2}[keep]]
@@ -204,9 +271,9 @@ def test_the_best_or_the_last_average_stays(tmp_path, pool, monkeypatch, keep):
 
 @pytest.mark.usefixtures("one_case")
 def test_adaptation_starts_from_the_generator_and_keeps_its_architecture(tmp_path, pool):
-    generator = Generator(replace(config().generator, widths=(4, 6)))
+    generator = Generator(replace(quick().generator, widths=(4, 6)))
     save_generator(generator, tmp_path / "old.safetensors")
-    settings = config(steps=1, learning_rate=1e-9)
+    settings = quick(steps=1, learning_rate=1e-9)
     assert finetune(settings, pool, RunOptions(tmp_path / "new"), tmp_path / "old.safetensors")
     adapted = load_generator(tmp_path / "new" / "generator.safetensors")
     assert adapted.config == generator.config
@@ -214,129 +281,48 @@ def test_adaptation_starts_from_the_generator_and_keeps_its_architecture(tmp_pat
         assert (old - new).abs().max() < 1e-6
 
 
-_TWO = """
-import json, sys, torch
-from pathlib import Path
-from qsm_pipeline.cycleqsm.training import parallel
-from qsm_pipeline.cycleqsm.training.config import TrainConfig
-from qsm_pipeline.training import loop
-from qsm_pipeline.training.data import Sources
-pool, out, settings = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
-torch.set_num_threads(1)
-plain = loop.train_step
-def watched(state, batches):
-    metrics = plain(state, batches)
-    (out.parent / f"rank-{parallel.rank()}-{state.step}").write_text(
-        str(sum(p.double().abs().sum().item() for p in state.generator.parameters()))
-        + " " + str(batches[0].chi_ppm.double().abs().sum().item()))
-    return metrics
-loop.train_step = watched
-cases = loop._cases
-loop._cases = lambda *given: dict([*cases(*given).items()][:1])
-loop.train(TrainConfig.from_dict(settings), Sources(Path(pool)), loop.RunOptions(out))
-"""
-
-
-def test_two_processes_train_one_generator_on_different_samples(tmp_path, pool):
-    script = tmp_path / "two.py"
-    script.write_text(_TWO)
-    settings = SETTINGS | {"optim": SETTINGS["optim"] | {"steps": 2}}
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        str(script),
-        str(pool.pool),
-        str(tmp_path / "out"),
-        json.dumps(settings),
-    ]
-    root = Path(loop.__file__).parents[2]
-    path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
+def test_two_processes_train_one_generator_on_different_samples(jobs):
     for step in (1, 2):
         (net0, data0), (net1, data1) = (
-            (tmp_path / f"rank-{rank}-{step}").read_text().split() for rank in (0, 1)
+            (jobs / f"rank-{rank}-{step}").read_text().split() for rank in (0, 1)
         )
         assert net0 == net1
         assert data0 != data1
-    state = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)
+    state = torch.load(jobs / "two" / "checkpoint.pt", weights_only=True)
     assert len(state["processes"]) == 2
-    assert (tmp_path / "out" / "generator.safetensors").is_file()
+    assert (jobs / "two" / "generator.safetensors").is_file()
 
 
-_INTERRUPTED = """
-import sys, time, torch
-from pathlib import Path
-from small_training import config
-from qsm_pipeline.training import data, loop
-def slow(self, step, plain=data.Batches.__getitem__):
-    time.sleep(0.2)
-    return plain(self, step)
-data.Batches.__getitem__ = slow
-out = Path(sys.argv[2])
-plain = loop.train_step
-def told(state, batches):
-    (out.parent / "started").touch()
-    return plain(state, batches)
-loop.train_step = told
-torch.set_num_threads(1)
-done = loop.train(config(steps=10_000), data.Sources(Path(sys.argv[1])),
-                  loop.RunOptions(out, workers=1))
-sys.exit(0 if done else 143)
-"""
-
-
-def test_a_signal_to_the_whole_job_leaves_a_checkpoint(tmp_path, pool):
-    path = os.pathsep.join([str(Path(loop.__file__).parents[2]), str(Path(__file__).parents[1])])
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    process = subprocess.Popen(
-        [sys.executable, "-c", _INTERRUPTED, str(pool.pool), str(tmp_path / "out")],
-        env=environment,
-        start_new_session=True,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        deadline = time.monotonic() + 120
-        while not (tmp_path / "started").exists() and time.monotonic() < deadline:
-            time.sleep(0.2)
-        os.killpg(process.pid, signal.SIGTERM)
-        _, errors = process.communicate(timeout=120)
-    finally:
-        process.kill()
-    assert process.returncode == 143, errors[-2000:]
-    assert torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)["step"] > 0
+def test_a_signal_to_the_whole_job_leaves_a_checkpoint(jobs):
+    assert (jobs / "code").read_text() == "143"
+    assert torch.load(jobs / "stopped" / "checkpoint.pt", weights_only=True)["step"] > 0
 
 
 @pytest.mark.usefixtures("one_case")
 def test_what_cannot_be_gone_on_with_is_refused(tmp_path, pool):
-    assert train(config(steps=2), pool, RunOptions(tmp_path))
+    assert train(quick(steps=2), pool, RunOptions(tmp_path))
     with pytest.raises(ConfigError, match=r"step 2, beyond the 1 steps.*--steps"):
-        train(config(steps=1), pool, RunOptions(tmp_path, resume=True))
+        train(quick(steps=1), pool, RunOptions(tmp_path, resume=True))
     checkpoint = tmp_path / "checkpoint.pt"
     state = torch.load(checkpoint, weights_only=True)
     torch.save(state | {"processes": state["processes"] * 4}, checkpoint)
     with pytest.raises(ConfigError, match=r"of 4 process.*has 1; start as many"):
-        train(config(steps=3), pool, RunOptions(tmp_path, resume=True))
+        train(quick(steps=3), pool, RunOptions(tmp_path, resume=True))
     checkpoint.write_bytes(b"")
     with pytest.raises(ConfigError, match=r"checkpoint\.pt is no checkpoint"):
-        train(config(steps=3), pool, RunOptions(tmp_path, resume=True))
-    other = Generator(replace(config().generator, widths=(4, 6)))
+        train(quick(steps=3), pool, RunOptions(tmp_path, resume=True))
+    other = Generator(replace(quick().generator, widths=(4, 6)))
     with pytest.raises(ConfigError, match=r"another architecture.*4, 6.*4, 8"):
-        train(config(steps=1), pool, RunOptions(tmp_path / "new"), other)
-    same_networks = Generator(replace(config().generator, tv_iterations=3, edge_weight=0.5))
-    assert train(config(steps=1), pool, RunOptions(tmp_path / "further"), same_networks)
+        train(quick(steps=1), pool, RunOptions(tmp_path / "new"), other)
+    same_networks = Generator(replace(quick().generator, tv_iterations=3, edge_weight=0.5))
+    assert train(quick(steps=1), pool, RunOptions(tmp_path / "further"), same_networks)
 
 
 def test_a_further_stage_begins_as_the_last_one_and_is_trained_alone():
-    settings = config(last_stage=True, colour_rate=4.0)
+    settings = quick(last_stage=True, colour_rate=4.0)
     settings = replace(settings, generator=replace(settings.generator, stages=2))
     state = TrainState(settings)
-    start = Generator(config().generator)
+    start = Generator(quick().generator)
     begin_with(state.generator, start)
     old = dict(start.networks[0].state_dict())
     for network in state.generator.networks:
@@ -402,7 +388,8 @@ def test_settings_that_no_training_can_use_are_refused(settings, message):
 
 
 def test_the_smallest_block_can_be_trained_on():
-    settings = TrainConfig.from_dict(SETTINGS | {"sample": {"size": LEAST_SIZE}})
+    sample = {"size": LEAST_SIZE, "known_error": 0.0}  # whose error is found in the fields
+    settings = TrainConfig.from_dict(SETTINGS | {"sample": sample})
     train_step(TrainState(settings), _batches(settings)[0])
 
 
@@ -450,13 +437,22 @@ def test_a_pool_whose_making_was_interrupted_is_completed(tmp_path, monkeypatch)
     assert not asked
 
 
-def test_pool_is_made_once_and_again_by_its_seed(tmp_path):
+def test_pool_is_made_once_and_again_by_its_seed(tmp_path, monkeypatch):
     pytest.importorskip("nilearn", reason="nilearn's templates are not installed")
-    make_pool(tmp_path / "a", [0], 0)
-    first = load_brain(tmp_path / "a", 0, 0)
-    assert numbers_in(tmp_path / "a", 0) == [0]
-    assert 1.0e6 < int(first.mask.sum()) < 2.5e6  # a brain in cubic millimetres
+    whole = load_templates()
+    assert 1.0e6 < int((whole.grey + whole.white > 0.4).sum()) < 2.5e6  # in cubic millimetres
+    maps = (x[::3, ::3, ::3].contiguous() for x in (whole.t1, whole.grey, whole.white))
+    coarse = Templates(*maps, tuple(x / 3 for x in whole.origin))
+    monkeypatch.setattr(pools, "load_templates", lambda: coarse)
+    for folder in ("a", "b"):
+        make_pool(tmp_path / folder, [0], 0)
+        assert numbers_in(tmp_path / folder, 0) == [0]
+    first, again = (load_brain(tmp_path / folder, 0, 0) for folder in ("a", "b"))
+    assert 1.0e6 < 27 * int(first.mask.sum()) < 2.5e6
     assert 0.01 < float(first.chi_ppm[first.mask].std()) < 0.1
+    assert torch.equal(first.chi_ppm, again.chi_ppm)
+    make_pool(tmp_path / "a", [0], 1)
+    assert not torch.equal(load_brain(tmp_path / "a", 0, 1).chi_ppm, first.chi_ppm)
     told = []
     make_pool(tmp_path / "a", [0], 0, told.append)
     assert not told

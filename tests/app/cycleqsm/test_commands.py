@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from small_training import brain, config, write_pool
+from small_training import brain, config, first_case, write_pool
 
 from qsm_pipeline.app.cycleqsm import export as exporting
 from qsm_pipeline.bids.maps import find_local_fields, find_maps
@@ -24,7 +24,7 @@ from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.units import hz_per_ppm
-from qsm_pipeline.training import data
+from qsm_pipeline.training import data, loop
 from qsm_pipeline.training.data import read_fields, read_subjects
 
 AFFINE = np.diag([1.0, 1.0, 1.0, 1.0])
@@ -225,6 +225,13 @@ def test_a_network_that_onnx_gets_wrong_has_no_file_of_its_name(tmp_path, monkey
     assert not list(tmp_path.glob("out*"))
 
 
+@pytest.fixture
+def one_case(monkeypatch):
+    """Validate trainings on the first scan alone, and draw nothing of it."""
+    monkeypatch.setattr(loop, "_cases", first_case)
+    monkeypatch.setattr(loop.Logs, "image", lambda *given: None)
+
+
 def _derivatives(folder, subjects=("01", "02")):
     for number, subject in enumerate(subjects):
         truth = brain(number, (40, 36, 34))
@@ -287,6 +294,7 @@ def test_names_of_other_tools_end_with_no_traceback(tmp_path):
         find_local_fields(tmp_path)
 
 
+@pytest.mark.usefixtures("one_case")
 def test_a_site_adapts_the_generator_to_its_fields(tmp_path, monkeypatch):
     derivatives = _derivatives(tmp_path / "derivatives")
     write_pool(tmp_path / "pool")
@@ -336,6 +344,7 @@ def test_a_site_adapts_the_generator_to_its_fields(tmp_path, monkeypatch):
     assert losses["field_cycle"] > 0
 
 
+@pytest.mark.usefixtures("one_case")
 def test_a_training_begins_with_given_weights(tmp_path):
     write_pool(tmp_path / "pool")
     old = _generator(tmp_path)
