@@ -13,6 +13,7 @@ from qsm_pipeline.bids.collect import collect_runs
 from qsm_pipeline.bids.layout import index
 from qsm_pipeline.bids.load import load_run
 from qsm_pipeline.cli.main import main
+from qsm_pipeline.numerics.quality.pairing import pairing
 from qsm_pipeline.numerics.unwrap.problem import UnwrapProblem
 from qsm_pipeline.steps.methods import methods as methods_of
 
@@ -173,3 +174,35 @@ def test_real_phase_with_nan_in_one_4d_file(tmp_path, shared_data):
     assert not loaded.phase_rad[:, bad].any()
     assert "wrapped to -pi..pi" in loaded.inferred["phase_scaling"]
     assert "are not finite" in loaded.inferred["invalid_voxels"]
+
+
+@pytest.fixture
+def philips(tmp_path, shared_data):
+    """Return a data set with the head at 3 mm, whose phase hangs together in the air too."""
+    root = make_dataset(tmp_path / "raw")
+    for echo, time in enumerate((0.0023, 0.0046), 1):
+        for part, ending in (("mag", ""), ("phase", "_ph")):
+            sidecar = {"EchoTime": time, "MagneticFieldStrength": 3}
+            if part == "phase":
+                sidecar["Units"] = "rad"
+            image = shared_data / "philips_two_echo" / f"echo-{echo}{ending}.nii.gz"
+            place_image(root, f"echo-{echo}_part-{part}_MEGRE", image, sidecar)
+    return root
+
+
+def test_phase_that_is_smooth_in_the_air_says_nothing_of_its_place(philips):
+    (run,) = collect_runs(index(philips)).runs
+    scan = load_run(run)
+    for phase, magnitude in zip(scan.phase_rad, scan.magnitude, strict=True):
+        assert pairing(torch.as_tensor(phase), torch.as_tensor(magnitude), scan.grid) is None
+
+
+@pytest.mark.slow
+def test_a_sound_mask_of_a_real_head_is_not_blamed(philips, tmp_path):
+    result = _run(philips, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "out/sub-01/anat/sub-01_desc-qc_Chimap.json").read_text()
+    verdict, metrics = (json.loads(text)[key] for key in ("Verdict", "Metrics"))
+    assert metrics["tissue_beside_percent"]["Value"] < 2
+    assert metrics["phase_pairing"]["Value"] is None
+    assert verdict["Level"] != "wrong"

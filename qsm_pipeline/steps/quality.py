@@ -194,7 +194,7 @@ QUALITIES = (
         "mask",
         "Tissue beside the mask",
         "%",
-        "How much of what lies just outside the mask looks like brain.",
+        "How much of what lies just outside the mask looks like brain, all around.",
         "the mask leaves out a part of the brain",
         "look where the outline of the mask cuts through tissue; give your own with "
         "--mask-pattern or try another --mask-method",

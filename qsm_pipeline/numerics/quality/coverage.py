@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from scipy import ndimage
 from torch import Tensor
 
@@ -12,8 +11,10 @@ from qsm_pipeline.numerics.core.grid import Grid
 
 _DARK, _BRIGHT = 0.25, 0.7
 """Of the median magnitude of the brain: darker is bone, air or no data, brighter is tissue."""
-_BESIDE_MM = (2.5, 6.0)
-"""Skull and fluid lie this far outside a brain, not more brain."""
+_BESIDE_MM = (2.5, 9.0)
+"""This far outside a brain lie fluid, bone and scalp, bright or dark, not brain alone."""
+_ALIKE, _AROUND_MM = 0.98, 15.0
+"""So much of the layer within a cube of that width looks like brain where a part is cut off."""
 
 
 def holes_percent(mask: Tensor) -> float | None:
@@ -49,7 +50,7 @@ def dark_percent(magnitude: Tensor, where: Tensor, brain: Tensor) -> float | Non
 def tissue_beside_percent(
     magnitude: Tensor, quality: Tensor, mask: Tensor, grid: Grid
 ) -> float | None:
-    """Return how much of what lies just outside the mask looks like brain, in percent.
+    """Return how much of what lies just outside the mask looks like brain all around, in percent.
 
     Parameters
     ----------
@@ -63,7 +64,8 @@ def tissue_beside_percent(
     Returns
     -------
     float or None
-        Of a layer :data:`_BESIDE_MM` outside. A lobe that was cut off leaves a wall of tissue.
+        Of a layer :data:`_BESIDE_MM` outside. A lobe that was cut off leaves a wall of tissue;
+        fluid and scalp look like brain too, but bone lies between them.
     """
     if not mask.any():
         return None
@@ -71,12 +73,17 @@ def tissue_beside_percent(
     steps = [
         min(size, 0.49 * far) for size in grid.voxel_size_mm
     ]  # the second voxel counts always
-    outside = torch.from_numpy(distance_mm((~mask).cpu().numpy(), steps)).to(mask.device)
-    layer = (outside >= max(near, 1.01 * max(steps))) & (outside <= far)
+    outside = distance_mm((~mask).cpu().numpy(), steps)
+    layer = (outside > near) & (outside <= far)
     if not layer.any():
         return None
     like_brain = (magnitude > _BRIGHT * magnitude[mask].median()) & (quality > 0.7)
-    return 100 * float(like_brain[layer].double().mean())
+    width = [1 + 2 * round(_AROUND_MM / 2 / size) for size in grid.voxel_size_mm]
+    alike, around = (
+        ndimage.uniform_filter(volume.astype(np.float32), width, mode="constant")[layer]
+        for volume in (layer & like_brain.cpu().numpy(), layer)
+    )
+    return 100 * float((alike > _ALIKE * around).mean())
 
 
 def thinnest_mm(mask: Tensor, grid: Grid) -> float | None:

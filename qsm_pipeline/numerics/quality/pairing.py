@@ -12,6 +12,8 @@ from qsm_pipeline.numerics.core.grid import Grid
 
 _COARSE_MM = 4.0
 _FAR_MM = 10.0
+_LEAST = 0.3
+"""Less correlation in any position tells nothing. Simulated scans have 0.45 and more."""
 _DARK = 0.1
 """Of the bright magnitudes; darker voxels hold air or bone."""
 
@@ -33,7 +35,8 @@ def pairing(phase_rad: Tensor, magnitude: Tensor, grid: Grid) -> float | None:
     float or None
         Correlation between where the magnitude is bright and where the phase hangs together, less
         the best of those with the magnitude flipped along axes or moved by at least 10 mm. Below
-        0 they do not belong together. None where all is bright or nothing is.
+        0 they do not belong together. None where all is bright or nothing is, and where phase
+        hangs together outside the head nearly as well: some scanners smooth it there.
     """
     bright = magnitude > _DARK * magnitude.flatten()[:: 1 + magnitude.numel() // 200_000].quantile(
         0.98
@@ -66,7 +69,8 @@ def pairing(phase_rad: Tensor, magnitude: Tensor, grid: Grid) -> float | None:
                         others.append(product.narrow(axis, distance, n - 2 * distance + 1).max())
             else:
                 others.append(product[0, 0, 0])
-    return own - float(torch.stack(others).max()) / size
+    best = float(torch.stack(others).max()) / size
+    return own - best if max(own, best) > _LEAST else None
 
 
 def coherence(phase_rad: Tensor) -> Tensor:
