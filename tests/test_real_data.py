@@ -122,6 +122,8 @@ def test_prisma_head_from_a_phase_difference(tmp_path, shared_data):
     assert "-4096..4094 of Siemens" in sidecar["Inferred"]["phase_scaling"]
     assert 1000 < sidecar["BrainVolumeMl"] < 1800
     assert 0.01 < chi[chi != 0].std() < 0.1
+    text = (tmp_path / "out/sub-01/anat/sub-01_desc-qc_Chimap.json").read_text()
+    assert json.loads(text)["Verdict"]["Level"] != "wrong"
 
 
 @pytest.mark.slow

@@ -96,6 +96,11 @@ class GreRun:
         return self.suffix == FIELD_MAP
 
     @property
+    def from_difference(self) -> bool:
+        """Whether its phase is the difference of that of two echoes."""
+        return "phase_difference" in self.inferred
+
+    @property
     def echo_numbers(self) -> list[int]:
         """Numbers of the echoes in their files' names; 1, 2, ... where those do not say."""
         files = self.phase or self.real

@@ -255,7 +255,7 @@ def init_run_wf(
             ]
         )
     limits = dict.fromkeys(method("unwrap", unwrap).no_limits, math.inf)
-    if run.from_field_map:  # its phase is made of the field, and wraps hardly anywhere
+    if run.from_field_map or run.from_difference:  # their phase wraps hardly anywhere
         limits["min_phase_range_turns"] = 0.0
     limits |= quality_limits or {}
     add_quality(workflow, node, run=run, out_dir=out_dir, limits=limits, common=common)

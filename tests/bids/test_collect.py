@@ -133,6 +133,7 @@ def test_phase_difference_counts_as_one_echo(root):
     assert "taken as one echo of 0.0025 s" in run.inferred["phase_difference"]
     assert "If it is the phase of the echo at 0.0125 s" in run.inferred["phase_difference"]
     assert doubts(run.inferred) == [run.inferred["phase_difference"]]
+    assert run.from_difference
 
 
 def test_an_echo_time_of_its_own_wins_over_those_of_a_difference(root):
@@ -141,7 +142,7 @@ def test_an_echo_time_of_its_own_wins_over_those_of_a_difference(root):
         edit(paths["phase", echo], EchoTime1=0.005, EchoTime2=0.01)
     (run,) = collect(root).runs
     assert run.echo_times_s == (0.005, 0.01, 0.015, 0.02)
-    assert "phase_difference" not in run.inferred
+    assert not run.from_difference
     for part in ("mag", "phase"):
         for echo in (1, 2, 4):
             paths[part, echo].unlink()

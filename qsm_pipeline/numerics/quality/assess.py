@@ -234,7 +234,7 @@ def _of_the_magnitude(scan: Measured, brain: Tensor, core: Tensor, sized: Grid) 
                 scan.magnitude[0], coherence(scan.raw_rad[0]), brain, sized
             ),
             "%",
-            "Voxels 2.5 to 9 mm outside the mask with nothing around them there that is darker "
+            "Voxels 2.5 to 6 mm outside the mask with nothing around them there that is darker "
             "than the brain or has incoherent phase.",
         ),
     ]

@@ -11,8 +11,8 @@ from qsm_pipeline.numerics.core.grid import Grid
 
 _DARK, _BRIGHT = 0.25, 0.7
 """Of the median magnitude of the brain: darker is bone, air or no data, brighter is tissue."""
-_BESIDE_MM = (2.5, 9.0)
-"""This far outside a brain lie fluid, bone and scalp, bright or dark, not brain alone."""
+_BESIDE_MM = (2.5, 6.0)
+"""This far outside a brain lie fluid, bone and scalp, bright and dark, not brain alone."""
 _ALIKE, _AROUND_MM = 0.98, 15.0
 """So much of the layer within a cube of that width looks like brain where a part is cut off."""
 
