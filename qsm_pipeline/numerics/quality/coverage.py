@@ -70,9 +70,8 @@ def tissue_beside_percent(
     if not mask.any():
         return None
     near, far = _BESIDE_MM
-    steps = [
-        min(size, 0.49 * far) for size in grid.voxel_size_mm
-    ]  # the second voxel counts always
+    # the second voxel counts, however large it is
+    steps = [min(size, 0.49 * far) for size in grid.voxel_size_mm]
     outside = distance_mm((~mask).cpu().numpy(), steps)
     layer = (outside > near) & (outside <= far)
     if not layer.any():

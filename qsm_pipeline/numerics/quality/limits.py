@@ -52,9 +52,9 @@ DEFAULT_LIMITS: dict[str, float] = {
     "max_long_waves_percent": 50.0,
     "max_field_noise_percent": 55.0,
     "max_slice_ripple_percent": 45.0,
-    # two real heads have 0.5 and 0.6, simulated ones 0.1 to 0.3
+    # two real heads have 0.5 and 0.6, simulated ones 0.07 to 0.17
     "max_cone_share": 0.65,
-    # above 1 another axis fits better; two real heads have 0.71 and 0.77, simulated ones 0.2
+    # above 1 another axis fits better; two real heads have 0.71 and 0.77, simulated to 0.32
     "max_axis_misfit": 0.9,
     # simulated scans have 14 with CycleQSM at 1.3 mm
     "max_inversion_residual_percent": 50.0,
