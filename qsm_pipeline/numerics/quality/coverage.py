@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from scipy import ndimage
 from torch import Tensor
 
 from qsm_pipeline.numerics.core.depth import distance_mm
 from qsm_pipeline.numerics.core.grid import Grid
+from qsm_pipeline.numerics.core.voxels import sum_around
 
 _DARK, _BRIGHT = 0.25, 0.7
 """Of the median magnitude of the brain: darker is bone, air or no data, brighter is tissue."""
@@ -72,17 +74,16 @@ def tissue_beside_percent(
     near, far = _BESIDE_MM
     # the second voxel counts, however large it is
     steps = [min(size, 0.49 * far) for size in grid.voxel_size_mm]
-    outside = distance_mm((~mask).cpu().numpy(), steps)
+    outside = torch.from_numpy(distance_mm((~mask).cpu().numpy(), steps)).to(mask.device)
     layer = (outside > near) & (outside <= far)
     if not layer.any():
         return None
     like_brain = (magnitude > _BRIGHT * magnitude[mask].median()) & (quality > 0.7)
-    width = [1 + 2 * round(_AROUND_MM / 2 / size) for size in grid.voxel_size_mm]
-    alike, around = (
-        ndimage.uniform_filter(volume.astype(np.float32), width, mode="constant")[layer]
-        for volume in (layer & like_brain.cpu().numpy(), layer)
-    )
-    return 100 * float((alike > _ALIKE * around).mean())
+    alike, around = layer & like_brain, layer
+    for axis, size in enumerate(grid.voxel_size_mm):
+        reach = round(_AROUND_MM / 2 / size)
+        alike, around = (sum_around(x, axis, reach, torch.int32) for x in (alike, around))
+    return 100 * float((alike > _ALIKE * around)[layer].double().mean())
 
 
 def thinnest_mm(mask: Tensor, grid: Grid) -> float | None:
