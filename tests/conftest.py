@@ -65,6 +65,17 @@ def _seed() -> None:
     torch.set_flush_denormal(False)  # as commands in this process leave it, hypothesis cannot draw
 
 
+@pytest.fixture
+def one_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validate trainings on the first scan alone, and draw nothing of it."""
+    from small_training import first_case
+
+    from qsm_pipeline.training import loop
+
+    monkeypatch.setattr(loop, "_cases", first_case)
+    monkeypatch.setattr(loop.Logs, "image", lambda *given: None)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder with the developers' real scans, which do not ship with the product."""

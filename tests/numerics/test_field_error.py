@@ -214,7 +214,7 @@ def test_susceptibility_spectrum_is_a_power_law_between_its_nodes():
     torch.testing.assert_close(spectrum.density(k), expected)
 
 
-@pytest.mark.parametrize("scan", ["anisotropic", "oblique"])
+@scans
 def test_simulated_errors_are_what_they_are_called(scan):
     chi, mask, grid = _brain(scan)
     generator = torch.Generator().manual_seed(2)

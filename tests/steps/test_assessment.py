@@ -63,7 +63,7 @@ def test_a_sound_scan_is_good():
         ("noise", 0.4, "look"),
         ("phase filtered", 4, "wrong"),  # of an SWI product: row G
         ("turns scattered", 0.03, "look"),
-        ("lobe missing", 0.4, "look"),
+        ("lobe missing", 0.4, "wrong"),
         ("mask with holes", 120, "look"),
         ("thin slab", 16, "look"),
         ("streaks", 8, "look"),

@@ -13,7 +13,7 @@ import pytest
 import store
 import torch
 from safetensors.torch import load_file, save_file
-from small_training import ALL_CASES, SETTINGS, brain, config, first_case, quick, write_pool
+from small_training import ALL_CASES, SETTINGS, brain, config, quick, write_pool
 
 from qsm_pipeline.cycleqsm.checkpoint import load_generator, save_generator
 from qsm_pipeline.cycleqsm.data.random_brain import Templates
@@ -78,13 +78,6 @@ def jobs(pool):
     return store.once("jobs", make)
 
 
-@pytest.fixture
-def one_case(monkeypatch):
-    """Validate on the first scan alone, and draw nothing of it."""
-    monkeypatch.setattr(loop, "_cases", first_case)
-    monkeypatch.setattr(loop.Logs, "image", lambda *given: None)
-
-
 @cache
 def _subject(number):
     return Subject.of(brain(number))
@@ -105,13 +98,13 @@ def _same(a, b):
 
 
 def test_learns_two_blocks_by_heart():
-    settings = quick(steps=16, learning_rate=1e-2)
+    settings = quick(steps=26, learning_rate=1e-2)
     clean = replace(settings.sample, white=1.0, noise_ppm=(1e-3, 1e-3))
     settings = replace(settings, sample=clean)
     state = TrainState(settings)
     batches = _batches(settings)[1]
-    losses = [train_step(state, batches)["map_cycle"] for _ in range(16)]
-    assert losses[-1] < 0.85 * losses[0]
+    losses = [train_step(state, batches)["map_cycle"] for _ in range(26)]
+    assert losses[-1] < 0.8 * losses[0]
 
 
 @pytest.mark.parametrize("kind", ["lsgan", "wgan-gp"])

@@ -87,7 +87,7 @@ TYPICAL: dict[str, float] = {
     "mask_holes_percent": 0.06,
     "mask_dark_percent": 2.0,
     "dark_inside_percent": 0.03,
-    "tissue_beside_percent": 0.8,
+    "tissue_beside_percent": 1.0,
     "coverage_mm": 110.0,
     "unwrapping_jumps_percent": 0.02,
     "unwrapping_incongruence_rad": 1e-4,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from small_training import brain, config, first_case, write_pool
+from small_training import brain, config, write_pool
 
 from qsm_pipeline.app.cycleqsm import export as exporting
 from qsm_pipeline.bids.maps import find_local_fields, find_maps
@@ -24,7 +24,7 @@ from qsm_pipeline.numerics.core.bounding_box import BoundingBox
 from qsm_pipeline.numerics.core.dipole import DipoleOperator
 from qsm_pipeline.numerics.core.grid import Grid
 from qsm_pipeline.numerics.core.units import hz_per_ppm
-from qsm_pipeline.training import data, loop
+from qsm_pipeline.training import data
 from qsm_pipeline.training.data import read_fields, read_subjects
 
 AFFINE = np.diag([1.0, 1.0, 1.0, 1.0])
@@ -223,13 +223,6 @@ def test_a_network_that_onnx_gets_wrong_has_no_file_of_its_name(tmp_path, monkey
     with pytest.raises(ConfigError, match="differs from torch"):
         exporting.export(_generator(tmp_path), tmp_path / "out.onnx")
     assert not list(tmp_path.glob("out*"))
-
-
-@pytest.fixture
-def one_case(monkeypatch):
-    """Validate trainings on the first scan alone, and draw nothing of it."""
-    monkeypatch.setattr(loop, "_cases", first_case)
-    monkeypatch.setattr(loop.Logs, "image", lambda *given: None)
 
 
 def _derivatives(folder, subjects=("01", "02")):

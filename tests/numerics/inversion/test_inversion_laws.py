@@ -158,9 +158,8 @@ def test_whole_turns_of_phase_do_not_matter_where_the_signal_is_fitted(name):
     assert fitted[mask].norm() < 0.2 * linear[mask].norm()
 
 
-def test_over_relaxation_comes_sooner_to_the_same_map():
-    """On the grid where it gains least; what it gains is not a matter of geometry."""
-    grid = GRIDS["anisotropic"]
+@grids
+def test_over_relaxation_comes_sooner_to_the_same_map(grid):
     chi, mask = _truth(grid)
     field = DipoleOperator(grid)(chi) * mask
     problem = InversionProblem(field, mask, grid, field_error=FieldError(1e-3))
